@@ -1,0 +1,141 @@
+#include <rocksdb/transaction_log.h>
+
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "CHandles.h"
+
+using rocksdb::DB;
+using rocksdb::Status;
+using spindle::Guarded;
+
+namespace {
+
+/// How often properties are read while waiting: they take RocksDB's mutex.
+constexpr auto kPollInterval = std::chrono::milliseconds(5);
+
+Status IsIdle(DB* db, bool* idle) {
+  *idle = true;
+  // Summed over every column family; the running counts are those of the database, so their sum
+  // is zero exactly when they are.
+  for (const std::string& property :
+       {DB::Properties::kMemTableFlushPending, DB::Properties::kCompactionPending,
+        DB::Properties::kNumRunningFlushes, DB::Properties::kNumRunningCompactions}) {
+    uint64_t value = 0;
+    if (!db->GetAggregatedIntProperty(property, &value)) {
+      return Status::NotSupported("cannot read the property", property);
+    }
+    if (value != 0) *idle = false;
+  }
+  return Status::OK();
+}
+
+Status CheckBackgroundErrors(DB* db, const spindle_rocks_listener_t* listener, uint64_t before) {
+  if (listener == nullptr) {
+    uint64_t count = 0;
+    if (!db->GetIntProperty(DB::Properties::kBackgroundErrors, &count)) {
+      return Status::NotSupported("cannot read the property", DB::Properties::kBackgroundErrors);
+    }
+    return count > before ? Status::IOError("background error in flush or compaction")
+                          : Status::OK();
+  }
+  spindle_rocks_counters_t counters;
+  spindle_rocks_listener_counters(listener, &counters);
+  if (counters.background_errors <= before) return Status::OK();
+  char* text = nullptr;
+  spindle_rocks_listener_last_error(listener, nullptr, &text);
+  const std::unique_ptr<char, decltype(&free)> owner(text, &free);
+  return Status::IOError("background error", text == nullptr ? "" : text);
+}
+
+}  // namespace
+
+extern "C" {
+
+void spindle_rocks_resume(rocksdb_t* db, char** errptr) {
+  Guarded(errptr, [&] { return db->rep->Resume(); });
+}
+
+void spindle_rocks_flush_column_families(rocksdb_t* db,
+                                         rocksdb_column_family_handle_t* const* column_families,
+                                         size_t count, int wait, char** errptr) {
+  Guarded(errptr, [&] {
+    std::vector<rocksdb::ColumnFamilyHandle*> handles;
+    handles.reserve(count);
+    for (size_t index = 0; index < count; ++index) handles.push_back(column_families[index]->rep);
+    rocksdb::FlushOptions options;
+    options.wait = wait != 0;
+    return db->rep->Flush(options, handles);
+  });
+}
+
+int spindle_rocks_current_wal(rocksdb_t* db, uint64_t* log_number, uint64_t* size_bytes,
+                              char** errptr) {
+  const bool succeeded = Guarded(errptr, [&] {
+    std::unique_ptr<rocksdb::LogFile> file;
+    const Status status = db->rep->GetCurrentWalFile(&file);
+    if (!status.ok()) return status;
+    if (log_number != nullptr) *log_number = file->LogNumber();
+    if (size_bytes != nullptr) *size_bytes = file->SizeFileBytes();
+    return status;
+  });
+  return succeeded ? 0 : -1;
+}
+
+int64_t spindle_rocks_wal_files(rocksdb_t* db, spindle_rocks_wal_file_t* files, size_t capacity,
+                                char** errptr) {
+  int64_t count = -1;
+  Guarded(errptr, [&] {
+    rocksdb::VectorLogPtr sorted;
+    const Status status = db->rep->GetSortedWalFiles(sorted);
+    if (!status.ok()) return status;
+    for (size_t index = 0; index < sorted.size() && index < capacity; ++index) {
+      const rocksdb::LogFile& file = *sorted[index];
+      files[index].log_number = file.LogNumber();
+      files[index].size_bytes = file.SizeFileBytes();
+      files[index].start_sequence = file.StartSequence();
+      files[index].archived = file.Type() == rocksdb::kArchivedLogFile ? 1 : 0;
+    }
+    count = static_cast<int64_t>(sorted.size());
+    return status;
+  });
+  return count;
+}
+
+void spindle_rocks_verify_checksum(rocksdb_t* db, char** errptr) {
+  Guarded(errptr, [&] { return db->rep->VerifyChecksum(); });
+}
+
+int spindle_rocks_wait_for_compact(rocksdb_t* db, const spindle_rocks_listener_t* listener,
+                                   uint64_t background_errors_before, uint32_t idle_grace_ms,
+                                   uint32_t timeout_ms, char** errptr) {
+  using Clock = std::chrono::steady_clock;
+  int result = -1;
+  Guarded(errptr, [&] {
+    const Clock::time_point deadline = Clock::now() + std::chrono::milliseconds(timeout_ms);
+    const auto grace = std::chrono::milliseconds(idle_grace_ms);
+    Clock::time_point idle_since = Clock::now();
+    while (true) {
+      Status status = CheckBackgroundErrors(db->rep, listener, background_errors_before);
+      if (!status.ok()) return status;
+      bool idle = false;
+      status = IsIdle(db->rep, &idle);
+      if (!status.ok()) return status;
+      const Clock::time_point now = Clock::now();
+      if (!idle) idle_since = now;
+      if (idle && now - idle_since >= grace) {
+        result = 0;
+        return status;
+      }
+      if (now >= deadline) {
+        result = 1;
+        return status;
+      }
+      std::this_thread::sleep_for(kPollInterval);
+    }
+  });
+  return result;
+}
+
+}  // extern "C"

@@ -1,0 +1,362 @@
+#ifndef CROCKSDBSHIM_H
+#define CROCKSDBSHIM_H
+
+/// What RocksDB 7.8.3 can do and its C API cannot reach. Every function states the gap it fills.
+///
+/// Conventions, which are those of rocksdb/c.h:
+/// - `char **errptr` must point at NULL before the call. On failure it receives malloc'ed text,
+///   freed with `rocksdb_free`. Other `char **` results are malloc'ed as well.
+/// - Functions may be called from any thread unless they say otherwise.
+/// - No C++ exception leaves this library: running out of memory is reported as an error.
+
+#include <rocksdb/c.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// MARK: - The write-ahead log guard
+
+/// A file system that watches every write-ahead log (WAL) of ONE store.
+///
+/// Why: with `paranoid_checks = false`, RocksDB 7.8.3 goes on appending to a WAL whose last append
+/// failed and acknowledges writes that vanish at the next open. The guard refuses every append to
+/// a WAL after its first failure, at the place where it fails, so no writer can be let through.
+typedef struct spindle_rocks_env_t spindle_rocks_env_t;
+
+/// The first operation that failed on a WAL.
+enum {
+  SPINDLE_ROCKS_WAL_OK = 0,
+  /// Append, flush, truncate or close: the file may end in a torn record.
+  SPINDLE_ROCKS_WAL_APPEND_FAILED = 1,
+  /// Sync, fsync or range sync: the kernel may have dropped the pages it could not write.
+  SPINDLE_ROCKS_WAL_SYNC_FAILED = 2,
+};
+
+/// Creates the guard over the default file system. Use one per store: WAL numbers identify files.
+/// Returns NULL when memory is exhausted.
+spindle_rocks_env_t *spindle_rocks_env_create(void);
+
+/// Destroys the guard. Every database opened with its handle must have been closed before.
+void spindle_rocks_env_destroy(spindle_rocks_env_t *env);
+
+/// The handle for `rocksdb_options_set_env`. Owned by `env`; never pass it to
+/// `rocksdb_env_destroy`.
+rocksdb_env_t *spindle_rocks_env_handle(spindle_rocks_env_t *env);
+
+/// 1 when a WAL has failed and the failure has not been cleared, else 0. One atomic load.
+int spindle_rocks_env_wal_failed(const spindle_rocks_env_t *env);
+
+/// The first failure since the last clear. Returns its kind, as `*kind` does.
+/// `no_space` is 1 for ENOSPC and EDQUOT. `text` is malloc'ed, or NULL when nothing failed.
+/// Any result pointer may be NULL.
+int spindle_rocks_env_wal_failure(const spindle_rocks_env_t *env, int *kind, uint64_t *log_number,
+                                  int *no_space, char **text);
+
+/// First step of the cure: cuts the torn record off the failed WAL, syncs what remains, and lets
+/// RocksDB leave the file: from then on its flush, sync and close succeed and write nothing. Call
+/// it while no write is under way.
+///
+/// RocksDB still holds the refused records in its write buffer and offers them again when it
+/// switches files; exactly those bytes are swallowed, once. Any other append to the file fails and
+/// poisons it again, so a writer that slips in during the cure is refused and not lost.
+///
+/// Returns 0, or -1 with `errptr` set when cutting or syncing failed: nothing has changed then,
+/// and the call may be repeated. After a failed sync no second sync is tried, because a second
+/// fsync may report success for pages the kernel has already dropped; the following flush of
+/// every column family is what makes the data durable.
+int spindle_rocks_env_retire_failed_wal(spindle_rocks_env_t *env, char **errptr);
+
+/// Last step of the cure, after every column family has been flushed. Returns 0, or -1 when the
+/// failed WAL was not retired or is still the newest one: the failure stays latched then.
+int spindle_rocks_env_clear_wal_failure(spindle_rocks_env_t *env);
+
+/// Sizes of the WAL files that this guard created and RocksDB has not deleted yet, oldest first.
+/// `synced` is the size when the last successful sync of that file began: what a power loss keeps.
+/// Fills at most `capacity` elements of each array and returns how many files there are.
+size_t spindle_rocks_env_wal_sizes(const spindle_rocks_env_t *env, uint64_t *log_numbers,
+                                   uint64_t *appended, uint64_t *synced, size_t capacity);
+
+typedef struct {
+  uint64_t wal_bytes_written;
+  uint64_t wal_syncs;
+  /// Bytes of tables, blob files, manifests and everything else but the info log.
+  uint64_t other_bytes_written;
+} spindle_rocks_env_totals_t;
+
+/// What the store has written through this guard since it was created.
+void spindle_rocks_env_totals(const spindle_rocks_env_t *env, spindle_rocks_env_totals_t *totals);
+
+// MARK: - Fault injection, for tests
+
+/// Operations that can be made to fail. `TABLE` covers table files and blob files.
+enum {
+  SPINDLE_ROCKS_FAULT_WAL_APPEND = 0,
+  SPINDLE_ROCKS_FAULT_WAL_SYNC = 1,
+  SPINDLE_ROCKS_FAULT_WAL_CREATE = 2,
+  SPINDLE_ROCKS_FAULT_TABLE_APPEND = 3,
+  SPINDLE_ROCKS_FAULT_TABLE_SYNC = 4,
+  SPINDLE_ROCKS_FAULT_TABLE_CREATE = 5,
+  SPINDLE_ROCKS_FAULT_MANIFEST_APPEND = 6,
+  SPINDLE_ROCKS_FAULT_MANIFEST_SYNC = 7,
+};
+
+enum {
+  SPINDLE_ROCKS_FAULT_EIO = 0,
+  SPINDLE_ROCKS_FAULT_ENOSPC = 1,
+};
+
+/// Makes `operation` fail: the first `skip_count` calls succeed, then `fail_count` fail (-1: until
+/// cleared). A failing append writes `partial_bytes` of its data first, which leaves a torn record.
+/// Arming an operation replaces what was armed for it. Costs one relaxed load per call when off.
+/// Returns 0, or -1 for an unknown operation or error.
+int spindle_rocks_env_inject(spindle_rocks_env_t *env, int operation, uint64_t skip_count,
+                             int64_t fail_count, int error, uint64_t partial_bytes);
+
+/// Disarms every fault. Files that already failed stay failed.
+void spindle_rocks_env_clear_faults(spindle_rocks_env_t *env);
+
+/// How often `operation` was made to fail since the guard was created.
+uint64_t spindle_rocks_env_fault_count(const spindle_rocks_env_t *env, int operation);
+
+/// Delays every WAL sync, to widen the window between a write and its sync. 0 turns it off.
+void spindle_rocks_env_set_sync_delay_us(spindle_rocks_env_t *env, uint32_t microseconds);
+
+// MARK: - Events
+
+/// Counts what RocksDB does in the background. Why: the C API of 7.8.3 has no event listener, and
+/// a background error is otherwise visible only as a count.
+typedef struct spindle_rocks_listener_t spindle_rocks_listener_t;
+
+/// What RocksDB was doing when a background error arose; the order of its BackgroundErrorReason.
+enum {
+  SPINDLE_ROCKS_REASON_NONE = -1,
+  SPINDLE_ROCKS_REASON_FLUSH = 0,
+  SPINDLE_ROCKS_REASON_COMPACTION = 1,
+  SPINDLE_ROCKS_REASON_WRITE_CALLBACK = 2,
+  SPINDLE_ROCKS_REASON_MEMTABLE = 3,
+  SPINDLE_ROCKS_REASON_MANIFEST_WRITE = 4,
+  SPINDLE_ROCKS_REASON_FLUSH_NO_WAL = 5,
+  SPINDLE_ROCKS_REASON_MANIFEST_WRITE_NO_WAL = 6,
+};
+
+/// The order of RocksDB's Status::Severity.
+enum {
+  SPINDLE_ROCKS_SEVERITY_NONE = 0,
+  SPINDLE_ROCKS_SEVERITY_SOFT = 1,
+  SPINDLE_ROCKS_SEVERITY_HARD = 2,
+  SPINDLE_ROCKS_SEVERITY_FATAL = 3,
+  SPINDLE_ROCKS_SEVERITY_UNRECOVERABLE = 4,
+};
+
+typedef struct {
+  uint64_t background_errors;
+  /// Column families that slow writers down, or stop them, right now.
+  uint64_t delayed_column_families;
+  uint64_t stopped_column_families;
+  uint64_t stalls_to_normal;
+  uint64_t stalls_to_delayed;
+  uint64_t stalls_to_stopped;
+  uint64_t flushes_begun;
+  uint64_t flushes_completed;
+  /// Keys and values of the memtables flushed.
+  uint64_t flush_bytes_in;
+  /// Blocks of the table files and bytes of the blob files that flushes wrote.
+  uint64_t flush_bytes_out;
+  uint64_t compactions_begun;
+  uint64_t compactions_completed;
+  uint64_t compaction_bytes_in;
+  uint64_t compaction_bytes_out;
+  uint64_t recoveries_begun;
+  uint64_t recoveries_succeeded;
+  uint64_t recoveries_failed;
+  uint64_t events_dropped;
+} spindle_rocks_counters_t;
+
+/// Creates a listener that keeps the newest `event_capacity` events (0: none, at most 65536).
+/// Returns NULL when memory is exhausted.
+spindle_rocks_listener_t *spindle_rocks_listener_create(size_t event_capacity);
+
+/// Gives up this reference. Options and databases that use the listener keep it alive.
+void spindle_rocks_listener_destroy(spindle_rocks_listener_t *listener);
+
+/// Registers the listener with options that are not yet in use. Returns 0, or -1 without memory.
+int spindle_rocks_options_add_listener(rocksdb_options_t *options,
+                                       spindle_rocks_listener_t *listener);
+
+/// Whether RocksDB may start its own recovery after a recoverable background error (default: 1).
+void spindle_rocks_listener_set_auto_recovery(spindle_rocks_listener_t *listener, int enabled);
+
+/// Copies the counters. Takes no lock; each counter is exact, together they are no snapshot.
+void spindle_rocks_listener_counters(const spindle_rocks_listener_t *listener,
+                                     spindle_rocks_counters_t *counters);
+
+/// 1 while a background error stands that no recovery has ended, else 0. One atomic load.
+int spindle_rocks_listener_in_background_error(const spindle_rocks_listener_t *listener);
+
+/// The last background error, standing or recovered: its reason (-1: there was none), severity
+/// and malloc'ed text. Result pointers may be NULL.
+int spindle_rocks_listener_last_error(const spindle_rocks_listener_t *listener, int *severity,
+                                      char **text);
+
+enum {
+  SPINDLE_ROCKS_EVENT_FLUSH_BEGIN = 0,
+  SPINDLE_ROCKS_EVENT_FLUSH_END = 1,
+  SPINDLE_ROCKS_EVENT_COMPACTION_BEGIN = 2,
+  SPINDLE_ROCKS_EVENT_COMPACTION_END = 3,
+  SPINDLE_ROCKS_EVENT_STALL = 4,
+  SPINDLE_ROCKS_EVENT_BACKGROUND_ERROR = 5,
+  SPINDLE_ROCKS_EVENT_RECOVERY_BEGIN = 6,
+  SPINDLE_ROCKS_EVENT_RECOVERY_END = 7,
+};
+
+typedef struct {
+  /// 1 for the first event of the listener; gaps are events that were dropped.
+  uint64_t sequence;
+  /// Microseconds since the Unix epoch.
+  uint64_t time_us;
+  uint64_t bytes_in;
+  uint64_t bytes_out;
+  uint64_t duration_us;
+  int32_t kind;
+  /// -1 where the event belongs to no job.
+  int32_t job_id;
+  /// Both are terminated by a zero byte and cut where too long. The family may be empty.
+  char column_family[80];
+  char text[240];
+} spindle_rocks_event_t;
+
+/// Moves at most `capacity` events, oldest first, into `events` and returns how many.
+size_t spindle_rocks_listener_drain(spindle_rocks_listener_t *listener,
+                                    spindle_rocks_event_t *events, size_t capacity);
+
+// MARK: - The database
+
+/// DB::Resume: leaves read-only mode after a background error. Blocks while it flushes memtables.
+void spindle_rocks_resume(rocksdb_t *db, char **errptr);
+
+/// DB::Flush for several column families in one call. The C API flushes one and waits for it.
+void spindle_rocks_flush_column_families(rocksdb_t *db,
+                                         rocksdb_column_family_handle_t *const *column_families,
+                                         size_t count, int wait, char **errptr);
+
+/// DB::GetCurrentWalFile: tells whether a flush has changed the WAL. Returns 0, or -1 on error.
+int spindle_rocks_current_wal(rocksdb_t *db, uint64_t *log_number, uint64_t *size_bytes,
+                              char **errptr);
+
+typedef struct {
+  uint64_t log_number;
+  uint64_t size_bytes;
+  /// The first sequence number in the file.
+  uint64_t start_sequence;
+  int archived;
+} spindle_rocks_wal_file_t;
+
+/// DB::GetSortedWalFiles: every non-empty WAL that RocksDB knows, oldest first. A current WAL that
+/// is still empty is not among them. Fills at most `capacity` elements and returns how many files
+/// there are, or -1 on error.
+int64_t spindle_rocks_wal_files(rocksdb_t *db, spindle_rocks_wal_file_t *files, size_t capacity,
+                                char **errptr);
+
+/// DB::VerifyChecksum: reads every block of every live table file and checks it.
+void spindle_rocks_verify_checksum(rocksdb_t *db, char **errptr);
+
+/// Waits until no flush and no compaction has been pending or running in any column family for
+/// `idle_grace_ms`. Why: the C API of 7.8.3 has no wait_for_compact.
+///
+/// Returns 0 when idle, 1 when `timeout_ms` passed first, -1 with `errptr` set when a property
+/// could not be read or when more background errors than `background_errors_before` have been
+/// counted: by `listener`, or where that is NULL by the property `rocksdb.background-errors`.
+int spindle_rocks_wait_for_compact(rocksdb_t *db, const spindle_rocks_listener_t *listener,
+                                   uint64_t background_errors_before, uint32_t idle_grace_ms,
+                                   uint32_t timeout_ms, char **errptr);
+
+// MARK: - Metadata
+
+/// The files of one column family at one moment. Why: the C API gives names and key ranges only.
+typedef struct spindle_rocks_files_t spindle_rocks_files_t;
+
+typedef struct {
+  uint64_t file_number;
+  uint64_t size_bytes;
+  uint64_t entries;
+  uint64_t deletions;
+  uint64_t smallest_sequence;
+  uint64_t largest_sequence;
+  /// 0 when the file refers to no blob file.
+  uint64_t oldest_blob_file_number;
+  /// Seconds since the Unix epoch; 0 when unknown.
+  uint64_t creation_time_s;
+  int32_t level;
+  int32_t being_compacted;
+} spindle_rocks_table_file_t;
+
+typedef struct {
+  uint64_t file_number;
+  uint64_t size_bytes;
+  uint64_t blobs;
+  uint64_t blob_bytes;
+  uint64_t garbage_blobs;
+  uint64_t garbage_bytes;
+} spindle_rocks_blob_file_t;
+
+/// DB::GetColumnFamilyMetaData. Returns NULL with `errptr` set on failure.
+spindle_rocks_files_t *spindle_rocks_files_create(rocksdb_t *db,
+                                                  rocksdb_column_family_handle_t *column_family,
+                                                  char **errptr);
+void spindle_rocks_files_destroy(spindle_rocks_files_t *files);
+
+/// Total size of the table files, then the number of files of each kind.
+uint64_t spindle_rocks_files_table_bytes(const spindle_rocks_files_t *files);
+size_t spindle_rocks_files_table_count(const spindle_rocks_files_t *files);
+size_t spindle_rocks_files_blob_count(const spindle_rocks_files_t *files);
+
+/// Return 0, or -1 when `index` is out of range.
+int spindle_rocks_files_table(const spindle_rocks_files_t *files, size_t index,
+                              spindle_rocks_table_file_t *table);
+int spindle_rocks_files_blob(const spindle_rocks_files_t *files, size_t index,
+                             spindle_rocks_blob_file_t *blob);
+
+/// Smallest or largest user key of a table file. The bytes live as long as `files`; NULL when
+/// `index` is out of range.
+const char *spindle_rocks_files_smallest_key(const spindle_rocks_files_t *files, size_t index,
+                                             size_t *length);
+const char *spindle_rocks_files_largest_key(const spindle_rocks_files_t *files, size_t index,
+                                            size_t *length);
+
+typedef struct {
+  uint64_t tables;
+  uint64_t data_bytes;
+  uint64_t index_bytes;
+  uint64_t filter_bytes;
+  uint64_t raw_key_bytes;
+  uint64_t raw_value_bytes;
+  uint64_t data_blocks;
+  uint64_t entries;
+  uint64_t deletions;
+  uint64_t merge_operands;
+  uint64_t range_deletions;
+} spindle_rocks_table_properties_t;
+
+/// Sums DB::GetPropertiesOfAllTables over a column family. Reads the properties block of every
+/// table that is not open yet. Returns 0, or -1 on error.
+int spindle_rocks_table_properties(rocksdb_t *db, rocksdb_column_family_handle_t *column_family,
+                                   spindle_rocks_table_properties_t *sum, char **errptr);
+
+// MARK: - Logging
+
+/// An info log that keeps nothing, for `rocksdb_options_set_info_log`: a read-only open then
+/// leaves no LOG file in the store. Why: the C API of 7.8.3 can set a logger and cannot make one.
+/// Returns NULL when memory is exhausted.
+rocksdb_logger_t *spindle_rocks_null_logger_create(void);
+
+/// Options that were given the logger keep it alive.
+void spindle_rocks_logger_destroy(rocksdb_logger_t *logger);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,182 @@
+/// Why bytes could not be decoded.
+public enum DecodingFailure: Error, Sendable, Equatable, CustomStringConvertible {
+  case truncated(needed: Int, available: Int)
+  case varintOverflow
+  case nonMinimalVarint
+  case trailingBytes(Int)
+  case checksumMismatch(stored: UInt32, computed: UInt32)
+  case unknownVersion(UInt8)
+  case invalid(String)
+
+  public var description: String {
+    switch self {
+    case .truncated(let needed, let available):
+      "needs \(needed) bytes where \(available) are left"
+    case .varintOverflow: "a varint exceeds 64 bits"
+    case .nonMinimalVarint: "a varint is longer than its value needs"
+    case .trailingBytes(let count): "\(count) bytes follow the end of the record"
+    case .checksumMismatch(let stored, let computed):
+      "checksum \(hex(stored)) is stored, the bytes give \(hex(computed))"
+    case .unknownVersion(let version): "record version \(version) is unknown"
+    case .invalid(let what): what
+    }
+  }
+
+  private func hex(_ value: UInt32) -> String { "0x" + String(value, radix: 16) }
+}
+
+/// Reads fixed and variable-length values from borrowed bytes; consumes nothing on failure.
+public struct ByteReader: ~Escapable {
+  private let bytes: Span<UInt8>
+  /// How many bytes were read so far.
+  public private(set) var offset = 0
+
+  @_lifetime(copy bytes)
+  public init(_ bytes: Span<UInt8>) { self.bytes = bytes }
+
+  /// Bytes not yet read.
+  public var remaining: Int { bytes.count - offset }
+
+  private func require(_ count: Int) throws(DecodingFailure) {
+    guard count <= remaining else {
+      throw .truncated(needed: count, available: remaining)
+    }
+  }
+
+  @_lifetime(self: copy self)
+  public mutating func readUInt8() throws(DecodingFailure) -> UInt8 {
+    try require(1)
+    defer { offset += 1 }
+    return bytes[offset]
+  }
+
+  @_lifetime(self: copy self)
+  public mutating func readBigEndian<Value: FixedWidthInteger & UnsignedInteger>(
+    _: Value.Type
+  ) throws(DecodingFailure) -> Value {
+    let width = Value.bitWidth / 8
+    try require(width)
+    var value: UInt64 = 0
+    for index in 0..<width { value = value << 8 | UInt64(bytes[offset + index]) }
+    offset += width
+    return Value(truncatingIfNeeded: value)
+  }
+
+  @_lifetime(self: copy self)
+  public mutating func readLittleEndian<Value: FixedWidthInteger & UnsignedInteger>(
+    _ type: Value.Type
+  ) throws(DecodingFailure) -> Value {
+    try readBigEndian(type).byteSwapped
+  }
+
+  /// Reads a minimal LEB128 number of at most 64 bits.
+  @_lifetime(self: copy self)
+  public mutating func readVarint() throws(DecodingFailure) -> UInt64 {
+    var value: UInt64 = 0
+    var shift: UInt64 = 0
+    var position = offset
+    while true {
+      guard position < bytes.count else { throw .truncated(needed: 1, available: 0) }
+      let byte = bytes[position]
+      position += 1
+      if shift == 63, byte > 1 { throw .varintOverflow }
+      value |= UInt64(byte & 0x7F) << shift
+      if byte & 0x80 == 0 {
+        if byte == 0, shift > 0 { throw .nonMinimalVarint }
+        offset = position
+        return value
+      }
+      shift += 7
+    }
+  }
+
+  /// Reads a varint length followed by that many bytes.
+  @_lifetime(self: copy self)
+  public mutating func readBlob() throws(DecodingFailure) -> [UInt8] {
+    let start = offset
+    let count = try readVarint()
+    guard count <= UInt64(remaining) else {
+      let available = remaining
+      offset = start
+      throw .truncated(needed: Int(clamping: count), available: available)
+    }
+    return try readBytes(Int(count))
+  }
+
+  @_lifetime(self: copy self)
+  public mutating func readBytes(_ count: Int) throws(DecodingFailure) -> [UInt8] {
+    try require(count)
+    defer { offset += count }
+    return copyBytes(bytes.extracting(offset..<(offset + count)))
+  }
+
+  @_lifetime(self: copy self)
+  public mutating func readUUID() throws(DecodingFailure) -> UUIDValue {
+    let high = try readBigEndian(UInt64.self)
+    do {
+      return UUIDValue(high: high, low: try readBigEndian(UInt64.self))
+    } catch {
+      offset -= 8
+      throw error
+    }
+  }
+
+  /// The bytes not yet read.
+  public var rest: Span<UInt8> {
+    @_lifetime(copy self) get { bytes.extracting(offset..<bytes.count) }
+  }
+
+  /// Fails when bytes are left.
+  public func requireEnd() throws(DecodingFailure) {
+    guard remaining == 0 else { throw .trailingBytes(remaining) }
+  }
+}
+
+/// Copies borrowed bytes into an array of their own.
+public func copyBytes(_ bytes: Span<UInt8>) -> [UInt8] {
+  unsafe bytes.withUnsafeBufferPointer { unsafe Array($0) }
+}
+
+extension [UInt8] {
+  /// Appends an integer, most significant byte first.
+  public mutating func appendBigEndian(_ value: some FixedWidthInteger & UnsignedInteger) {
+    var shift = value.bitWidth - 8
+    while shift >= 0 {
+      append(UInt8(truncatingIfNeeded: value >> shift))
+      shift -= 8
+    }
+  }
+
+  /// Appends an integer, least significant byte first.
+  public mutating func appendLittleEndian(_ value: some FixedWidthInteger & UnsignedInteger) {
+    appendBigEndian(value.byteSwapped)
+  }
+
+  /// Appends a LEB128 number.
+  public mutating func appendVarint(_ value: UInt64) {
+    var rest = value
+    while rest >= 0x80 {
+      append(UInt8(truncatingIfNeeded: rest) | 0x80)
+      rest >>= 7
+    }
+    append(UInt8(rest))
+  }
+
+  /// Appends a varint length and the bytes.
+  public mutating func appendBlob(_ bytes: [UInt8]) {
+    appendVarint(UInt64(bytes.count))
+    append(contentsOf: bytes)
+  }
+
+  /// Appends borrowed bytes with one copy.
+  public mutating func append(borrowing bytes: Span<UInt8>) {
+    unsafe bytes.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
+  }
+}
+
+/// Whether two runs of bytes are equal.
+public func bytesEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
+  guard left.count == right.count else { return false }
+  for index in 0..<left.count where left[index] != right[index] { return false }
+  return true
+}

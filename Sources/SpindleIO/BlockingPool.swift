@@ -1,0 +1,112 @@
+public import SpindleCore
+import Synchronization
+
+/// A few threads that run blocking calls for async callers.
+///
+/// The queue is bounded: at most ``queueLimit`` calls wait, the next is refused. Each waiting call
+/// is a suspended task that holds its own arguments, so the bound also limits their memory.
+public final class BlockingPool: Sendable {
+  private struct State {
+    var jobs: [@Sendable () -> Void] = []
+    var head = 0
+    var idle = 0
+    var threads: [NamedThread] = []
+    var stopping = false
+  }
+
+  private let state = Mutex(State())
+  private let wake = ThreadSemaphore()
+  private let name: String
+  private let threadLimit: Int
+  /// The most calls that wait at once.
+  public let queueLimit: Int
+
+  /// - Parameters:
+  ///   - name: The threads' name, at most 15 bytes.
+  ///   - threads: 1 to 64; they start as they are needed.
+  ///   - queueLimit: The most calls that wait at once. The default is 4,096.
+  public init(name: String, threads: Int, queueLimit: Int = 4_096) {
+    self.name = name
+    threadLimit = min(max(threads, 1), 64)
+    self.queueLimit = queueLimit
+  }
+
+  /// Runs a blocking call on one of the pool's threads. A cancelled caller still gets the call's
+  /// outcome: once queued, the work runs to its end.
+  ///
+  /// - Throws: what `body` throws, or ``SpindleError`` with `overloaded` when the queue is full
+  ///   and `closed` after ``stop()``.
+  public func run<Value: Sendable>(
+    _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+      do {
+        try enqueue { continuation.resume(with: Result(catching: body)) }
+      } catch {
+        continuation.resume(throwing: error)
+      }
+    }
+  }
+
+  /// Queues work without waiting for it.
+  public func enqueue(_ job: @escaping @Sendable () -> Void) throws(SpindleError) {
+    let refusal = state.withLock { (state) -> SpindleError? in
+      if state.stopping { return SpindleError(.closed, "the thread pool \(name) is closed") }
+      if state.jobs.count - state.head >= queueLimit {
+        return SpindleError(
+          .overloaded, "the thread pool \(name) has \(queueLimit) calls waiting already")
+      }
+      state.jobs.append(job)
+      if state.idle > 0 || state.threads.count >= threadLimit { return nil }
+      do throws(IOFailure) {
+        state.threads.append(try NamedThread(name: name) { [self] in work() })
+      } catch {
+        // With one thread running the job is served all the same.
+        if state.threads.isEmpty {
+          state.jobs.removeLast()
+          return error.spindleError
+        }
+      }
+      return nil
+    }
+    if let refusal { throw refusal }
+    wake.signal()
+  }
+
+  /// Ends the threads after the queued work. Call it from a thread that may block.
+  public func stop() {
+    let threads = state.withLock { state in
+      state.stopping = true
+      defer { state.threads = [] }
+      return state.threads
+    }
+    for _ in threads { wake.signal() }
+    for thread in threads { thread.join() }
+  }
+
+  private func work() {
+    while true {
+      state.withLock { $0.idle += 1 }
+      wake.wait()
+      let job: (@Sendable () -> Void)? = state.withLock { state in
+        state.idle -= 1
+        guard state.head < state.jobs.count else { return nil }
+        let job = state.jobs[state.head]
+        state.head += 1
+        if state.head == state.jobs.count {
+          state.jobs.removeAll(keepingCapacity: true)
+          state.head = 0
+        } else if state.head >= 256, state.head * 2 >= state.jobs.count {
+          state.jobs.removeFirst(state.head)
+          state.head = 0
+        }
+        return job
+      }
+      if let job {
+        job()
+      } else if state.withLock({ $0.stopping }) {
+        return
+      }
+    }
+  }
+}

@@ -1,0 +1,53 @@
+import Glibc
+
+/// An exclusive lock on a file, which also names its holder's process id.
+///
+/// The lock is the kernel's (`flock`): it ends with the descriptor, so also with a killed process.
+/// The descriptor is closed on exec, so a child never keeps it.
+public final class FileLock: Sendable {
+  public let path: String
+  private let file: Int32
+
+  /// Takes the lock at once or says who holds it.
+  ///
+  /// - Parameter writesOwner: Whether to write this process's id into the file. A reader that only
+  ///   keeps writers out passes false and changes nothing.
+  /// - Returns: nil when another descriptor holds the lock.
+  public static func acquire(
+    _ path: String, writesOwner: Bool
+  ) throws(IOFailure) -> FileLock? {
+    let flags = writesOwner ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC
+    let file = unsafe open(path, flags, 0o640)
+    guard file >= 0 else { throw IOFailure("open", path: path, errno: errno) }
+    guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+      let code = errno
+      close(file)
+      if code == EWOULDBLOCK { return nil }
+      throw IOFailure("lock", path: path, errno: code)
+    }
+    if writesOwner {
+      do throws(IOFailure) {
+        guard ftruncate(file, 0) == 0 else { throw IOFailure("write to", path: path, errno: errno) }
+        try Files.write(Array("\(getpid())\n".utf8), to: file, path: path)
+      } catch {
+        close(file)
+        throw error
+      }
+    }
+    return FileLock(path: path, file: file)
+  }
+
+  private init(path: String, file: Int32) {
+    self.path = path
+    self.file = file
+  }
+
+  deinit { close(file) }
+
+  /// The process id that the file names, if it is readable.
+  public static func owner(_ path: String) -> Int32? {
+    guard let bytes = try? Files.read(path, limit: 32) else { return nil }
+    let text = String(decoding: bytes, as: UTF8.self)
+    return Int32(text.prefix { $0.isNumber })
+  }
+}

@@ -1,0 +1,149 @@
+import Glibc
+
+/// Plain file operations that name the path in every error.
+public enum Files {
+  /// Whether something exists at the path.
+  public static func exists(_ path: String) -> Bool {
+    unsafe access(path, F_OK) == 0
+  }
+
+  /// Whether a directory is there.
+  public static func isDirectory(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+  }
+
+  /// The size in bytes.
+  public static func size(_ path: String) throws(IOFailure) -> UInt64 {
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else { throw IOFailure("read", path: path, errno: errno) }
+    return UInt64(status.st_size)
+  }
+
+  /// Creates a directory and its missing parents, mode 0750, and makes the new names durable.
+  public static func createDirectory(_ path: String) throws(IOFailure) {
+    if isDirectory(path) { return }
+    let parent = directory(of: path)
+    if parent != path, !exists(parent) { try createDirectory(parent) }
+    guard unsafe mkdir(path, 0o750) == 0 || errno == EEXIST else {
+      throw IOFailure("create the directory", path: path, errno: errno)
+    }
+    guard isDirectory(path) else {
+      throw IOFailure("create the directory", path: path, errno: ENOTDIR)
+    }
+    try synchronizeDirectory(parent)
+  }
+
+  /// The parent of a path: what stands before its last component, "." for a bare name.
+  public static func directory(of path: String) -> String {
+    guard let slash = path.lastIndex(of: "/") else { return "." }
+    return slash == path.startIndex ? "/" : String(path[..<slash])
+  }
+
+  /// The names in a directory, without "." and "..", sorted.
+  public static func names(in path: String) throws(IOFailure) -> [String] {
+    guard let handle = unsafe opendir(path) else {
+      throw IOFailure("list", path: path, errno: errno)
+    }
+    defer { unsafe closedir(handle) }
+    var names: [String] = []
+    while let entry = unsafe readdir(handle) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
+        unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
+      }
+      if name != ".", name != ".." { names.append(name) }
+    }
+    return names.sorted()
+  }
+
+  /// Reads a whole file of at most `limit` bytes.
+  public static func read(_ path: String, limit: Int = 1 << 20) throws(IOFailure) -> [UInt8] {
+    let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { throw IOFailure("open", path: path, errno: errno) }
+    defer { close(file) }
+    let size = try min(Int(Files.size(path)), limit)
+    var bytes = [UInt8](repeating: 0, count: size)
+    var filled = 0
+    while filled < size {
+      let count = unsafe bytes.withUnsafeMutableBytes { buffer in
+        unsafe Glibc.read(file, buffer.baseAddress?.advanced(by: filled), size - filled)
+      }
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw IOFailure("read", path: path, errno: errno) }
+      if count == 0 { break }
+      filled += count
+    }
+    return Array(bytes.prefix(filled))
+  }
+
+  /// Replaces a file as a whole: a reader sees the old bytes or the new ones, also after power
+  /// loss. Writes `path.tmp`, syncs it, renames it over `path`, syncs the directory.
+  public static func writeAtomically(_ bytes: [UInt8], to path: String) throws(IOFailure) {
+    let temporary = path + ".tmp"
+    let file = unsafe open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o640)
+    guard file >= 0 else { throw IOFailure("create", path: temporary, errno: errno) }
+    do throws(IOFailure) {
+      defer { close(file) }
+      try write(bytes, to: file, path: temporary)
+      guard fsync(file) == 0 else { throw IOFailure("sync", path: temporary, errno: errno) }
+    } catch {
+      unsafe unlink(temporary)
+      throw error
+    }
+    guard unsafe rename(temporary, path) == 0 else {
+      let code = errno
+      unsafe unlink(temporary)
+      throw IOFailure("replace", path: path, errno: code)
+    }
+    try synchronizeDirectory(directory(of: path))
+  }
+
+  /// Writes all bytes at the descriptor's position.
+  public static func write(_ bytes: [UInt8], to file: Int32, path: String) throws(IOFailure) {
+    var written = 0
+    while written < bytes.count {
+      let count = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe Glibc.write(file, buffer.baseAddress?.advanced(by: written), bytes.count - written)
+      }
+      if count < 0, errno == EINTR { continue }
+      guard count > 0 else { throw IOFailure("write to", path: path, errno: errno) }
+      written += count
+    }
+  }
+
+  /// Copies a file and syncs the copy. The target must not exist.
+  public static func copy(_ source: String, to target: String) throws(IOFailure) {
+    let input = unsafe open(source, O_RDONLY | O_CLOEXEC)
+    guard input >= 0 else { throw IOFailure("open", path: source, errno: errno) }
+    defer { close(input) }
+    let output = unsafe open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o640)
+    guard output >= 0 else { throw IOFailure("create", path: target, errno: errno) }
+    defer { close(output) }
+    var chunk = [UInt8](repeating: 0, count: 1 << 20)
+    while true {
+      let count = unsafe chunk.withUnsafeMutableBytes { buffer in
+        unsafe Glibc.read(input, buffer.baseAddress, buffer.count)
+      }
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw IOFailure("read", path: source, errno: errno) }
+      if count == 0 { break }
+      try write(Array(chunk.prefix(count)), to: output, path: target)
+    }
+    guard fsync(output) == 0 else { throw IOFailure("sync", path: target, errno: errno) }
+  }
+
+  /// Removes a file; an absent one is no error.
+  public static func remove(_ path: String) throws(IOFailure) {
+    guard unsafe unlink(path) == 0 || errno == ENOENT else {
+      throw IOFailure("remove", path: path, errno: errno)
+    }
+  }
+
+  /// Makes the names in a directory durable.
+  public static func synchronizeDirectory(_ path: String) throws(IOFailure) {
+    let file = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard file >= 0 else { throw IOFailure("open", path: path, errno: errno) }
+    defer { close(file) }
+    guard fsync(file) == 0 else { throw IOFailure("sync", path: path, errno: errno) }
+  }
+}

@@ -1,0 +1,151 @@
+internal import CRocksDB
+internal import CRocksDBShim
+
+/// What is set for the database as a whole. Values, without handles.
+public struct DatabaseOptions: Sendable {
+  /// Where RocksDB writes its own log.
+  public enum InfoLog: Sendable {
+    /// The files `LOG*` in the database directory.
+    case files
+    /// Nowhere: for opens that must not change the directory.
+    case none
+  }
+
+  /// How a damaged write-ahead log is treated at open. Without paranoid checks RocksDB 7.8.3
+  /// ignores the mode and skips damaged records.
+  public enum RecoveryMode: Int32, Sendable {
+    case tolerateCorruptedTail = 0
+    case absolute = 1
+    case pointInTime = 2
+    case skipAnyCorrupted = 3
+  }
+
+  public var createIfMissing = false
+  public var paranoidChecks = false
+  public var recoveryMode = RecoveryMode.pointInTime
+  /// Bytes of all memtables together before the largest is flushed. The default is 256 MiB: what
+  /// dies in a memtable is never written again.
+  public var writeBufferBytes = 256 << 20
+  /// Bytes of all live write-ahead logs before families are flushed. The default is 512 MiB.
+  public var writeAheadLogBytes: UInt64 = 512 << 20
+  /// Bytes of the shared LRU block cache. The default is 64 MiB.
+  public var blockCacheBytes = 64 << 20
+  /// The most SST files held open; -1 is no bound (a secondary needs it). The default is 512.
+  public var maxOpenFiles: Int32 = 512
+  /// Flushes and compactions at once. The default is 2.
+  public var backgroundJobs: Int32 = 2
+  public var infoLog = InfoLog.files
+  /// Whether RocksDB counts its own events, at a cost of some percent. The default is false.
+  public var statistics = false
+  /// Bytes a second that flushes and compactions may write; nil is no limit.
+  public var writeRateLimit: Int64?
+
+  public init() {}
+}
+
+/// What is set for one column family.
+public struct ColumnFamilyOptions: Sendable, Equatable {
+  public enum Compression: Int32, Sendable {
+    case none = 0
+    case snappy = 1
+    case lz4 = 4
+    case zstd = 7
+  }
+
+  /// Values above a size live in blob files instead of SST files.
+  public struct Blobs: Sendable, Equatable {
+    public var minimumBytes: UInt64 = 4 << 10
+    public var fileBytes: UInt64 = 64 << 20
+    public var collectsGarbage = true
+    public var compression = Compression.none
+    public init() {}
+  }
+
+  /// Bytes of one memtable. The default is 64 MiB.
+  public var writeBufferBytes = 64 << 20
+  public var maxWriteBuffers: Int32 = 4
+  public var compression = Compression.lz4
+  /// Bits a key of the bloom filter; 0 is no filter. The default is 10 (about 1 % false hits).
+  public var bloomBitsPerKey = 10.0
+  public var level0CompactionTrigger: Int32 = 4
+  public var level0SlowdownTrigger: Int32 = 20
+  public var level0StopTrigger: Int32 = 36
+  public var disablesAutomaticCompaction = false
+  public var blobs: Blobs?
+
+  public init() {}
+}
+
+/// A `rocksdb_options_t`, owned.
+@safe struct OptionsHandle: ~Copyable {
+  let pointer: OpaquePointer
+
+  init(
+    _ options: DatabaseOptions, family: ColumnFamilyOptions, cache: OpaquePointer?,
+    guardian: WALGuard?, listener: EngineListener?
+  ) {
+    unsafe pointer = rocksdb_options_create()
+    apply(options, guardian: guardian, listener: listener)
+    unsafe apply(family, cache: cache)
+  }
+
+  deinit { unsafe rocksdb_options_destroy(pointer) }
+
+  private func apply(
+    _ options: DatabaseOptions, guardian: WALGuard?, listener: EngineListener?
+  ) {
+    unsafe rocksdb_options_set_create_if_missing(pointer, options.createIfMissing ? 1 : 0)
+    unsafe rocksdb_options_set_paranoid_checks(pointer, options.paranoidChecks ? 1 : 0)
+    unsafe rocksdb_options_set_wal_recovery_mode(pointer, options.recoveryMode.rawValue)
+    unsafe rocksdb_options_set_db_write_buffer_size(pointer, options.writeBufferBytes)
+    unsafe rocksdb_options_set_max_total_wal_size(pointer, options.writeAheadLogBytes)
+    unsafe rocksdb_options_set_max_open_files(pointer, options.maxOpenFiles)
+    unsafe rocksdb_options_set_max_background_jobs(pointer, options.backgroundJobs)
+    unsafe rocksdb_options_set_keep_log_file_num(pointer, 10)
+    if options.statistics { unsafe rocksdb_options_enable_statistics(pointer) }
+    if let rate = options.writeRateLimit {
+      let limiter = unsafe rocksdb_ratelimiter_create(rate, 100_000, 10)
+      unsafe rocksdb_options_set_ratelimiter(pointer, limiter)
+      unsafe rocksdb_ratelimiter_destroy(limiter)
+    }
+    switch options.infoLog {
+    case .files: break
+    case .none:
+      let logger = unsafe spindle_rocks_null_logger_create()
+      unsafe rocksdb_options_set_info_log(pointer, logger)
+      unsafe spindle_rocks_logger_destroy(logger)
+    }
+    if let guardian { unsafe rocksdb_options_set_env(pointer, guardian.environment) }
+    if let listener { unsafe spindle_rocks_options_add_listener(pointer, listener.pointer) }
+  }
+
+  private func apply(_ family: ColumnFamilyOptions, cache: OpaquePointer?) {
+    unsafe rocksdb_options_set_write_buffer_size(pointer, family.writeBufferBytes)
+    unsafe rocksdb_options_set_max_write_buffer_number(pointer, family.maxWriteBuffers)
+    unsafe rocksdb_options_set_compression(pointer, family.compression.rawValue)
+    unsafe rocksdb_options_set_level_compaction_dynamic_level_bytes(pointer, 0)
+    unsafe rocksdb_options_set_level0_file_num_compaction_trigger(
+      pointer, family.level0CompactionTrigger)
+    unsafe rocksdb_options_set_level0_slowdown_writes_trigger(
+      pointer, family.level0SlowdownTrigger)
+    unsafe rocksdb_options_set_level0_stop_writes_trigger(pointer, family.level0StopTrigger)
+    unsafe rocksdb_options_set_disable_auto_compactions(
+      pointer, family.disablesAutomaticCompaction ? 1 : 0)
+    if let blobs = family.blobs {
+      unsafe rocksdb_options_set_enable_blob_files(pointer, 1)
+      unsafe rocksdb_options_set_min_blob_size(pointer, blobs.minimumBytes)
+      unsafe rocksdb_options_set_blob_file_size(pointer, blobs.fileBytes)
+      unsafe rocksdb_options_set_enable_blob_gc(pointer, blobs.collectsGarbage ? 1 : 0)
+      unsafe rocksdb_options_set_blob_compression_type(pointer, blobs.compression.rawValue)
+    }
+    let table = unsafe rocksdb_block_based_options_create()
+    defer { unsafe rocksdb_block_based_options_destroy(table) }
+    if family.bloomBitsPerKey > 0 {
+      // The table options take the policy over.
+      let policy = unsafe rocksdb_filterpolicy_create_bloom_full(family.bloomBitsPerKey)
+      unsafe rocksdb_block_based_options_set_filter_policy(table, policy)
+    }
+    if let cache = unsafe cache { unsafe rocksdb_block_based_options_set_block_cache(table, cache) }
+    unsafe rocksdb_options_set_block_based_table_factory(pointer, table)
+  }
+}

@@ -1,0 +1,48 @@
+internal import CRocksDB
+internal import Glibc
+internal import Synchronization
+
+/// An open `rocksdb_t` with a count of who uses it, so that it is never closed under a call.
+///
+/// Iterators, snapshots, pinned values and running calls each hold a use. `close` stops new uses
+/// and waits for the old ones; close order is so kept by type and not by care.
+@safe final class EngineHandle: @unchecked Sendable {
+  // Proof of sendability: the pointer never changes, RocksDB's calls on it are thread-safe, and
+  // the two counters are atomic.
+  let pointer: OpaquePointer
+  private let uses = Atomic<Int>(0)
+  private let closing = Atomic<Bool>(false)
+
+  init(owning pointer: OpaquePointer) { unsafe self.pointer = pointer }
+
+  /// Whether no new use is allowed any more.
+  var isClosed: Bool { closing.load(ordering: .acquiring) }
+
+  /// Starts a use. Each success must be matched by ``leave()``.
+  @inline(__always)
+  func enter() throws(RocksError) {
+    // The count rises before the flag is read, and `close` sets the flag before it reads the
+    // count; so one of the two always sees the other.
+    uses.add(1, ordering: .sequentiallyConsistent)
+    guard !closing.load(ordering: .sequentiallyConsistent) else {
+      leave()
+      throw .closed
+    }
+  }
+
+  @inline(__always)
+  func leave() { uses.subtract(1, ordering: .sequentiallyConsistent) }
+
+  /// Stops new uses and waits for the old ones to end.
+  ///
+  /// - Parameter seconds: The longest wait.
+  /// - Returns: false when uses remain; new ones stay refused.
+  func quiesce(seconds: Int) -> Bool {
+    closing.store(true, ordering: .sequentiallyConsistent)
+    for _ in 0..<(seconds * 1000) {
+      if uses.load(ordering: .sequentiallyConsistent) == 0 { return true }
+      usleep(1000)
+    }
+    return uses.load(ordering: .sequentiallyConsistent) == 0
+  }
+}

@@ -1,0 +1,101 @@
+internal import SpindleCore
+internal import SpindleRocks
+
+/// Changes to any column families that are committed together: all of them or none.
+///
+/// Parts of the store add to a batch and never commit; whoever owns the work calls
+/// ``Store/commit(_:durability:deadline:)``. Preconditions are checked at the commit, under the
+/// lock that orders commits; when one fails the batch writes nothing.
+public struct Batch: Sendable {
+  /// What must hold at the commit.
+  struct Precondition: Sendable {
+    enum Demand: Sendable {
+      /// The key must be new. The owner names whose key it is, for the error.
+      case absent(owner: String)
+      /// The value must be these bytes.
+      case equal([UInt8])
+      /// The value must start with these bytes.
+      case prefix([UInt8])
+    }
+    var family: StoreFamily
+    var key: [UInt8]
+    var demand: Demand
+  }
+
+  var record: WriteRecord
+  var preconditions: [Precondition] = []
+  private(set) var touchesGuardedFamily = false
+  /// Every family written, each once: few, so a list beats a set.
+  private(set) var families: [StoreFamily] = []
+
+  public init(reservingBytes capacity: Int = 0) {
+    record = WriteRecord(reservingBytes: capacity)
+  }
+
+  /// Whether nothing was added, no change and no precondition.
+  public var isEmpty: Bool { record.isEmpty && preconditions.isEmpty }
+  /// How many changes were added.
+  public var count: Int { Int(record.count) }
+  /// Bytes that the batch takes in the log.
+  public var byteCount: Int { record.byteCount }
+
+  /// Only a batch without conditions on unguarded families may pass the other commits by.
+  var needsGroupLane: Bool { touchesGuardedFamily || !preconditions.isEmpty }
+
+  private mutating func touch(_ family: StoreFamily) {
+    if families.last === family || families.contains(where: { $0 === family }) { return }
+    families.append(family)
+    if family.isGuarded { touchesGuardedFamily = true }
+  }
+
+  /// Stores a value under a key, replacing what is there.
+  public mutating func put(_ family: StoreFamily, key: Span<UInt8>, value: Span<UInt8>) {
+    touch(family)
+    record.put(family.id, key: key, value: value)
+  }
+
+  /// Stores a value under a key, replacing what is there.
+  public mutating func put(_ family: StoreFamily, key: [UInt8], value: [UInt8]) {
+    put(family, key: key.span, value: value.span)
+  }
+
+  /// Stores a value in two parts, so that a header needs no copy of the payload.
+  public mutating func put(
+    _ family: StoreFamily, key: Span<UInt8>, header: Span<UInt8>, payload: Span<UInt8>
+  ) {
+    touch(family)
+    record.put(family.id, key: key, header: header, payload: payload)
+  }
+
+  /// Removes a key; an absent one is no error.
+  public mutating func delete(_ family: StoreFamily, key: [UInt8]) {
+    touch(family)
+    record.delete(family.id, key: key.span)
+  }
+
+  /// Removes every key from `lower` up to but not including `upper`.
+  public mutating func deleteRange(_ family: StoreFamily, from lower: [UInt8], to upper: [UInt8]) {
+    touch(family)
+    record.deleteRange(family.id, lower: lower.span, upper: upper.span)
+  }
+
+  /// Demands that the key be absent at the commit, and not written twice by this batch under the
+  /// same demand.
+  ///
+  /// - Parameter owner: Named in the `uniqueViolation` error's ``SpindleError/reason``.
+  public mutating func requireAbsent(_ family: StoreFamily, key: [UInt8], owner: String) {
+    preconditions.append(
+      Precondition(family: family, key: key, demand: .absent(owner: owner)))
+  }
+
+  /// Demands that the stored value be exactly these bytes at the commit.
+  public mutating func requireEqual(_ family: StoreFamily, key: [UInt8], bytes: [UInt8]) {
+    preconditions.append(Precondition(family: family, key: key, demand: .equal(bytes)))
+  }
+
+  /// Demands that the stored value start with these bytes at the commit, such as the checksum
+  /// header of a record that was read before.
+  public mutating func requirePrefix(_ family: StoreFamily, key: [UInt8], bytes: [UInt8]) {
+    preconditions.append(Precondition(family: family, key: key, demand: .prefix(bytes)))
+  }
+}

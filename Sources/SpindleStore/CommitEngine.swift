@@ -1,0 +1,220 @@
+internal import SpindleCore
+internal import SpindleIO
+internal import SpindleRocks
+internal import Synchronization
+
+/// Checks and writes batches; knows no queue and no waiting.
+final class CommitEngine: Sendable {
+  private let database: Database
+  private let health: StoreHealth
+  private let highWater: HighWaterFile
+  let clock: any StoreClock
+  private let paused = ThreadSemaphore()
+  private let syncs = Atomic<Int>(0)
+
+  init(database: Database, health: StoreHealth, highWater: HighWaterFile, clock: any StoreClock) {
+    self.database = database
+    self.health = health
+    self.highWater = highWater
+    self.clock = clock
+  }
+
+  /// How many log syncs were done for commits.
+  var syncCount: Int { syncs.load(ordering: .relaxed) }
+
+  enum Outcome {
+    case written
+    /// RocksDB would have slowed the write down; nothing was written.
+    case stalled
+    case failed(any Error)
+  }
+
+  /// Writes an unconditional batch on the calling thread.
+  ///
+  /// - Returns: false when RocksDB is stalled; nothing was written.
+  func writeInline(_ record: inout WriteRecord) throws -> Bool {
+    try health.beginWrite()
+    defer { health.endWrite() }
+    do throws(RocksError) {
+      try database.write(&record)
+      return true
+    } catch {
+      if error.kind == .incomplete { return false }
+      throw health.recordFailure(ofWrite: error)
+    }
+  }
+
+  /// Checks and writes one batch without waiting for the disk. The caller holds the commit lock.
+  ///
+  /// - Returns: false when a condition needs the disk or RocksDB is stalled; nothing was written.
+  func commitWithoutWaiting(_ batch: inout Batch) throws -> Bool {
+    var overlay = Overlay()
+    do {
+      if let refusal = try check(batch, overlay: &overlay, tier: .cache) { throw refusal }
+    } catch let error as RocksError where error.kind == .incomplete {
+      return false
+    }
+    guard !batch.record.isEmpty else { return true }
+    return try writeInline(&batch.record)
+  }
+
+  /// Checks and writes a group as one record. The caller holds the commit lock and may block.
+  ///
+  /// - Returns: A refusal for each batch whose precondition failed, and what became of the others.
+  func commitGroup(_ batches: [Batch]) -> (refusals: [(any Error)?], outcome: Outcome) {
+    var refusals: [(any Error)?] = []
+    refusals.reserveCapacity(batches.count)
+    var overlay = Overlay()
+    let needsOverlay = batches.count > 1 && batches.contains { !$0.preconditions.isEmpty }
+    var record = WriteRecord(reservingBytes: batches.reduce(0) { $0 + $1.byteCount })
+    for batch in batches {
+      do {
+        if let refusal = try check(batch, overlay: &overlay, tier: .all) {
+          refusals.append(refusal)
+          continue
+        }
+      } catch {
+        refusals.append((error as? RocksError)?.spindleError ?? error)
+        continue
+      }
+      refusals.append(nil)
+      if needsOverlay { overlay.add(batch.record) }
+      record.append(batch.record)
+    }
+    guard !record.isEmpty else { return (refusals, .written) }
+    do {
+      return (refusals, try writeInline(&record) ? .written : .stalled)
+    } catch {
+      return (refusals, .failed(error))
+    }
+  }
+
+  /// Syncs the log. A failure shuts the gate until the store is opened anew.
+  func syncLog() -> SpindleError? {
+    do throws(RocksError) {
+      // Read before the sync: everything up to this number is in the log already, so the sync
+      // covers it.
+      let sequence = try database.latestSequenceNumber()
+      try database.syncLog()
+      syncs.add(1, ordering: .relaxed)
+      highWater.record(sequence)
+      return nil
+    } catch {
+      return health.recordFailure(ofSync: error)
+    }
+  }
+
+  /// Holds the writer thread back between two attempts at a stalled write.
+  func pause(_ duration: Duration) {
+    let (seconds, attoseconds) = duration.components
+    let milliseconds = Int(seconds) * 1000 + Int(attoseconds / 1_000_000_000_000_000)
+    _ = paused.wait(milliseconds: max(milliseconds, 1))
+  }
+
+  // MARK: Preconditions
+
+  /// Changes of the batches already taken into the group, for the conditions of the later ones.
+  private struct Overlay {
+    struct Key: Hashable {
+      var family: UInt32
+      var bytes: [UInt8]
+    }
+    enum Change {
+      case value([UInt8])
+      case deleted
+    }
+    private var changes: [Key: Change] = [:]
+    private var ranges: [(family: UInt32, lower: [UInt8], upper: [UInt8])] = []
+
+    var isEmpty: Bool { changes.isEmpty && ranges.isEmpty }
+
+    mutating func add(_ record: WriteRecord) {
+      var found: [(Key, Change)] = []
+      var removed: [(UInt32, [UInt8], [UInt8])] = []
+      record.forEach { operation, family, key, value in
+        let own = Key(family: family, bytes: copyBytes(key))
+        switch operation {
+        case .put: found.append((own, .value(copyBytes(value))))
+        case .delete: found.append((own, .deleted))
+        case .deleteRange: removed.append((family, own.bytes, copyBytes(value)))
+        }
+      }
+      for (family, lower, upper) in removed {
+        ranges.append((family, lower, upper))
+        for key in changes.keys
+        where key.family == family && !key.bytes.lexicographicallyPrecedes(lower)
+          && key.bytes.lexicographicallyPrecedes(upper)
+        {
+          changes[key] = .deleted
+        }
+      }
+      for (key, change) in found { changes[key] = change }
+    }
+
+    /// What the group says of a key; nil when it says nothing.
+    func change(_ family: UInt32, _ key: [UInt8]) -> Change? {
+      if let change = changes[Key(family: family, bytes: key)] { return change }
+      let isRemoved = ranges.contains { range in
+        range.family == family && !key.lexicographicallyPrecedes(range.lower)
+          && key.lexicographicallyPrecedes(range.upper)
+      }
+      return isRemoved ? .deleted : nil
+    }
+  }
+
+  /// Checks a batch's conditions.
+  ///
+  /// - Returns: The refusal of the first condition that does not hold; nil when all hold.
+  private func check(
+    _ batch: Batch, overlay: inout Overlay, tier: Database.ReadTier
+  ) throws -> SpindleError? {
+    var demandedAbsent: Set<Overlay.Key> = []
+    for condition in batch.preconditions {
+      if case .absent(let owner) = condition.demand, batch.preconditions.count > 1 {
+        let key = Overlay.Key(family: condition.family.id, bytes: condition.key)
+        if !demandedAbsent.insert(key).inserted { return violation(owner) }
+      }
+      if let change = overlay.change(condition.family.id, condition.key) {
+        switch change {
+        case .value(let bytes):
+          if let refusal = judge(condition.demand, bytes.span, isPresent: true) { return refusal }
+        case .deleted:
+          if let refusal = judge(condition.demand, Span(), isPresent: false) { return refusal }
+        }
+        continue
+      }
+      let stored = try database.get(
+        condition.family.columnFamily, condition.key.span, tier: tier)
+      if let stored {
+        if let refusal = judge(condition.demand, stored.bytes, isPresent: true) { return refusal }
+      } else if let refusal = judge(condition.demand, Span(), isPresent: false) {
+        return refusal
+      }
+    }
+    return nil
+  }
+
+  private func violation(_ owner: String) -> SpindleError {
+    SpindleError(
+      .uniqueViolation, "a key of \(owner) that must be new exists already; nothing was stored",
+      reason: owner)
+  }
+
+  private func judge(
+    _ demand: Batch.Precondition.Demand, _ stored: Span<UInt8>, isPresent: Bool
+  ) -> SpindleError? {
+    let holds: Bool
+    switch demand {
+    case .absent(let owner): return isPresent ? violation(owner) : nil
+    case .equal(let bytes): holds = isPresent && bytesEqual(stored, bytes.span)
+    case .prefix(let bytes):
+      holds =
+        isPresent && stored.count >= bytes.count
+        && bytesEqual(stored.extracting(0..<bytes.count), bytes.span)
+    }
+    if holds { return nil }
+    return SpindleError(
+      .conflict, "a stored value is not what the batch demands; nothing was stored",
+      reason: isPresent ? "changed" : "absent")
+  }
+}

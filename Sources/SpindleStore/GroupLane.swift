@@ -1,0 +1,271 @@
+internal import SpindleCore
+internal import SpindleIO
+internal import SpindleRocks
+internal import Synchronization
+
+/// The lane of conditional and synced commits: many callers, one writer thread, few syncs.
+///
+/// The writer takes what waits (bounded by `groupByteLimit`), checks each batch's preconditions
+/// against the store and the batches already taken, drops the failing ones alone, and writes the
+/// rest as ONE unsynced record with `no_slowdown`. If any caller asked for it, it then syncs the
+/// log once. Never `sync` in the write itself: RocksDB has one writer queue, and every inline
+/// writer would wait in it for the disk.
+///
+/// Crash windows. Before the write: nothing is stored, nobody was told otherwise. Between write
+/// and sync: buffered callers are acknowledged and their batch survives a killed process; synced
+/// callers still wait, so a power cut may lose their batch without breaking a promise. After the
+/// sync: callers are told. A reader may see a batch just before it is durable.
+final class GroupLane: Sendable {
+  /// One caller that waits.
+  @safe private struct Ticket {
+    let id: UInt64
+    var batch: Batch
+    let durability: Durability
+    let deadline: WriteDeadline
+    let continuation: UnsafeContinuation<Result<Void, any Error>, Never>
+  }
+
+  private struct Queue {
+    var tickets: [Ticket] = []
+    var bytes = 0
+    var nextID: UInt64 = 0
+    var cancelled: Set<UInt64> = []
+    /// Ids that the writer holds; a cancellation of one of these is only noted.
+    var taken: Set<UInt64> = []
+    var parked = false
+    var stopping = false
+  }
+
+  private let queue = Mutex(Queue())
+  private let wake = ThreadSemaphore()
+  /// Orders commits. Held across precondition checks and the unsynced write, never across a sync.
+  private let commitLock = Mutex(())
+  private let engine: CommitEngine
+  private let settings: StoreSettings
+  private let thread = Mutex<NamedThread?>(nil)
+
+  init(engine: CommitEngine, settings: StoreSettings) throws {
+    self.engine = engine
+    self.settings = settings
+    let thread = try withSpindleErrors { () throws(IOFailure) in
+      try NamedThread(name: "spindle-commit") { [self] in run() }
+    }
+    self.thread.withLock { $0 = thread }
+  }
+
+  // MARK: Callers
+
+  /// Commits a batch in the order of enqueueing.
+  ///
+  /// - Throws: what the commit gave, `overloaded` or `deadlineExceeded` when no room came in time,
+  ///   or `CancellationError` when the task was cancelled while the batch still waited.
+  func commit(
+    _ batch: consuming Batch, durability: Durability, deadline: WriteDeadline
+  ) async throws {
+    if durability == .buffered, batch.byteCount <= settings.inlineByteLimit,
+      try commitIfIdle(&batch)
+    {
+      return
+    }
+    try await waitForRoom(batch.byteCount, deadline: deadline)
+    try await enqueue(batch, durability: durability, deadline: deadline)
+  }
+
+  /// Commits on the caller's thread when the lane is idle and nothing would wait.
+  private func commitIfIdle(_ batch: inout Batch) throws -> Bool {
+    let done = try commitLock.withLockIfAvailable { _ -> Bool in
+      guard queue.withLock({ $0.tickets.isEmpty && $0.taken.isEmpty && !$0.stopping }) else {
+        return false
+      }
+      return try engine.commitWithoutWaiting(&batch)
+    }
+    return done ?? false
+  }
+
+  private func waitForRoom(_ bytes: Int, deadline: WriteDeadline) async throws {
+    var backoff = WriteBackoff()
+    var limit: WriteDeadline.Effective?
+    while true {
+      let hasRoom = queue.withLock { queue in
+        queue.tickets.isEmpty
+          || queue.tickets.count < settings.groupQueueLimit
+            && queue.bytes + bytes <= settings.groupQueueByteLimit
+      }
+      if hasRoom { return }
+      let effective = limit ?? deadline.effective(from: engine.clock.now)
+      limit = effective
+      if engine.clock.now >= effective.instant { throw effective.error }
+      try await engine.clock.sleep(until: min(engine.clock.now + backoff.next(), effective.instant))
+    }
+  }
+
+  private func enqueue(
+    _ batch: consuming Batch, durability: Durability, deadline: WriteDeadline
+  ) async throws {
+    let id = queue.withLock { queue in
+      queue.nextID += 1
+      return queue.nextID
+    }
+    let owned = batch
+    let outcome = await withTaskCancellationHandler {
+      await unsafe withUnsafeContinuation { continuation in
+        let refusal = unsafe add(
+          Ticket(
+            id: id, batch: owned, durability: durability, deadline: deadline,
+            continuation: unsafe continuation))
+        if let refusal { unsafe continuation.resume(returning: .failure(refusal)) }
+      }
+    } onCancel: {
+      cancel(id)
+    }
+    try outcome.get()
+  }
+
+  /// Puts a ticket in the queue; gives the error when it cannot.
+  private func add(_ ticket: Ticket) -> (any Error)? {
+    enum Outcome { case queued(wake: Bool), refused(any Error) }
+    let outcome = queue.withLock { queue -> Outcome in
+      if queue.stopping { return .refused(SpindleError(.closed, "the store is closed")) }
+      if queue.cancelled.remove(ticket.id) != nil { return .refused(CancellationError()) }
+      queue.bytes += ticket.batch.byteCount
+      queue.tickets.append(ticket)
+      defer { queue.parked = false }
+      return .queued(wake: queue.parked)
+    }
+    switch outcome {
+    case .queued(let shouldWake):
+      if shouldWake { wake.signal() }
+      return nil
+    case .refused(let error): return error
+    }
+  }
+
+  /// Takes a waiting ticket out, or notes the cancellation for a writer that meets a write stall.
+  private func cancel(_ id: UInt64) {
+    let removed = queue.withLock { queue -> Ticket? in
+      if let index = queue.tickets.firstIndex(where: { $0.id == id }) {
+        let ticket = queue.tickets.remove(at: index)
+        queue.bytes -= ticket.batch.byteCount
+        return ticket
+      }
+      // Either the writer has it, or the handler ran before the ticket was queued. A ticket that
+      // is done already leaves nothing behind: ids are never used twice, and `finish` clears.
+      if queue.taken.contains(id) || id == queue.nextID || id > queue.nextID - 64 {
+        queue.cancelled.insert(id)
+      }
+      return nil
+    }
+    if let removed { unsafe removed.continuation.resume(returning: .failure(CancellationError())) }
+  }
+
+  // MARK: The writer
+
+  /// Stops admission, writes what waits, and ends the thread. Call it where blocking is allowed.
+  func stop() {
+    let shouldWake = queue.withLock { queue in
+      queue.stopping = true
+      defer { queue.parked = false }
+      return queue.parked
+    }
+    if shouldWake { wake.signal() }
+    let thread = thread.withLock { thread in
+      defer { thread = nil }
+      return thread
+    }
+    thread?.join()
+  }
+
+  private func run() {
+    while let group = takeGroup() { write(group) }
+  }
+
+  /// Waits for work. Nil means that the lane stopped and nothing waits.
+  private func takeGroup() -> [Ticket]? {
+    while true {
+      enum Next { case group([Ticket]), stop, park }
+      let next = queue.withLock { queue -> Next in
+        if queue.tickets.isEmpty {
+          if queue.stopping { return .stop }
+          queue.parked = true
+          return .park
+        }
+        var bytes = 0
+        var count = 0
+        for ticket in queue.tickets {
+          bytes += ticket.batch.byteCount
+          if count > 0, bytes > settings.groupByteLimit { break }
+          count += 1
+        }
+        let group = Array(queue.tickets.prefix(count))
+        if count == queue.tickets.count {
+          queue.tickets.removeAll(keepingCapacity: true)
+        } else {
+          queue.tickets.removeFirst(count)
+        }
+        queue.bytes -= group.reduce(0) { $0 + $1.batch.byteCount }
+        queue.taken = Set(group.map(\.id))
+        return .group(group)
+      }
+      switch next {
+      case .group(let group): return group
+      case .stop: return nil
+      case .park: wake.wait()
+      }
+    }
+  }
+
+  /// Writes a group; every ticket is resumed exactly once.
+  private func write(_ group: [Ticket]) {
+    var tickets = group
+    var backoff = WriteBackoff()
+    var limits: [UInt64: WriteDeadline.Effective] = [:]
+    while !tickets.isEmpty {
+      let attempt = commitLock.withLock { _ in engine.commitGroup(tickets.map(\.batch)) }
+      // The batches whose precondition failed are out, whatever became of the rest.
+      var rest: [Ticket] = []
+      for (ticket, refusal) in zip(tickets, attempt.refusals) {
+        if let refusal { finish(ticket, .failure(refusal)) } else { rest.append(ticket) }
+      }
+      tickets = rest
+      switch attempt.outcome {
+      case .written:
+        finishWritten(tickets)
+        return
+      case .failed(let error):
+        for ticket in tickets { finish(ticket, .failure(error)) }
+        return
+      case .stalled:
+        // Nothing was written. Who ran out of time or was cancelled gets the error and can never
+        // be written later; the others are tried again.
+        let now = engine.clock.now
+        tickets = tickets.filter { ticket in
+          let effective = limits[ticket.id] ?? ticket.deadline.effective(from: now)
+          limits[ticket.id] = effective
+          let wasCancelled = queue.withLock { $0.cancelled.contains(ticket.id) }
+          guard wasCancelled || now >= effective.instant else { return true }
+          finish(ticket, .failure(wasCancelled ? CancellationError() : effective.error))
+          return false
+        }
+        engine.pause(backoff.next())
+      }
+    }
+  }
+
+  private func finishWritten(_ tickets: [Ticket]) {
+    for ticket in tickets where ticket.durability == .buffered { finish(ticket, .success(())) }
+    let synced = tickets.filter { $0.durability == .synced }
+    guard !synced.isEmpty else { return }
+    let failure = engine.syncLog()
+    for ticket in synced {
+      finish(ticket, failure.map { .failure($0) } ?? .success(()))
+    }
+  }
+
+  private func finish(_ ticket: Ticket, _ result: Result<Void, any Error>) {
+    queue.withLock { queue in
+      queue.taken.remove(ticket.id)
+      queue.cancelled.remove(ticket.id)
+    }
+    unsafe ticket.continuation.resume(returning: result)
+  }
+}

@@ -1,0 +1,95 @@
+public import SpindleCore
+package import SpindleRocks
+
+extension Store {
+  /// Reads a value.
+  ///
+  /// A value in memory is read on the caller's thread; only one that needs the disk goes to the
+  /// store's own threads.
+  ///
+  /// - Returns: nil when the key is absent.
+  /// - Throws: ``SpindleError`` with `corruption` for damaged blocks, `io`, or `closed`.
+  public func get(_ family: StoreFamily, key: [UInt8]) async throws -> Bytes? {
+    try checkOpen()
+    do throws(RocksError) {
+      let value = try database.get(family.columnFamily, key.span, tier: .cache)
+      guard let value else { return nil }
+      return copyBytes(value.bytes)
+    } catch {
+      guard error.kind == .incomplete else { throw failure(error, reading: family) }
+    }
+    return try await blocking { try self.getBlocking(family, key: key) }
+  }
+
+  /// The same on the caller's thread, which may wait for the disk.
+  package func getBlocking(_ family: StoreFamily, key: [UInt8]) throws -> Bytes? {
+    do throws(RocksError) {
+      let value = try database.get(family.columnFamily, key.span)
+      guard let value else { return nil }
+      return copyBytes(value.bytes)
+    } catch {
+      throw failure(error, reading: family)
+    }
+  }
+
+  /// Lends a value's bytes without a copy when they are in memory, and copies them once otherwise.
+  package func withValue<Result>(
+    _ family: StoreFamily, key: [UInt8], _ body: (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
+    try checkOpen()
+    do {
+      let value = try database.get(family.columnFamily, key.span, tier: .cache)
+      guard let value else { return try body(nil) }
+      return try body(value.bytes)
+    } catch let error as RocksError {
+      guard error.kind == .incomplete else { throw failure(error, reading: family) }
+    }
+    let value = try await blocking { try self.getBlocking(family, key: key) }
+    guard let value else { return try body(nil) }
+    return try body(value.span)
+  }
+
+  /// Walks a family in key order on the caller's thread, which may wait for the disk.
+  ///
+  /// - Parameter body: Gets key and value, borrowed for the call; returns whether to go on.
+  package func scan(
+    _ family: StoreFamily, _ options: IterationOptions = IterationOptions(),
+    _ body: (Span<UInt8>, Span<UInt8>) throws -> Bool
+  ) throws {
+    do {
+      var iterator = try database.iterator(family.columnFamily, options)
+      iterator.seekToFirst()
+      while iterator.isValid {
+        guard try body(iterator.key, iterator.value) else { return }
+        iterator.next()
+      }
+      try iterator.checkStatus()
+    } catch let error as RocksError {
+      throw failure(error, reading: family)
+    }
+  }
+
+  /// An iterator for walks that jump. Only on threads that may block.
+  package func iterator(
+    _ family: StoreFamily, _ options: IterationOptions = IterationOptions()
+  ) throws -> DatabaseIterator {
+    do throws(RocksError) {
+      return try database.iterator(family.columnFamily, options)
+    } catch {
+      throw failure(error, reading: family)
+    }
+  }
+
+  /// Turns a failed read into an error, and remembers damage of the family.
+  package func failure(_ error: RocksError, reading family: StoreFamily) -> SpindleError {
+    if error.kind == .corruption || error.kind == .ioError {
+      if family.damageFound == nil {
+        send(.damageFound(family: family.name, detail: error.message))
+      }
+      family.recordDamage(error.message)
+    }
+    let plain = error.spindleError
+    return SpindleError(
+      plain.kind, "reading \(family.name): \(plain.message)", path: path, reason: plain.reason)
+  }
+}

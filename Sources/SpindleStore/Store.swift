@@ -1,0 +1,499 @@
+public import SpindleCore
+internal import SpindleIO
+package import SpindleRocks
+internal import Synchronization
+
+/// The one store: a directory with a RocksDB in it, shared by every part of Spindle.
+///
+/// All parts write through ``commit(_:durability:deadline:)``, so that one batch can carry a
+/// message from one part to another, exactly once. Commits travel in two lanes:
+///
+/// - *inline*: buffered batches without conditions, on unguarded families, up to 64 KiB, on the
+///   caller's thread;
+/// - *group*: everything else, through one writer thread that shares syncs between callers.
+///
+/// Order in the group lane is the order of enqueueing. No order is promised between the lanes for
+/// calls that overlap.
+///
+/// One process owns a store. Others may look: ``open(at:settings:access:clock:)`` with
+/// ``Access/reader`` reads a store that is shut, or follows a running owner.
+public final class Store: Sendable {
+  /// What the opener may do.
+  public enum Access: Sendable, Equatable {
+    /// Read and write; refused while another process owns the store.
+    case owner
+    /// Read only, changing nothing on disk.
+    case reader
+  }
+
+  /// How a reader reads.
+  public enum View: Sendable, Equatable {
+    /// This process owns the store.
+    case owned
+    /// The store is shut and stays so while this reader lives.
+    case shut
+    /// The store is running; what is read moves with its owner.
+    case following(pid: Int32?)
+  }
+
+  public let path: String
+  public let view: View
+  public let health: StoreHealth
+  package let settings: StoreSettings
+  package let clock: any StoreClock
+  package let database: Database
+  package let guardian: WALGuard?
+  /// How the last run ended and what the open recovered.
+  public let recovery: RecoverySummary
+
+  private let directory: StoreDirectory
+  private let registry = Mutex<[String: StoreFamily]>([:])
+  /// One family is created at a time: two creators of one name must get one family.
+  private let creating = Mutex(())
+  private let broadcaster: EventBroadcaster
+  private let pool: BlockingPool
+  private let engine: CommitEngine?
+  private let lane: GroupLane?
+  private let monitor: HealthMonitor?
+  private let lock: Mutex<FileLock?>
+  private let secondaryScratch: String?
+  private let closed = Atomic<Bool>(false)
+
+  /// What an open found.
+  public struct RecoverySummary: Sendable, Equatable {
+    /// Whether the last run closed the store.
+    public var wasClean: Bool
+    /// Bytes of a torn last record of the log: a write that was cut short and never acknowledged
+    /// as synced.
+    public var droppedTailBytes: UInt64
+  }
+
+  // MARK: Opening
+
+  /// Opens a store, or creates it.
+  ///
+  /// An owner first checks the write-ahead log without writing anything. A torn last record is
+  /// normal after a crash; other damage refuses the open, because RocksDB would skip the damaged
+  /// records and keep later ones.
+  ///
+  /// - Parameters:
+  ///   - path: The store's directory.
+  ///   - access: What the opener may do. The default is `.owner`.
+  ///   - clock: The clock for deadlines and wall time.
+  /// - Throws: ``SpindleError``: `unavailable` when another process owns the store,
+  ///   `unsupportedFormat` for a newer store, `corruption` with file and offset for damage,
+  ///   `invalidArgument` for a path that is no store and cannot become one, `notFound` for a
+  ///   reader of a missing store.
+  /// - Complexity: O(bytes of the log) to check and replay it; at most `max_total_wal_size`.
+  public static func open(
+    at path: String, settings: StoreSettings = StoreSettings(), access: Access = .owner,
+    clock: any StoreClock = SystemClock()
+  ) async throws -> Store {
+    try await open(at: path, settings: settings, access: access, clock: clock, hooks: StoreHooks())
+  }
+
+  package static func open(
+    at path: String, settings: StoreSettings = StoreSettings(), access: Access = .owner,
+    clock: any StoreClock = SystemClock(), hooks: StoreHooks
+  ) async throws -> Store {
+    try settings.validate()
+    let pool = BlockingPool(name: "spindle-pool", threads: settings.blockingThreads)
+    do {
+      return try await pool.run {
+        let directory = StoreDirectory(path)
+        return switch access {
+        case .owner:
+          try Store(
+            owning: directory, settings: settings, clock: clock, hooks: hooks, pool: pool)
+        case .reader:
+          try Store(reading: directory, settings: settings, clock: clock, pool: pool)
+        }
+      }
+    } catch {
+      await stopDetached(pool)
+      throw error
+    }
+  }
+
+  /// Ends a pool's threads from a thread of their own kind; joining must not block a cooperative
+  /// thread.
+  private static func stopDetached(_ pool: BlockingPool) async {
+    await withCheckedContinuation { continuation in
+      do {
+        _ = try NamedThread(name: "spindle-stop") {
+          pool.stop()
+          continuation.resume()
+        }
+      } catch {
+        continuation.resume()
+      }
+    }
+  }
+
+  private init(
+    owning directory: StoreDirectory, settings: StoreSettings, clock: any StoreClock,
+    hooks: StoreHooks, pool: BlockingPool
+  ) throws {
+    if !directory.isStore {
+      guard settings.createsIfMissing else { throw Self.missing(directory) }
+      try directory.checkCreatable()
+      try withSpindleErrors { () throws(IOFailure) in try Files.createDirectory(directory.path) }
+    } else {
+      try directory.checkFormat()
+    }
+    let lock = try directory.lock(writesOwner: true)
+    if !directory.isStore { try directory.create() }
+    try directory.createParts()
+    let cleanSequence = directory.readCleanMarker()
+    let probe = try OpenProbe(directory).run(cleanSequence: cleanSequence)
+    // From here on the directory changes.
+    try withSpindleErrors { () throws(IOFailure) in try directory.removeCleanMarker() }
+    var options = settings.database
+    options.createIfMissing = true
+    let guardian = WALGuard()
+    let database = try Self.openDatabase(
+      directory, mode: .readWrite, options: options, settings: settings, guardian: guardian)
+    let broadcaster = EventBroadcaster()
+    let health = StoreHealth(events: broadcaster)
+    let highWater = try withSpindleErrors { () throws(IOFailure) in try HighWaterFile(directory) }
+    let engine = CommitEngine(
+      database: database, health: health, highWater: highWater, clock: clock)
+    path = directory.path
+    view = .owned
+    self.directory = directory
+    self.settings = settings
+    self.clock = clock
+    self.database = database
+    self.guardian = guardian
+    self.health = health
+    self.pool = pool
+    self.broadcaster = broadcaster
+    self.engine = engine
+    self.lock = Mutex(lock)
+    secondaryScratch = nil
+    recovery = RecoverySummary(
+      wasClean: cleanSequence != nil || probe.isNew, droppedTailBytes: probe.tornTailBytes)
+    lane = try GroupLane(engine: engine, settings: settings)
+    let monitor = try HealthMonitor(
+      directory: directory, database: database, guardian: guardian, health: health,
+      events: broadcaster, settings: settings, clock: clock, hooks: hooks)
+    self.monitor = monitor
+    if let space = try? DiskSpace(of: directory.path) {
+      directory.createBallast(bytes: settings.ballastBytes, space: space)
+    }
+    monitor.checkCapacity()
+    adoptFamilies()
+    broadcaster.send(
+      .opened(
+        path: path, wasClean: recovery.wasClean, droppedTailBytes: recovery.droppedTailBytes))
+  }
+
+  private init(
+    reading directory: StoreDirectory, settings: StoreSettings, clock: any StoreClock,
+    pool: BlockingPool
+  ) throws {
+    guard directory.isStore else { throw Self.missing(directory) }
+    try directory.checkFormat()
+    let lock = try withSpindleErrors { () throws(IOFailure) in
+      try FileLock.acquire(directory.owner, writesOwner: false)
+    }
+    var options = settings.database
+    options.createIfMissing = false
+    options.infoLog = .none
+    let mode: Database.Mode
+    var tornTailBytes: UInt64 = 0
+    if lock != nil {
+      guard Files.exists(directory.database + "/CURRENT") else {
+        throw SpindleError(
+          .notFound, "the store \(directory.path) was never opened for writing: it holds nothing",
+          path: directory.path)
+      }
+      tornTailBytes = try OpenProbe(directory).run(
+        cleanSequence: directory.readCleanMarker()
+      ).tornTailBytes
+      mode = .readOnly
+      view = .shut
+      secondaryScratch = nil
+    } else {
+      // A secondary must be able to read files that its owner has deleted, so it opens them all.
+      options.maxOpenFiles = -1
+      let scratch = TemporaryDirectory.make(prefix: "spindle-follow")
+      mode = .secondary(scratch: scratch)
+      view = .following(pid: FileLock.owner(directory.owner))
+      secondaryScratch = scratch
+    }
+    path = directory.path
+    self.directory = directory
+    self.settings = settings
+    self.clock = clock
+    database = try Self.openDatabase(
+      directory, mode: mode, options: options, settings: settings, guardian: nil)
+    guardian = nil
+    broadcaster = EventBroadcaster()
+    health = StoreHealth(events: broadcaster)
+    self.pool = pool
+    self.lock = Mutex(lock)
+    engine = nil
+    lane = nil
+    monitor = nil
+    recovery = RecoverySummary(
+      wasClean: directory.readCleanMarker() != nil, droppedTailBytes: tornTailBytes)
+    adoptFamilies()
+  }
+
+  private static func missing(_ directory: StoreDirectory) -> SpindleError {
+    SpindleError(
+      .notFound, "\(directory.path) is not a Spindle store; expected a directory with a FORMAT file",
+      path: directory.path)
+  }
+
+  private static func openDatabase(
+    _ directory: StoreDirectory, mode: Database.Mode, options: DatabaseOptions,
+    settings: StoreSettings, guardian: WALGuard?
+  ) throws -> Database {
+    do throws(RocksError) {
+      return try Database(
+        at: directory.database, mode: mode, options: options, guardian: guardian,
+        familyOptions: settings.options(forFamily:))
+    } catch {
+      if error.isLocked { throw directory.heldByAnother() }
+      let plain = error.spindleError
+      throw SpindleError(
+        plain.kind, "the store \(directory.path) does not open: \(error.message)",
+        path: directory.path, reason: plain.reason)
+    }
+  }
+
+  private func adoptFamilies() {
+    let families = database.columnFamilies.map { StoreFamily($0) }
+    registry.withLock { registry in
+      for family in families { registry[family.name] = family }
+    }
+  }
+
+  deinit {
+    // Owners close explicitly. A store that was dropped open is closed as after a crash: without
+    // the marker of a clean end, so the next open checks the log.
+    lane?.stop()
+    monitor?.stop()
+  }
+
+  // MARK: Closing
+
+  /// Closes the store: refuses new calls, lets running ones end, syncs the log, closes RocksDB and
+  /// marks the clean end.
+  ///
+  /// Repeats do nothing. After a failed log the marker is left out, and the next open checks the
+  /// log.
+  ///
+  /// - Throws: ``SpindleError`` with `unavailable` when reads are still in use after 30 s.
+  public func close() async throws {
+    guard !closed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    do {
+      try await pool.run { try self.closeBlocking() }
+    } catch {
+      await Self.stopDetached(pool)
+      throw error
+    }
+    await Self.stopDetached(pool)
+  }
+
+  private func closeBlocking() throws {
+    defer {
+      lock.withLock { $0 = nil }
+      broadcaster.finish()
+    }
+    lane?.stop()
+    monitor?.stop()
+    var isClean = false
+    var sequence: UInt64 = 0
+    if let engine, guardian?.failure == nil, health.refusalForClose == nil {
+      isClean = engine.syncLog() == nil
+      sequence = (try? database.latestSequenceNumber()) ?? 0
+    }
+    do throws(RocksError) {
+      try database.close()
+    } catch {
+      throw SpindleError(
+        .unavailable, "the store \(path) cannot be closed: \(error.message)", path: path)
+    }
+    if let secondaryScratch { TemporaryDirectory.remove(secondaryScratch) }
+    if isClean {
+      try withSpindleErrors { () throws(IOFailure) in
+        try directory.writeCleanMarker(sequence: sequence)
+      }
+    }
+    broadcaster.send(.closed(clean: isClean))
+  }
+
+  /// Throws once the store is closed.
+  func checkOpen() throws {
+    if closed.load(ordering: .acquiring) {
+      throw SpindleError(.closed, "the store \(path) is closed", path: path)
+    }
+  }
+
+  // MARK: Families
+
+  /// The names of all column families.
+  public var familyNames: [String] { registry.withLock { $0.keys.sorted() } }
+
+  /// A family that exists, or nil.
+  public func existingFamily(_ name: String) -> StoreFamily? { registry.withLock { $0[name] } }
+
+  /// A family of the store, created when it is missing.
+  ///
+  /// - Parameter name: A kind and a name, such as `spool:main`.
+  /// - Throws: ``SpindleError``: `invalidArgument` for a name that is not valid or beyond the
+  ///   limit of families (128 by default), `notFound` for a reader.
+  public func family(_ name: String) async throws -> StoreFamily {
+    if let family = existingFamily(name) { return family }
+    try StoreFamily.validate(name)
+    try checkOpen()
+    guard view == .owned else {
+      throw SpindleError(.notFound, "the store \(path) has no \(name)", path: path)
+    }
+    return try await pool.run { try self.createFamily(name) }
+  }
+
+  private func createFamily(_ name: String) throws -> StoreFamily {
+    try creating.withLock { _ in
+      if let family = existingFamily(name) { return family }
+      guard familyNames.count - 1 < settings.familyLimit else {
+        throw SpindleError(
+          .invalidArgument,
+          "the store \(path) has \(settings.familyLimit) spools and prefixes, which is its limit",
+          path: path)
+      }
+      if let refusal = health.refusal() { throw refusal }
+      do throws(RocksError) {
+        let created = try database.createColumnFamily(
+          named: name, options: settings.options(forFamily: name))
+        let family = StoreFamily(created)
+        registry.withLock { $0[name] = family }
+        return family
+      } catch {
+        throw error.spindleError
+      }
+    }
+  }
+
+  // MARK: Commits
+
+  /// Commits a batch: all of it or nothing.
+  ///
+  /// With ``Durability/synced`` the batch survives power loss when the call returns; with
+  /// ``Durability/buffered`` it survives a killed process. Waiting suspends the task and blocks no
+  /// thread. Cancelling while the batch waits stores nothing; once the writer has taken it, the
+  /// call waits for the outcome.
+  ///
+  /// - Parameters:
+  ///   - deadline: Until when the store may put the batch off because RocksDB is stalled or the
+  ///     lane is full. The store's own bound (30 s by default) applies as well. The first attempt
+  ///     is made whatever the deadline.
+  /// - Throws: ``SpindleError``: `uniqueViolation` or `conflict` for a precondition,
+  ///   `deadlineExceeded` or `overloaded` when the deadline or the store's bound passed,
+  ///   `unavailable` while the gate is shut, `closed`, `invalidArgument` for a batch over the
+  ///   limit; or `CancellationError`. Nothing was stored then.
+  public func commit(
+    _ batch: consuming Batch, durability: Durability,
+    deadline: ContinuousClock.Instant? = nil
+  ) async throws {
+    guard let lane, let engine else { throw Self.readOnly(path) }
+    var batch = batch
+    if batch.isEmpty { return }
+    try checkOpen()
+    guard batch.byteCount <= settings.valueByteLimit else {
+      throw SpindleError(
+        .invalidArgument,
+        "the batch has \(batch.byteCount) bytes; the limit is \(settings.valueByteLimit)")
+    }
+    for family in batch.families { try family.checkGate() }
+    let limit = WriteDeadline(caller: deadline, storeLimit: settings.writeDeadline)
+    if durability == .synced || batch.needsGroupLane {
+      try await lane.commit(batch, durability: durability, deadline: limit)
+      return
+    }
+    if batch.byteCount <= settings.inlineByteLimit {
+      if try engine.writeInline(&batch.record) { return }
+    } else if try await writeOnPool(&batch, engine) {
+      return
+    }
+    let effective = limit.effective(from: clock.now)
+    var backoff = WriteBackoff()
+    while true {
+      if let refusal = health.refusal() { throw refusal }
+      guard clock.now < effective.instant else { throw effective.error }
+      try await clock.sleep(until: min(clock.now + backoff.next(), effective.instant))
+      if batch.byteCount <= settings.inlineByteLimit {
+        if try engine.writeInline(&batch.record) { return }
+      } else if try await writeOnPool(&batch, engine) {
+        return
+      }
+    }
+  }
+
+  /// A large copy into the log takes milliseconds: not on a cooperative thread.
+  private func writeOnPool(_ batch: inout Batch, _ engine: CommitEngine) async throws -> Bool {
+    let record = batch.record
+    return try await pool.run {
+      var record = record
+      return try engine.writeInline(&record)
+    }
+  }
+
+  private static func readOnly(_ path: String) -> SpindleError {
+    SpindleError(.unavailable, "the store \(path) is open for reading only", reason: "read_only")
+  }
+
+  /// Makes everything committed before the call durable.
+  public func synchronize() async throws {
+    try checkOpen()
+    guard let engine else { throw Self.readOnly(path) }
+    if let refusal = health.refusal() { throw refusal }
+    let failure = try await pool.run { engine.syncLog() }
+    if let failure { throw failure }
+  }
+
+  // MARK: Health and events
+
+  /// What happens to the store, from now on. A listener that falls behind loses the oldest events.
+  public var events: AsyncStream<StoreEvent> { broadcaster.subscribe() }
+
+  package func send(_ event: StoreEvent) { broadcaster.send(event) }
+
+  /// Looks at free space, background errors and the log at once, and tries to heal; the store does
+  /// so by itself every ``StoreSettings/healthInterval``.
+  public func checkHealth() async throws {
+    guard let monitor else { return }
+    try await pool.run { monitor.tick() }
+  }
+
+  /// Tries at once to replace a failed log and to take writes again.
+  ///
+  /// - Throws: ``SpindleError`` with `unavailable` and what stands in the way.
+  public func heal() async throws {
+    guard let monitor else { throw Self.readOnly(path) }
+    let failure = try await pool.run { monitor.attemptCure() }
+    if let failure { throw failure }
+  }
+
+  /// Syncs that commits caused.
+  package var commitSyncCount: Int { engine?.syncCount ?? 0 }
+
+  /// Runs a call that may block, such as a scan, on the store's own threads.
+  package func blocking<Value: Sendable>(
+    _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    try checkOpen()
+    return try await pool.run(body)
+  }
+}
+
+extension StoreHealth {
+  /// Whether the log is in a state that must not be called clean.
+  var refusalForClose: SpindleError? {
+    isLatched(.logFailed) || isLatched(.logSyncFailed) || isLatched(.backgroundError)
+      ? refusal() : nil
+  }
+}

@@ -1,0 +1,51 @@
+internal import Synchronization
+
+/// Something that happened to the store, for logs, metrics and tests alike.
+public enum StoreEvent: Sendable, Equatable {
+  /// The store is open. `droppedTailBytes` counts the bytes of a torn last record, which was never
+  /// acknowledged as synced.
+  case opened(path: String, wasClean: Bool, droppedTailBytes: UInt64)
+  /// Writes are refused from now on.
+  case gateShut(reason: String, detail: String)
+  /// Writes are accepted again.
+  case gateOpened(reason: String)
+  /// A failed write-ahead log was replaced by a new one.
+  case logRotated(from: UInt64, to: UInt64)
+  /// An attempt to replace the failed log did not succeed; it is tried again.
+  case cureFailed(step: String, detail: String)
+  /// RocksDB reported an error of a flush or compaction.
+  case backgroundError(String)
+  /// A read of one part found damage.
+  case damageFound(family: String, detail: String)
+  case closed(clean: Bool)
+}
+
+/// Hands events to any number of listeners. Each has a bounded buffer that drops its oldest.
+final class EventBroadcaster: Sendable {
+  /// Events that a slow listener may fall behind; chosen to cover a burst of state changes.
+  static let bufferLimit = 256
+
+  private let listeners = Mutex<[Int: AsyncStream<StoreEvent>.Continuation]>([:])
+  private let next = Atomic<Int>(0)
+
+  func subscribe() -> AsyncStream<StoreEvent> {
+    let (stream, continuation) = AsyncStream.makeStream(
+      of: StoreEvent.self, bufferingPolicy: .bufferingNewest(Self.bufferLimit))
+    let id = next.add(1, ordering: .relaxed).newValue
+    continuation.onTermination = { [self] _ in
+      _ = listeners.withLock { $0.removeValue(forKey: id) }
+    }
+    listeners.withLock { $0[id] = continuation }
+    return stream
+  }
+
+  func send(_ event: StoreEvent) {
+    let current = listeners.withLock { Array($0.values) }
+    for continuation in current { continuation.yield(event) }
+  }
+
+  func finish() {
+    let current = listeners.withLock { Array($0.values) }
+    for continuation in current { continuation.finish() }
+  }
+}

@@ -1,0 +1,83 @@
+internal import SpindleCore
+internal import SpindleRocks
+internal import Synchronization
+
+/// A column family of the store, as the registry hands it out.
+///
+/// Names are `default`, or a kind and a name: `spool:main`, `oplog:ingest`, `data:ingest`. The
+/// name after the colon has 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+public final class StoreFamily: Sendable {
+  public let name: String
+  /// Whether the family takes commits through the group lane only, so that conditions on its keys
+  /// hold.
+  public let isGuarded: Bool
+  let columnFamily: ColumnFamily
+  var id: UInt32 { columnFamily.id }
+  /// Set when a read of this family failed for damage; stops this family alone.
+  private let damage = Mutex<String?>(nil)
+  private let damaged = Atomic<Bool>(false)
+
+  init(_ columnFamily: ColumnFamily) {
+    name = columnFamily.name
+    isGuarded = Self.isGuarded(columnFamily.name)
+    self.columnFamily = columnFamily
+  }
+
+  /// The kinds of families that carry a name after a colon, and whether they are guarded.
+  static let kinds: [String: Bool] = [
+    "spool": false, "oplog": true, "data": true, "region": true, "table": true,
+  ]
+
+  static func isGuarded(_ name: String) -> Bool {
+    kinds[String(name.prefix { $0 != ":" })] ?? false
+  }
+
+  /// Refuses a name before the store is touched.
+  static func validate(_ name: String) throws {
+    let parts = name.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    let allowed = { (byte: UInt8) -> Bool in
+      switch byte {
+      case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"),
+        UInt8(ascii: "-"):
+        true
+      default: false
+      }
+    }
+    guard parts.count == 2, kinds[String(parts[0])] != nil,
+      (1...64).contains(parts[1].utf8.count), parts[1].utf8.allSatisfy(allowed)
+    else {
+      let shown = parts.count == 2 ? String(parts[1]) : name
+      throw SpindleError(
+        .invalidArgument,
+        "the name \"\(printable(shown))\" is not valid: expected 1 to 64 characters of "
+          + "A-Z a-z 0-9 . _ -")
+    }
+  }
+
+  /// The first damage found by a read of the family, if any.
+  public var damageFound: String? {
+    damaged.load(ordering: .acquiring) ? damage.withLock { $0 } : nil
+  }
+
+  func recordDamage(_ message: String) {
+    damage.withLock { if $0 == nil { $0 = message } }
+    damaged.store(true, ordering: .releasing)
+  }
+
+  func checkGate() throws {
+    if damaged.load(ordering: .acquiring) {
+      throw SpindleError(
+        .unavailable, "the part \(name) refuses writes since damage was found in it: "
+          + (damageFound ?? ""), reason: "corruption")
+    }
+  }
+}
+
+/// Foreign text for an error: at most 40 characters, everything outside printable ASCII replaced.
+package func printable(_ text: String) -> String {
+  let safe = text.unicodeScalars.prefix(40).map { scalar in
+    (0x20..<0x7F).contains(scalar.value) ? Character(scalar) : "?"
+  }
+  return String(safe)
+}

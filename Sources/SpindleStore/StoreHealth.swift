@@ -1,0 +1,165 @@
+package import SpindleCore
+package import SpindleRocks
+internal import Synchronization
+
+/// The gate that stops every write of a store when writing is not safe.
+///
+/// Several causes may hold the gate shut at once; it opens when the last is gone. Reading the gate
+/// costs one atomic load.
+public final class StoreHealth: Sendable {
+  /// Why writes are refused.
+  public enum Cause: UInt8, Sendable, CaseIterable {
+    /// An append to the write-ahead log failed. Ends when the log was replaced.
+    case logFailed = 1
+    /// A sync of the write-ahead log failed. Lasts until the store is opened anew: after a failed
+    /// fsync nobody knows what the disk holds.
+    case logSyncFailed = 2
+    /// A flush or compaction failed. Ends when RocksDB resumed.
+    case backgroundError = 4
+    /// Less is free on the disk than the floor demands.
+    case capacity = 8
+    /// The operator shut the gate.
+    case operatorRequest = 16
+
+    /// The fixed word for machines: ``SpindleError/reason``.
+    public var reason: String {
+      switch self {
+      case .logFailed: "wal_failed"
+      case .logSyncFailed: "wal_sync_failed"
+      case .backgroundError: "background_error"
+      case .capacity: "disk_full"
+      case .operatorRequest: "operator"
+      }
+    }
+  }
+
+  private struct Detail {
+    var text: String
+    var noSpace: Bool
+  }
+
+  private let bits = Atomic<UInt8>(0)
+  private let details = Mutex<[Cause: Detail]>([:])
+  private let writing = Atomic<Int>(0)
+  private let events: EventBroadcaster
+
+  init(events: EventBroadcaster) { self.events = events }
+
+  /// A fixed text while writes are refused, nil otherwise. No I/O, no allocation; it names neither
+  /// paths nor engine errors.
+  public var unhealthyReason: StaticString? {
+    bits.load(ordering: .acquiring) == 0 ? nil : "the store is not accepting writes"
+  }
+
+  /// The causes that hold the gate shut, with details for people.
+  public var causes: [(cause: Cause, detail: String)] {
+    let current = bits.load(ordering: .acquiring)
+    return details.withLock { details in
+      Cause.allCases.filter { $0.rawValue & current != 0 }
+        .map { ($0, details[$0]?.text ?? "") }
+    }
+  }
+
+  func isLatched(_ cause: Cause) -> Bool {
+    bits.load(ordering: .sequentiallyConsistent) & cause.rawValue != 0
+  }
+
+  /// Shuts the gate for a cause. Repeats keep the first detail.
+  func latch(_ cause: Cause, detail: String, noSpace: Bool = false) {
+    let isNew = details.withLock { details in
+      // Both under one lock, so that a latch and an unlatch never interleave halfway.
+      let old = bits.bitwiseOr(cause.rawValue, ordering: .sequentiallyConsistent).oldValue
+      let isNew = old & cause.rawValue == 0
+      if isNew { details[cause] = Detail(text: detail, noSpace: noSpace) }
+      return isNew
+    }
+    if isNew { events.send(.gateShut(reason: reason(cause, noSpace: noSpace), detail: detail)) }
+  }
+
+  func unlatch(_ cause: Cause) {
+    let old = details.withLock { details in
+      let old = bits.bitwiseAnd(~cause.rawValue, ordering: .sequentiallyConsistent).oldValue
+      let detail = details.removeValue(forKey: cause)
+      return (wasSet: old & cause.rawValue != 0, noSpace: detail?.noSpace ?? false)
+    }
+    if old.wasSet { events.send(.gateOpened(reason: reason(cause, noSpace: old.noSpace))) }
+  }
+
+  private func reason(_ cause: Cause, noSpace: Bool) -> String {
+    noSpace ? "disk_full" : cause.reason
+  }
+
+  /// The error that a refused write gets; nil while the gate is open.
+  func refusal() -> SpindleError? {
+    let current = bits.load(ordering: .sequentiallyConsistent)
+    guard current != 0 else { return nil }
+    return details.withLock { details in
+      let cause = Cause.allCases.first { $0.rawValue & current != 0 } ?? .operatorRequest
+      let detail = details[cause]
+      return SpindleError(
+        .unavailable, "the store is not accepting writes: \(detail?.text ?? cause.reason)",
+        reason: reason(cause, noSpace: detail?.noSpace ?? false))
+    }
+  }
+
+  // MARK: Writes under way
+
+  /// Starts a write, unless the gate is shut. Each success must be matched by ``endWrite()``.
+  ///
+  /// The count rises before the gate is read, and whoever heals the log shuts the gate before
+  /// reading the count; so a write that passed the gate is always waited for.
+  func beginWrite() throws {
+    writing.add(1, ordering: .sequentiallyConsistent)
+    if bits.load(ordering: .sequentiallyConsistent) != 0, let refusal = refusal() {
+      endWrite()
+      throw refusal
+    }
+  }
+
+  func endWrite() { writing.subtract(1, ordering: .sequentiallyConsistent) }
+
+  /// Whether no write is under way.
+  var isQuiet: Bool { writing.load(ordering: .sequentiallyConsistent) == 0 }
+}
+
+extension StoreHealth {
+  /// Judges a failed write and shuts the gate where writing is not safe any more.
+  ///
+  /// - Returns: The error for the caller.
+  func recordFailure(ofWrite error: RocksError) -> SpindleError {
+    switch error.kind {
+    case .ioError, .corruption:
+      // Whatever failed, the log may end in a torn record now: acknowledging later writes into it
+      // would lose them at the next open.
+      latch(.logFailed, detail: describe(error), noSpace: error.isNoSpace)
+      return refusal() ?? error.spindleError
+    default:
+      return error.spindleError
+    }
+  }
+
+  func recordFailure(ofSync error: RocksError) -> SpindleError {
+    latch(.logSyncFailed, detail: describe(error), noSpace: error.isNoSpace)
+    return refusal() ?? error.spindleError
+  }
+
+  private func describe(_ error: RocksError) -> String {
+    error.isNoSpace
+      ? "the disk is full (\(error.message))" : "the write-ahead log failed (\(error.message))"
+  }
+}
+
+extension RocksError {
+  /// The same as an error of the public API.
+  package var spindleError: SpindleError {
+    switch kind {
+    case .corruption: SpindleError(.corruption, message)
+    case .incomplete, .busy, .timedOut, .tryAgain: SpindleError(.overloaded, message)
+    case .invalidArgument, .notSupported: SpindleError(.invalidArgument, message)
+    case .notFound: SpindleError(.notFound, message)
+    case .closed, .shutdown: SpindleError(.closed, "the store is closed")
+    case .ioError: SpindleError(.io, message, reason: isNoSpace ? "disk_full" : nil)
+    case .aborted, .other: SpindleError(.unavailable, message)
+    }
+  }
+}

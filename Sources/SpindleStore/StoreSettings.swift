@@ -1,0 +1,91 @@
+internal import SpindleCore
+public import SpindleRocks
+
+/// How a store is opened. Plain values; clocks and test hooks are injected apart.
+public struct StoreSettings: Sendable {
+  /// The part of a file system that stays free.
+  public struct CapacityFloor: Sendable, Equatable {
+    /// Writes stop when fewer bytes are free than this, or than ``percent`` of the whole,
+    /// whichever is less. The default is 256 MiB.
+    public var bytes: UInt64 = 256 << 20
+    /// The default is 5 %.
+    public var percent: UInt64 = 5
+    /// Writes stop when fewer inodes are free than this, or than ``percent`` of the whole,
+    /// whichever is less. The default is 1,000. Not applied where inodes have no fixed number.
+    public var inodes: UInt64 = 1_000
+    public init() {}
+    /// No floor: writes go on until the disk itself refuses.
+    public static var none: CapacityFloor {
+      var floor = CapacityFloor()
+      floor.bytes = 0
+      floor.percent = 0
+      floor.inodes = 0
+      return floor
+    }
+  }
+
+  /// Whether a missing store is created. The default is true.
+  public var createsIfMissing = true
+  /// RocksDB's options. `paranoidChecks` must stay false: with Debian's build a failed log append
+  /// would otherwise end the process.
+  public var database = DatabaseOptions()
+  /// The most spools, op-log prefixes and data families together. The default is 128: creating a
+  /// family costs 19 ms at 100 families and 153 ms at 1,000.
+  public var familyLimit = 128
+  /// The longest wait for RocksDB to accept a write. The default is 30 s.
+  public var writeDeadline = Duration.seconds(30)
+  /// The most batches that wait in the group lane. The default is 8,192.
+  public var groupQueueLimit = 8_192
+  /// The most bytes that wait in the group lane. The default is 64 MiB.
+  public var groupQueueByteLimit = 64 << 20
+  /// The most bytes that one group writes at once; one batch alone may exceed it. The default is
+  /// 4 MiB: larger groups add latency and no speed.
+  public var groupByteLimit = 4 << 20
+  /// Batches up to this size are written on the caller's thread. The default is 64 KiB: a larger
+  /// copy into the log takes long enough to be felt by other tasks.
+  public var inlineByteLimit = 64 << 10
+  /// The largest value in bytes. The default is 1 GiB; the engine's own limit is 4 GiB, and a
+  /// batch is held in memory several times over.
+  public var valueByteLimit = 1 << 30
+  /// Threads for reads that need the disk, flushes and large writes. The default is 4.
+  public var blockingThreads = 4
+  /// What stays free on the disk.
+  public var capacityFloor = CapacityFloor()
+  /// Bytes of the ballast file, deleted when the disk is full so that flushes can finish. The
+  /// default is 64 MiB, but never more than 1 % of the file system; 0 makes none.
+  public var ballastBytes: UInt64 = 64 << 20
+  /// How often the store looks at free space, background errors and a failed log. The default is
+  /// 1 s.
+  public var healthInterval = Duration.seconds(1)
+  /// Options of the column families of one kind (`spool`, `oplog`, `data`, ...).
+  public var familyOptions: [String: ColumnFamilyOptions] = [:]
+
+  public init() {}
+
+  /// The options for a family, by its kind.
+  func options(forFamily name: String) -> ColumnFamilyOptions {
+    let kind = String(name.prefix { $0 != ":" })
+    if let chosen = familyOptions[kind] { return chosen }
+    var options = ColumnFamilyOptions()
+    // The shared write buffer bounds all families together; a family's own bound must not be
+    // smaller, or values that would have died in the memtable are written out.
+    options.writeBufferBytes = database.writeBufferBytes
+    // Spool payloads and op rows arrive compressed.
+    if kind == "spool" || kind == "oplog" { options.compression = .none }
+    return options
+  }
+
+  func validate() throws {
+    guard !database.paranoidChecks else {
+      throw SpindleError(
+        .invalidArgument,
+        "the setting paranoidChecks must be false: with it a failed log append ends the process")
+    }
+    guard familyLimit > 0, groupQueueLimit > 0, groupQueueByteLimit > 0, blockingThreads > 0 else {
+      throw SpindleError(
+        .invalidArgument,
+        "the settings familyLimit, groupQueueLimit, groupQueueByteLimit and blockingThreads must "
+          + "be at least 1")
+    }
+  }
+}
