@@ -41,6 +41,7 @@ let package = Package(
     library("SpindleIO", ["SpindleCore"]),
     library("SpindleRocks", ["CRocksDB", "CRocksDBShim", "SpindleCore"]),
     library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore"]),
+    library("SpindleSpool", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
   ],
   cxxLanguageStandard: .cxx17
 )

@@ -39,8 +39,12 @@ public struct Batch: Sendable {
   /// Bytes that the batch takes in the log.
   public var byteCount: Int { record.byteCount }
 
+  /// Puts an unconditional batch in order with the conditional ones, for keys that another
+  /// batch's precondition may be looking at.
+  public var joinsGroupLane = false
+
   /// Only a batch without conditions on unguarded families may pass the other commits by.
-  var needsGroupLane: Bool { touchesGuardedFamily || !preconditions.isEmpty }
+  var needsGroupLane: Bool { joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty }
 
   private mutating func touch(_ family: StoreFamily) {
     if families.last === family || families.contains(where: { $0 === family }) { return }

@@ -1,5 +1,5 @@
 internal import SpindleCore
-internal import SpindleRocks
+package import SpindleRocks
 internal import Synchronization
 
 /// A column family of the store, as the registry hands it out.
@@ -11,7 +11,7 @@ public final class StoreFamily: Sendable {
   /// Whether the family takes commits through the group lane only, so that conditions on its keys
   /// hold.
   public let isGuarded: Bool
-  let columnFamily: ColumnFamily
+  package let columnFamily: ColumnFamily
   var id: UInt32 { columnFamily.id }
   /// Set when a read of this family failed for damage; stops this family alone.
   private let damage = Mutex<String?>(nil)

@@ -1,0 +1,264 @@
+internal import Glibc
+public import SpindleCore
+internal import SpindleRocks
+public import SpindleStore
+internal import Synchronization
+
+/// A spool on a column family of the store, `spool:<name>`.
+///
+/// A message stored with `forceSync: false` survives a killed process; with true, power loss.
+/// While RocksDB is stalled, callers wait without holding a thread, up to their deadline or the
+/// store's bound, and then get a typed refusal; the message is not stored then and never appears
+/// later.
+public final class RocksSpool: Spool {
+  public let name: String
+  package let storage: Store
+  package let family: StoreFamily
+  private let generator: SpoolIDGenerator
+  private let closed = Atomic<Bool>(false)
+  private let claims = Mutex(Claims())
+
+  /// Who works on which id.
+  ///
+  /// A drain worker's batch removes a message on the condition that it is still the one that was
+  /// read. An inline store could slip between that check and the removal and be lost. So a store
+  /// of a claimed id goes through the group lane, where the condition sees it, and an id with a
+  /// store or remove under way cannot be claimed.
+  private struct Claims {
+    var held: Set<SpoolID> = []
+    /// Few at a time: as many as there are concurrent callers, so a list beats a set.
+    var changing: [SpoolID] = []
+  }
+
+  /// The largest payload in bytes, 1 GiB less the record's header; larger ones are refused before
+  /// anything is written.
+  public static let payloadByteLimit = 1 << 30 - SpoolRecord.headerBytes
+
+  /// Opens a spool of the store, creating its column family when it is missing.
+  ///
+  /// - Parameter name: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+  /// - Throws: ``SpindleError``: `invalidArgument` for the name, `notFound` for a reader of a
+  ///   store without that spool.
+  public init(store: Store, name: String) async throws {
+    let family = try await store.family("spool:" + name)
+    self.name = name
+    storage = store
+    self.family = family
+    let floor = try await store.blocking { try Self.greatestID(store, family) }
+    let seed = UInt64(getpid()) << 32 ^ store.clock.wallMilliseconds &* 0x9E37_79B9_7F4A_7C15
+    generator = SpoolIDGenerator(clock: store.clock, floor: floor, seed: seed)
+  }
+
+  /// The last key by bytes; for ids of version 7 it is the newest.
+  private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
+    var iterator = try store.iterator(family)
+    iterator.seekToLast()
+    return iterator.isValid ? SpoolID(bytes: iterator.key) : nil
+  }
+
+  /// A new id, greater than every one this spool has seen.
+  public func makeID() -> SpoolID { generator.next() }
+
+  // MARK: Spool
+
+  public func load(_ id: SpoolID) async throws -> Bytes {
+    guard let payload = try await loadIfPresent(id) else {
+      throw SpindleError(.notFound, "no such key \(id)")
+    }
+    return payload
+  }
+
+  /// Reads a message; nil when there is none under the id.
+  public func loadIfPresent(_ id: SpoolID) async throws -> Bytes? {
+    try checkOpen()
+    return try await storage.withValue(family, key: id.bytes) { record in
+      guard let record else { return nil }
+      return try self.decode(id, record)
+    }
+  }
+
+  private func decode(_ id: SpoolID, _ record: Span<UInt8>) throws -> Bytes {
+    do {
+      return try SpoolRecord.payload(of: record)
+    } catch {
+      throw SpindleError(
+        .corruption, "the message \(id) of spool \(name) is damaged: \(error)",
+        path: storage.path)
+    }
+  }
+
+  public func store(
+    _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
+  ) async throws {
+    try checkOpen()
+    guard data.count <= Self.payloadByteLimit else {
+      throw SpindleError(
+        .invalidArgument,
+        "the message has \(data.count) bytes; a spool takes at most \(Self.payloadByteLimit)")
+    }
+    var batch = Batch(reservingBytes: data.count + 64)
+    batch.joinsGroupLane = beginChange(id)
+    defer { endChange(id) }
+    stage(id, data, into: &batch)
+    try await storage.commit(
+      batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
+  }
+
+  public func remove(_ id: SpoolID) async throws {
+    try checkOpen()
+    var batch = Batch()
+    batch.delete(family, key: id.bytes)
+    batch.joinsGroupLane = beginChange(id)
+    defer { endChange(id) }
+    try await storage.commit(batch, durability: .buffered)
+  }
+
+  /// Adds a store of a new id to a batch that somebody else commits.
+  ///
+  /// - Returns: The record's checksum header, which ``stageRemoval(_:header:into:)`` demands.
+  @discardableResult
+  package func stage(_ id: SpoolID, _ data: Bytes, into batch: inout Batch) -> [UInt8] {
+    let header = SpoolRecord.header(for: data.span)
+    let key = id.bytes
+    batch.put(family, key: key.span, header: header.span, payload: data.span)
+    return header
+  }
+
+  /// Adds the removal of a claimed message to a batch, on the condition that it is still the one
+  /// that was read.
+  package func stageRemoval(_ id: SpoolID, header: [UInt8], into batch: inout Batch) {
+    batch.requirePrefix(family, key: id.bytes, bytes: header)
+    batch.delete(family, key: id.bytes)
+  }
+
+  public func enumerate(
+    into channel: SpoolEntryChannel, startTime: SpoolInstant
+  ) throws -> SpoolEnumeration {
+    try checkOpen()
+    let handle = SpoolEnumeration()
+    Task {
+      var outcome = SpoolEnumeration.Outcome()
+      do {
+        outcome = try await storage.blocking { try self.walk(into: channel, startTime: startTime) }
+      } catch {
+        outcome.error =
+          error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: storage.path)
+      }
+      channel.finish()
+      handle.finish(outcome)
+    }
+    return handle
+  }
+
+  /// Walks the whole spool on a thread that may block.
+  private func walk(
+    into channel: SpoolEntryChannel, startTime: SpoolInstant
+  ) throws -> SpoolEnumeration.Outcome {
+    var outcome = SpoolEnumeration.Outcome()
+    var options = IterationOptions()
+    options.fillsCache = false
+    options.readaheadBytes = 2 << 20
+    try storage.scan(family, options) { key, record in
+      guard let id = SpoolID(bytes: key), id.created < startTime else {
+        outcome.skipped += 1
+        return true
+      }
+      let entry: SpoolEntry
+      do {
+        entry = .item(id: id, data: try SpoolRecord.payload(of: record))
+        outcome.count += 1
+      } catch {
+        entry = .corrupt(id: id, error: "\(error)")
+        outcome.corrupt += 1
+      }
+      return channel.send(entry)
+    }
+    return outcome
+  }
+
+  /// The ids from `lower` on, at most `limit`, in key order. A bound keeps the walk from passing
+  /// the tombstones of what was drained before.
+  package func ids(from lower: SpoolID?, limit: Int) async throws -> [SpoolID] {
+    try checkOpen()
+    let options = IterationOptions(lowerBound: lower?.bytes)
+    return try await storage.blocking {
+      var ids: [SpoolID] = []
+      try self.storage.scan(self.family, options) { key, _ in
+        if let id = SpoolID(bytes: key) { ids.append(id) }
+        return ids.count < limit
+      }
+      return ids
+    }
+  }
+
+  public func shutdown() async throws { closed.store(true, ordering: .releasing) }
+
+  public func adviseLowMemory() async throws -> Int {
+    try checkOpen()
+    return try await storage.blocking {
+      let before = try self.storage.database.memoryUsage()
+      try self.storage.database.flush(self.family.columnFamily)
+      let after = try self.storage.database.memoryUsage()
+      return Int(before.memtables + before.tableReaders + before.blockCache)
+        - Int(after.memtables + after.tableReaders + after.blockCache)
+    }
+  }
+
+  public func compact() async throws {
+    try checkOpen()
+    try await storage.blocking {
+      let database = self.storage.database
+      let errors = database.listener.counters.backgroundErrors
+      do throws(RocksError) {
+        try database.flush(self.family.columnFamily)
+        try database.compact(self.family.columnFamily)
+        guard try database.waitForCompaction(backgroundErrorsBefore: errors) else {
+          throw RocksError(message: "Operation timed out: compaction is still running")
+        }
+      } catch {
+        throw self.storage.failure(error, reading: self.family)
+      }
+    }
+  }
+
+  public var unhealthyReason: StaticString? {
+    family.damageFound == nil && storage.health.unhealthyReason == nil
+      ? nil : "the spool is not accepting writes"
+  }
+
+  private func checkOpen() throws {
+    if closed.load(ordering: .acquiring) {
+      throw SpindleError(.closed, "the spool \(name) is closed")
+    }
+  }
+
+  // MARK: Claims
+
+  /// Marks a message as held by a drain worker; false when another holds or changes it.
+  package func claim(_ id: SpoolID) -> Bool {
+    claims.withLock { claims in
+      !claims.changing.contains(id) && claims.held.insert(id).inserted
+    }
+  }
+
+  package func release(_ id: SpoolID) { claims.withLock { _ = $0.held.remove(id) } }
+
+  /// Notes a store or remove that is under way.
+  ///
+  /// - Returns: Whether the id is claimed.
+  private func beginChange(_ id: SpoolID) -> Bool {
+    claims.withLock { claims in
+      claims.changing.append(id)
+      return claims.held.contains(id)
+    }
+  }
+
+  private func endChange(_ id: SpoolID) {
+    claims.withLock { claims in
+      if let index = claims.changing.lastIndex(of: id) {
+        claims.changing.swapAt(index, claims.changing.count - 1)
+        claims.changing.removeLast()
+      }
+    }
+  }
+}
