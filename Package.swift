@@ -40,7 +40,12 @@ let package = Package(
     library("SpindleCore", ["CSpindleChecksum"]),
     library("SpindleIO", ["SpindleCore"]),
     library("SpindleRocks", ["CRocksDB", "CRocksDBShim", "SpindleCore"]),
+    library("SpindleCodecs", ["CLZ4", "CZlib", "SpindleCore"]),
+    library("SpindleFormats", []),
     library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore"]),
+    tests("SpindleCoreTests", ["SpindleCore"]),
+    tests("SpindleFormatsTests", ["SpindleFormats"]),
+    tests("SpindleStoreTests", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     library("SpindleSpool", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
   ],
   cxxLanguageStandard: .cxx17

@@ -32,7 +32,8 @@ package struct WALFinding: Sendable, Hashable {
     case malformedBatch(WriteBatchFault)
     /// Records are missing before this one: its sequence number is too high.
     case sequenceGap(expected: UInt64, found: UInt64)
-    /// A sequence number came again.
+    /// A sequence number came again. RocksDB built with assertions aborts on such a log, even
+    /// when it opens it read-only.
     case sequenceStepsBack(expected: UInt64, found: UInt64)
     /// The log ends inside a record although a later log exists.
     case tornBeforeLater(WALTornTail.Cause)

@@ -289,7 +289,9 @@ extension WALParser {
       mayContinue: partial != nil, mayBegin: partial == nil)
     switch tail.judge(header, blockPosition: position) {
     case .torn(let cause):
-      if isResynchronising { isFinished = true } else {
+      if isResynchronising {
+        isFinished = true
+      } else {
         tear(cause, at: partial?.offset ?? lastRecordEnd)
       }
       return block.count
