@@ -26,6 +26,14 @@ let argumentParser = Target.Dependency.product(
 
 let package = Package(
   name: "spindle",
+  products: [
+    .library(name: "Spindle", targets: ["Spindle"]),
+    .library(name: "SpindleSpool", targets: ["SpindleSpool"]),
+    .library(name: "SpindleOpLog", targets: ["SpindleOpLog"]),
+    .library(name: "SpindleFormats", targets: ["SpindleFormats"]),
+    .library(name: "SpindlePipeline", targets: ["SpindlePipeline"]),
+    .executable(name: "spindle", targets: ["SpindleCLI"]),
+  ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
@@ -43,6 +51,29 @@ let package = Package(
     library("SpindleCodecs", ["CLZ4", "CZlib", "SpindleCore"]),
     library("SpindleFormats", []),
     library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore"]),
+    library("SpindleOpLog", ["SpindleStore", "SpindleRocks", "SpindleCore"]),
+    library(
+      "SpindlePipeline",
+      [
+        "SpindleSpool", "SpindleOpLog", "SpindleFormats", "SpindleCodecs", "SpindleStore",
+        "SpindleRocks", "SpindleIO", "SpindleCore", crypto,
+      ]),
+    library(
+      "Spindle",
+      [
+        "SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleFormats", "SpindleStore",
+        "SpindleCore",
+      ]),
+    library(
+      "SpindleDiagnostics",
+      ["SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleCore"]),
+    .executableTarget(
+      name: "SpindleCLI",
+      dependencies: [
+        "Spindle", "SpindleDiagnostics", "SpindlePipeline", "SpindleSpool", "SpindleOpLog",
+        "SpindleFormats", "SpindleStore", "SpindleCore", argumentParser,
+      ],
+      swiftSettings: swiftSettings),
     tests("SpindleCoreTests", ["SpindleCore"]),
     tests("SpindleFormatsTests", ["SpindleFormats"]),
     tests("SpindleStoreTests", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),

@@ -66,6 +66,7 @@ void spindle_rocks_flush_column_families(rocksdb_t* db,
     for (size_t index = 0; index < count; ++index) handles.push_back(column_families[index]->rep);
     rocksdb::FlushOptions options;
     options.wait = wait != 0;
+    options.allow_write_stall = true;
     return db->rep->Flush(options, handles);
   });
 }

@@ -59,11 +59,18 @@ int spindle_rocks_env_wal_failure(const spindle_rocks_env_t* env, int* kind, uin
 }
 
 int spindle_rocks_env_retire_failed_wal(spindle_rocks_env_t* env, char** errptr) {
-  return spindle::Guarded(errptr, [&] { return GuardOf(env).wals.RetireFailed(); }) ? 0 : -1;
+  spindle::GuardState& guard = GuardOf(env);
+  const bool retired =
+      spindle::Guarded(errptr, [&] { return guard.wals.RetireFailed(guard.faults); });
+  return retired ? 0 : -1;
 }
 
 int spindle_rocks_env_clear_wal_failure(spindle_rocks_env_t* env) {
   return GuardOf(env).wals.Clear() ? 0 : -1;
+}
+
+int spindle_rocks_env_sync_wals(spindle_rocks_env_t* env, char** errptr) {
+  return spindle::Guarded(errptr, [&] { return env->system->SyncWals(); }) ? 0 : -1;
 }
 
 size_t spindle_rocks_env_wal_sizes(const spindle_rocks_env_t* env, uint64_t* log_numbers,

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "CRocksDBShim.h"
+#include "CountedFile.h"
 
 namespace spindle {
 
@@ -19,8 +20,6 @@ using rocksdb::IOStatus;
 using rocksdb::Slice;
 
 namespace {
-
-enum class FileKind { wal, table, manifest, other };
 
 struct FileName {
   FileKind kind = FileKind::other;
@@ -43,100 +42,6 @@ FileName ParseFileName(const std::string& path) {
   result.number = strtoull(base.c_str(), nullptr, 10);
   return result;
 }
-
-uint64_t HashOf(const Slice& data) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (size_t index = 0; index < data.size(); ++index) {
-    hash = (hash ^ static_cast<unsigned char>(data[index])) * 0x100000001b3u;
-  }
-  return hash;
-}
-
-/// A table, blob, manifest or other file: counted, and failed on demand.
-class CountedFile final : public rocksdb::FSWritableFileOwnerWrapper {
- public:
-  CountedFile(std::unique_ptr<FSWritableFile>&& file, FileKind kind, std::string path,
-              std::shared_ptr<GuardState> guard)
-      : FSWritableFileOwnerWrapper(std::move(file)),
-        kind_(kind),
-        path_(std::move(path)),
-        guard_(std::move(guard)) {}
-
-  IOStatus Append(const Slice& data, const IOOptions& options, IODebugContext* debug) override {
-    return Write(data, [&](const Slice& part) { return target()->Append(part, options, debug); });
-  }
-
-  IOStatus Append(const Slice& data, const IOOptions& options, const DataVerificationInfo& info,
-                  IODebugContext* debug) override {
-    return Write(data, [&](const Slice& part) {
-      if (part.size() != data.size()) return target()->Append(part, options, debug);
-      return target()->Append(part, options, info, debug);
-    });
-  }
-
-  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
-                            IODebugContext* debug) override {
-    return Write(data, [&](const Slice& part) {
-      return target()->PositionedAppend(part, offset, options, debug);
-    });
-  }
-
-  IOStatus PositionedAppend(const Slice& data, uint64_t offset, const IOOptions& options,
-                            const DataVerificationInfo& info, IODebugContext* debug) override {
-    return Write(data, [&](const Slice& part) {
-      if (part.size() != data.size()) {
-        return target()->PositionedAppend(part, offset, options, debug);
-      }
-      return target()->PositionedAppend(part, offset, options, info, debug);
-    });
-  }
-
-  IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    IOStatus injected = SyncFault();
-    if (!injected.ok()) return injected;
-    return target()->Sync(options, debug);
-  }
-
-  IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    IOStatus injected = SyncFault();
-    if (!injected.ok()) return injected;
-    return target()->Fsync(options, debug);
-  }
-
- private:
-  template <typename Body>
-  IOStatus Write(const Slice& data, Body&& body) {
-    const int operation = kind_ == FileKind::table      ? SPINDLE_ROCKS_FAULT_TABLE_APPEND
-                          : kind_ == FileKind::manifest ? SPINDLE_ROCKS_FAULT_MANIFEST_APPEND
-                                                        : -1;
-    if (operation >= 0) {
-      if (const auto fault = guard_->faults.Take(operation)) {
-        const size_t partial = std::min<uint64_t>(fault->partial_bytes, data.size());
-        if (partial > 0) body(Slice(data.data(), partial)).PermitUncheckedError();
-        return FaultPlan::StatusOf(*fault, "While appending to file", path_);
-      }
-    }
-    IOStatus status = body(data);
-    if (status.ok()) {
-      guard_->other_bytes_written.fetch_add(data.size(), std::memory_order_relaxed);
-    }
-    return status;
-  }
-
-  IOStatus SyncFault() {
-    const int operation = kind_ == FileKind::table      ? SPINDLE_ROCKS_FAULT_TABLE_SYNC
-                          : kind_ == FileKind::manifest ? SPINDLE_ROCKS_FAULT_MANIFEST_SYNC
-                                                        : -1;
-    if (operation < 0) return IOStatus::OK();
-    const auto fault = guard_->faults.Take(operation);
-    if (!fault) return IOStatus::OK();
-    return FaultPlan::StatusOf(*fault, "While syncing file", path_);
-  }
-
-  const FileKind kind_;
-  const std::string path_;
-  const std::shared_ptr<GuardState> guard_;
-};
 
 /// A WAL: after its first failure nothing is ever appended to it again.
 class GuardedWal final : public rocksdb::FSWritableFileOwnerWrapper {
@@ -203,11 +108,11 @@ class GuardedWal final : public rocksdb::FSWritableFileOwnerWrapper {
   }
 
   IOStatus Sync(const IOOptions& options, IODebugContext* debug) override {
-    return SyncWith([&] { return target()->Sync(options, debug); });
+    return guard_->Sync(*file_, [&] { return target()->Sync(options, debug); });
   }
 
   IOStatus Fsync(const IOOptions& options, IODebugContext* debug) override {
-    return SyncWith([&] { return target()->Fsync(options, debug); });
+    return guard_->Sync(*file_, [&] { return target()->Fsync(options, debug); });
   }
 
   IOStatus RangeSync(uint64_t offset, uint64_t length, const IOOptions& options,
@@ -247,7 +152,7 @@ class GuardedWal final : public rocksdb::FSWritableFileOwnerWrapper {
 
   template <typename Body>
   IOStatus Write(const Slice& data, Body&& body) {
-    if (mode() != WalFile::Mode::healthy) return Refuse(data);
+    if (mode() != WalFile::Mode::healthy) return Refuse();
     IOStatus status;
     if (const auto fault = guard_->faults.Take(SPINDLE_ROCKS_FAULT_WAL_APPEND)) {
       const size_t partial = std::min<uint64_t>(fault->partial_bytes, data.size());
@@ -256,57 +161,17 @@ class GuardedWal final : public rocksdb::FSWritableFileOwnerWrapper {
     } else {
       status = body(data);
     }
-    if (!status.ok()) {
-      Remember(data);
-      return Checked(SPINDLE_ROCKS_WAL_APPEND_FAILED, std::move(status));
-    }
+    if (!status.ok()) return Checked(SPINDLE_ROCKS_WAL_APPEND_FAILED, std::move(status));
     file_->scanner.Feed(data.data(), data.size());
     file_->appended.fetch_add(data.size(), std::memory_order_release);
     guard_->wals.bytes_written.fetch_add(data.size(), std::memory_order_relaxed);
     return status;
   }
 
-  /// An append to a file that is out of service.
-  IOStatus Refuse(const Slice& data) {
-    WalFile::Mode expected = WalFile::Mode::retired;
-    if (file_->refused_length == data.size() && file_->refused_hash == HashOf(data) &&
-        file_->mode.compare_exchange_strong(expected, WalFile::Mode::drained)) {
-      return IOStatus::OK();
-    }
-    Remember(data);
-    IOStatus status = Poisoned("append");
-    guard_->wals.Fail(*file_, SPINDLE_ROCKS_WAL_APPEND_FAILED, status);
-    return status;
-  }
-
-  /// RocksDB keeps a refused record in its buffer, adds later ones to it, and offers all of them
-  /// at the next append: the bytes of the latest attempt are what it holds.
-  void Remember(const Slice& data) {
-    file_->refused_length = data.size();
-    file_->refused_hash = HashOf(data);
-  }
-
-  template <typename Body>
-  IOStatus SyncWith(Body&& body) {
-    // Retiring the file has synced it, and nothing was appended since.
-    if (mode() != WalFile::Mode::healthy) return StatusWhenOutOfService("sync");
-    if (const uint32_t delay = guard_->sync_delay_us.load(std::memory_order_relaxed)) {
-      std::this_thread::sleep_for(std::chrono::microseconds(delay));
-    }
-    const uint64_t size = file_->appended.load(std::memory_order_acquire);
-    IOStatus status;
-    if (const auto fault = guard_->faults.Take(SPINDLE_ROCKS_FAULT_WAL_SYNC)) {
-      status = FaultPlan::StatusOf(*fault, "While syncing file", file_->path);
-    } else {
-      status = body();
-    }
-    if (!status.ok()) return Checked(SPINDLE_ROCKS_WAL_SYNC_FAILED, std::move(status));
-    // Syncs of one file may overlap; the mark only rises.
-    uint64_t mark = file_->synced.load(std::memory_order_relaxed);
-    while (mark < size && !file_->synced.compare_exchange_weak(mark, size)) {
-    }
-    guard_->wals.syncs.fetch_add(1, std::memory_order_relaxed);
-    return status;
+  /// An append to a file that is out of service. RocksDB drops the refused record from its buffer,
+  /// so nothing is appended when it switches files: what comes here is a writer's.
+  IOStatus Refuse() {
+    return Checked(SPINDLE_ROCKS_WAL_APPEND_FAILED, guard_->Refusal(*file_, "append"));
   }
 
   IOStatus Checked(int kind, IOStatus&& status) {
@@ -315,14 +180,7 @@ class GuardedWal final : public rocksdb::FSWritableFileOwnerWrapper {
   }
 
   IOStatus StatusWhenOutOfService(const char* action) {
-    return mode() == WalFile::Mode::failed ? Poisoned(action) : IOStatus::OK();
-  }
-
-  IOStatus Poisoned(const char* action) {
-    const WalRegistry::Failure failure = guard_->wals.failure();
-    return IOStatus::IOError("write-ahead log poisoned by an earlier failure",
-                             std::string(action) + " of " + file_->path + " refused; first: " +
-                                 (failure.kind == 0 ? "the file was retired" : failure.text));
+    return mode() == WalFile::Mode::failed ? guard_->Refusal(*file_, action) : IOStatus::OK();
   }
 
   const std::shared_ptr<WalFile> file_;
@@ -330,6 +188,64 @@ class GuardedWal final : public rocksdb::FSWritableFileOwnerWrapper {
 };
 
 }  // namespace
+
+IOStatus GuardState::Refusal(const WalFile& file, const char* action) const {
+  const WalRegistry::Failure failure = wals.failure();
+  return IOStatus::IOError("write-ahead log poisoned by an earlier failure",
+                           std::string(action) + " of " + file.path + " refused; first: " +
+                               (failure.kind == 0 ? "the file was retired" : failure.text));
+}
+
+template <typename Body>
+IOStatus GuardState::Sync(WalFile& file, Body&& body) {
+  const WalFile::Mode mode = file.mode.load(std::memory_order_acquire);
+  if (mode == WalFile::Mode::failed) return Refusal(file, "sync");
+  // Retiring the file has synced it, and nothing was appended since.
+  if (mode == WalFile::Mode::retired) return IOStatus::OK();
+  if (const uint32_t delay = sync_delay_us.load(std::memory_order_relaxed)) {
+    std::this_thread::sleep_for(std::chrono::microseconds(delay));
+  }
+  const uint64_t size = file.appended.load(std::memory_order_acquire);
+  IOStatus status;
+  if (const auto fault = faults.Take(SPINDLE_ROCKS_FAULT_WAL_SYNC)) {
+    status = FaultPlan::StatusOf(*fault, "While syncing file", file.path);
+  } else {
+    status = body();
+  }
+  if (!status.ok()) {
+    wals.Fail(file, SPINDLE_ROCKS_WAL_SYNC_FAILED, status);
+    return status;
+  }
+  // Syncs of one file may overlap; the mark only rises.
+  uint64_t mark = file.synced.load(std::memory_order_relaxed);
+  while (mark < size && !file.synced.compare_exchange_weak(mark, size)) {
+  }
+  wals.syncs.fetch_add(1, std::memory_order_relaxed);
+  return status;
+}
+
+rocksdb::Status GuardFileSystem::SyncWals() {
+  const IOOptions options;
+  for (const std::shared_ptr<WalFile>& file : state->wals.Unsynced()) {
+    std::lock_guard<std::mutex> lock(file->mutex);
+    // RocksDB closes a WAL when it has been synced or when nothing needs it any more.
+    if (file->open_file == nullptr) continue;
+    IOStatus status = state->Sync(*file, [&] {
+      if (!file->entry_synced.load()) {
+        std::unique_ptr<rocksdb::FSDirectory> directory;
+        const std::string name = file->path.substr(0, file->path.rfind('/'));
+        IOStatus entry = target()->NewDirectory(name, options, &directory, nullptr);
+        if (entry.ok()) entry = directory->Fsync(options, nullptr);
+        if (!entry.ok()) return entry;
+        file->entry_synced.store(true);
+      }
+      return file->open_file->Sync(options, nullptr);
+    });
+    if (!status.ok()) return status;
+  }
+  return state->wals.failed() ? rocksdb::Status::IOError(state->wals.failure().text)
+                              : rocksdb::Status::OK();
+}
 
 IOStatus GuardFileSystem::CheckCreate(const std::string& path) {
   const FileKind kind = ParseFileName(path).kind;

@@ -13,6 +13,13 @@ namespace spindle {
 
 /// What the guard and the files it opened share; files may outlive the file system object.
 struct GuardState {
+  /// Makes everything appended to `file` so far durable through `body`, or takes it out of service.
+  template <typename Body>
+  rocksdb::IOStatus Sync(WalFile& file, Body&& body);
+
+  /// What an operation on a file out of service gets.
+  rocksdb::IOStatus Refusal(const WalFile& file, const char* action) const;
+
   WalRegistry wals;
   FaultPlan faults;
   std::atomic<uint64_t> other_bytes_written{0};
@@ -43,6 +50,9 @@ class GuardFileSystem : public rocksdb::FileSystemWrapper {
   rocksdb::IOStatus RenameFile(const std::string& source, const std::string& target,
                                const rocksdb::IOOptions& options,
                                rocksdb::IODebugContext* debug) override;
+
+  /// See spindle_rocks_env_sync_wals.
+  rocksdb::Status SyncWals();
 
   const std::shared_ptr<GuardState> state = std::make_shared<GuardState>();
 

@@ -146,7 +146,12 @@ class Listener final : public rocksdb::EventListener {
   }
 
   void OnBackgroundError(rocksdb::BackgroundErrorReason reason, Status* status) override {
-    standing_error_.store(true, std::memory_order_release);
+    Quietly([&] {
+      if (ShouldBeHard(reason, *status)) *status = Status(*status, Status::kHardError);
+    });
+    if (status->severity() >= Status::kHardError) {
+      standing_error_.store(true, std::memory_order_release);
+    }
     Add(kBackgroundErrors, 1);
     Quietly([&] {
       std::string text = status->ToString();
@@ -160,7 +165,10 @@ class Listener final : public rocksdb::EventListener {
 
   void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, Status status,
                             bool* auto_recovery) override {
-    if (!auto_recovery_.load(std::memory_order_relaxed)) *auto_recovery = false;
+    if (!auto_recovery_.load(std::memory_order_relaxed)) {
+      *auto_recovery = false;
+      return;
+    }
     Add(kRecoveriesBegun, 1);
     Quietly([&] {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -242,6 +250,24 @@ class Listener final : public rocksdb::EventListener {
     counters_[counter].fetch_add(amount, std::memory_order_relaxed);
   }
 
+  /// See the header. An I/O error of the WAL is fatal to RocksDB because records in the WAL's
+  /// buffer may be lost; but the guard refuses every record that did not reach the file, so nothing
+  /// acknowledged is in that buffer.
+  static bool ShouldBeHard(rocksdb::BackgroundErrorReason reason, const Status& status) {
+    const Status::Severity severity = status.severity();
+    switch (reason) {
+      case rocksdb::BackgroundErrorReason::kFlush:
+      case rocksdb::BackgroundErrorReason::kFlushNoWAL:
+        return severity == Status::kNoError ||
+               (status.IsIOError() && severity == Status::kFatalError);
+      case rocksdb::BackgroundErrorReason::kMemTable:
+      case rocksdb::BackgroundErrorReason::kWriteCallback:
+        return status.IsIOError() && severity == Status::kFatalError;
+      default:
+        return false;
+    }
+  }
+
   static std::string Levels(const rocksdb::CompactionJobInfo& info) {
     return "L" + std::to_string(info.base_input_level) + " -> L" +
            std::to_string(info.output_level);
@@ -280,7 +306,7 @@ class Listener final : public rocksdb::EventListener {
   const size_t event_capacity_;
   std::array<std::atomic<uint64_t>, kCounters> counters_{};
   std::atomic<bool> standing_error_{false};
-  std::atomic<bool> auto_recovery_{true};
+  std::atomic<bool> auto_recovery_{false};
 
   mutable std::mutex mutex_;
   int last_reason_ = SPINDLE_ROCKS_REASON_NONE;

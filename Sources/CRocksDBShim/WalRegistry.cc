@@ -2,7 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
-#include <vector>
+#include <utility>
 
 #include "CRocksDBShim.h"
 
@@ -17,13 +17,16 @@ bool MeansNoSpace(const rocksdb::IOStatus& status) {
 }
 
 /// Cuts the torn record off and makes the rest durable. The caller holds `file.mutex`.
-rocksdb::IOStatus CutAndSync(WalFile& file) {
+rocksdb::IOStatus CutAndSync(WalFile& file, FaultPlan& faults) {
   if (file.open_file == nullptr) return rocksdb::IOStatus::OK();
   const rocksdb::IOOptions options;
   const uint64_t whole =
       file.scanner.valid() ? file.scanner.record_end() : file.appended.load();
   rocksdb::IOStatus status = file.open_file->Truncate(whole, options, nullptr);
   if (!status.ok()) return status;
+  if (const auto fault = faults.Take(SPINDLE_ROCKS_FAULT_WAL_SYNC)) {
+    return FaultPlan::StatusOf(*fault, "While syncing file", file.path);
+  }
   status = file.open_file->Sync(options, nullptr);
   if (!status.ok()) return status;
   file.appended.store(whole);
@@ -69,7 +72,7 @@ WalRegistry::Failure WalRegistry::failure() const {
   return failure_;
 }
 
-rocksdb::Status WalRegistry::RetireFailed() {
+rocksdb::Status WalRegistry::RetireFailed(FaultPlan& faults) {
   std::vector<std::pair<std::shared_ptr<WalFile>, int>> failed_files;
   {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -82,7 +85,7 @@ rocksdb::Status WalRegistry::RetireFailed() {
   for (const auto& [file, kind] : failed_files) {
     std::lock_guard<std::mutex> lock(file->mutex);
     if (kind == SPINDLE_ROCKS_WAL_APPEND_FAILED) {
-      const rocksdb::IOStatus status = CutAndSync(*file);
+      const rocksdb::IOStatus status = CutAndSync(*file, faults);
       if (!status.ok()) return status;
     }
     file->mode.store(WalFile::Mode::retired, std::memory_order_seq_cst);
@@ -101,6 +104,16 @@ bool WalRegistry::Clear() {
   failure_ = Failure();
   failed_.store(false, std::memory_order_seq_cst);
   return true;
+}
+
+std::vector<std::shared_ptr<WalFile>> WalRegistry::Unsynced() const {
+  std::vector<std::shared_ptr<WalFile>> result;
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& entry : files_) {
+    const WalFile& file = *entry.second;
+    if (file.synced.load() < file.appended.load()) result.push_back(entry.second);
+  }
+  return result;
 }
 
 size_t WalRegistry::Sizes(uint64_t* numbers, uint64_t* appended, uint64_t* synced,

@@ -8,7 +8,9 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
+#include "FaultPlan.h"
 #include "LogScanner.h"
 
 namespace spindle {
@@ -16,16 +18,14 @@ namespace spindle {
 /// The guard's view of one WAL file.
 ///
 /// RocksDB serialises appends to a WAL, and syncs may run beside them. So the appending thread
-/// alone writes `scanner` and the refused bytes; the rest is atomic or held by `mutex`.
+/// alone touches `scanner` while the file is healthy; the rest is atomic or held by a mutex.
 struct WalFile {
   enum class Mode : int {
     healthy,
     /// An operation failed: every append is refused.
     failed,
-    /// Given up by the cure: the bytes last refused are swallowed once, other appends refused.
+    /// Given up by the cure: all but appends succeed and do nothing.
     retired,
-    /// Retired, and the refused bytes have been offered and swallowed: every append is refused.
-    drained,
   };
 
   WalFile(uint64_t number, std::string path) : number(number), path(std::move(path)) {}
@@ -35,10 +35,9 @@ struct WalFile {
   std::atomic<Mode> mode{Mode::healthy};
   std::atomic<uint64_t> appended{0};
   std::atomic<uint64_t> synced{0};
+  /// Whether the directory entry of the file is durable.
+  std::atomic<bool> entry_synced{false};
   LogScanner scanner;
-  /// Length and FNV-1a hash of the bytes of the last refused append.
-  uint64_t refused_length = 0;
-  uint64_t refused_hash = 0;
 
   std::mutex mutex;
   /// The open file below the guard; null once closed. Held by `mutex`.
@@ -67,8 +66,11 @@ class WalRegistry {
   Failure failure() const;
 
   /// See spindle_rocks_env_retire_failed_wal and spindle_rocks_env_clear_wal_failure.
-  rocksdb::Status RetireFailed();
+  rocksdb::Status RetireFailed(FaultPlan& faults);
   bool Clear();
+
+  /// Every WAL that holds bytes no sync has covered, oldest first.
+  std::vector<std::shared_ptr<WalFile>> Unsynced() const;
 
   size_t Sizes(uint64_t* numbers, uint64_t* appended, uint64_t* synced, size_t capacity) const;
 

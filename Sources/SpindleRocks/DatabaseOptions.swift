@@ -3,14 +3,6 @@ internal import CRocksDBShim
 
 /// What is set for the database as a whole. Values, without handles.
 public struct DatabaseOptions: Sendable {
-  /// Where RocksDB writes its own log.
-  public enum InfoLog: Sendable {
-    /// The files `LOG*` in the database directory.
-    case files
-    /// Nowhere: for opens that must not change the directory.
-    case none
-  }
-
   /// How a damaged write-ahead log is treated at open. Without paranoid checks RocksDB 7.8.3
   /// ignores the mode and skips damaged records.
   public enum RecoveryMode: Int32, Sendable {
@@ -34,7 +26,6 @@ public struct DatabaseOptions: Sendable {
   public var maxOpenFiles: Int32 = 512
   /// Flushes and compactions at once. The default is 2.
   public var backgroundJobs: Int32 = 2
-  public var infoLog = InfoLog.files
   /// Whether RocksDB counts its own events, at a cost of some percent. The default is false.
   public var statistics = false
   /// Bytes a second that flushes and compactions may write; nil is no limit.
@@ -101,20 +92,18 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
     unsafe rocksdb_options_set_max_total_wal_size(pointer, options.writeAheadLogBytes)
     unsafe rocksdb_options_set_max_open_files(pointer, options.maxOpenFiles)
     unsafe rocksdb_options_set_max_background_jobs(pointer, options.backgroundJobs)
-    unsafe rocksdb_options_set_keep_log_file_num(pointer, 10)
     if options.statistics { unsafe rocksdb_options_enable_statistics(pointer) }
     if let rate = options.writeRateLimit {
       let limiter = unsafe rocksdb_ratelimiter_create(rate, 100_000, 10)
       unsafe rocksdb_options_set_ratelimiter(pointer, limiter)
       unsafe rocksdb_ratelimiter_destroy(limiter)
     }
-    switch options.infoLog {
-    case .files: break
-    case .none:
-      let logger = unsafe spindle_rocks_null_logger_create()
-      unsafe rocksdb_options_set_info_log(pointer, logger)
-      unsafe spindle_rocks_logger_destroy(logger)
-    }
+    // RocksDB's own LOG file ends the process on a full disk, at the first line after one that did
+    // not fit (Debian's build asserts), and a read-only open must write nothing at all. What it
+    // would say of errors comes through the listener.
+    let logger = unsafe spindle_rocks_null_logger_create()
+    unsafe rocksdb_options_set_info_log(pointer, logger)
+    unsafe spindle_rocks_logger_destroy(logger)
     if let guardian { unsafe rocksdb_options_set_env(pointer, guardian.environment) }
     if let listener { unsafe spindle_rocks_options_add_listener(pointer, listener.pointer) }
   }

@@ -42,6 +42,13 @@ internal import CRocksDB
       message: unsafe text.map { unsafe String(cString: $0) } ?? "unknown")
   }
 
+  /// Makes every write that has returned durable. A failing sync poisons the log.
+  func syncLogs() throws(RocksError) {
+    try unsafe checked { error in
+      _ = unsafe spindle_rocks_env_sync_wals(pointer, error)
+    }
+  }
+
   /// First step of the cure: cuts the torn record off the failed log, syncs the rest, and lets
   /// RocksDB leave the file. Only while no write is under way.
   public func retireFailedLog() throws(RocksError) {

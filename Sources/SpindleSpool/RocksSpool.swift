@@ -104,6 +104,60 @@ public final class RocksSpool: Spool {
       batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
   }
 
+  /// Stores a message and claims it for the drain worker that will be handed it directly.
+  ///
+  /// - Returns: The record's checksum header, for ``stageRemoval(_:header:into:)``.
+  package func storeClaimed(
+    _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
+  ) async throws -> [UInt8] {
+    guard claim(id) else { throw SpindleError(.conflict, "the message \(id) is being changed") }
+    do {
+      try checkOpen()
+      guard data.count <= Self.payloadByteLimit else {
+        throw SpindleError(
+          .invalidArgument,
+          "the message has \(data.count) bytes; a spool takes at most \(Self.payloadByteLimit)")
+      }
+      var batch = Batch(reservingBytes: data.count + 64)
+      let header = stage(id, data, into: &batch)
+      try await storage.commit(
+        batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
+      return header
+    } catch {
+      release(id)
+      throw error
+    }
+  }
+
+  /// Reads a claimed message with its checksum header, on a thread that may block; nil when it is
+  /// gone.
+  package func loadRecordBlocking(
+    _ id: SpoolID
+  ) throws -> (header: [UInt8], payload: Result<Bytes, DecodingFailure>)? {
+    guard let record = try storage.getBlocking(family, key: id.bytes) else { return nil }
+    let header = Array(record.prefix(SpoolRecord.headerBytes))
+    do throws(DecodingFailure) {
+      return (header, .success(try SpoolRecord.payload(of: record.span)))
+    } catch {
+      return (header, .failure(error))
+    }
+  }
+
+  /// The name of the spool that takes what could not be applied.
+  package var quarantineName: String { String((name + ".quarantine").suffix(64)) }
+
+  /// Moves a message as it is stored, damaged or not, to the quarantine spool, in one batch.
+  package func quarantineBlocking(_ id: SpoolID, reason: String) throws {
+    guard let record = try storage.getBlocking(family, key: id.bytes) else { return }
+    let quarantine = try storage.familyBlocking("spool:" + quarantineName)
+    var batch = Batch()
+    batch.requireEqual(family, key: id.bytes, bytes: record)
+    batch.put(quarantine, key: id.bytes, value: record)
+    batch.delete(family, key: id.bytes)
+    try storage.commitBlocking(batch)
+    storage.send(.quarantined(spool: name, id: id.description, reason: reason))
+  }
+
   public func remove(_ id: SpoolID) async throws {
     try checkOpen()
     var batch = Batch()
@@ -178,17 +232,19 @@ public final class RocksSpool: Spool {
 
   /// The ids from `lower` on, at most `limit`, in key order. A bound keeps the walk from passing
   /// the tombstones of what was drained before.
-  package func ids(from lower: SpoolID?, limit: Int) async throws -> [SpoolID] {
+  package func idsBlocking(from lower: SpoolID?, limit: Int) throws -> [SpoolID] {
     try checkOpen()
-    let options = IterationOptions(lowerBound: lower?.bytes)
-    return try await storage.blocking {
-      var ids: [SpoolID] = []
-      try self.storage.scan(self.family, options) { key, _ in
-        if let id = SpoolID(bytes: key) { ids.append(id) }
-        return ids.count < limit
-      }
-      return ids
+    var ids: [SpoolID] = []
+    try storage.scan(family, IterationOptions(lowerBound: lower?.bytes)) { key, _ in
+      if let id = SpoolID(bytes: key) { ids.append(id) }
+      return ids.count < limit
     }
+    return ids
+  }
+
+  /// The same for callers that must not block.
+  package func ids(from lower: SpoolID?, limit: Int) async throws -> [SpoolID] {
+    try await storage.blocking { try self.idsBlocking(from: lower, limit: limit) }
   }
 
   public func shutdown() async throws { closed.store(true, ordering: .releasing) }

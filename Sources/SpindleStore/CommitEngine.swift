@@ -111,6 +111,13 @@ final class CommitEngine: Sendable {
     _ = paused.wait(milliseconds: max(milliseconds, 1))
   }
 
+  /// Holds any thread that may block back between two attempts at a stalled write.
+  func pauseCaller(_ duration: Duration) {
+    let (seconds, attoseconds) = duration.components
+    let milliseconds = Int(seconds) * 1000 + Int(attoseconds / 1_000_000_000_000_000)
+    _ = ThreadSemaphore().wait(milliseconds: max(milliseconds, 1))
+  }
+
   // MARK: Preconditions
 
   /// Changes of the batches already taken into the group, for the conditions of the later ones.

@@ -82,6 +82,25 @@ final class GroupLane: Sendable {
     return done ?? false
   }
 
+  /// Commits a buffered batch on the calling thread, which may block: no hop to the writer.
+  func commitBlocking(_ batch: Batch, deadline: WriteDeadline) throws {
+    var backoff = WriteBackoff()
+    var limit: WriteDeadline.Effective?
+    while true {
+      let attempt = commitLock.withLock { _ in engine.commitGroup([batch]) }
+      if let refusal = attempt.refusals.first, let refusal { throw refusal }
+      switch attempt.outcome {
+      case .written: return
+      case .failed(let error): throw error
+      case .stalled:
+        let effective = limit ?? deadline.effective(from: engine.clock.now)
+        limit = effective
+        if engine.clock.now >= effective.instant { throw effective.error }
+        engine.pauseCaller(backoff.next())
+      }
+    }
+  }
+
   private func waitForRoom(_ bytes: Int, deadline: WriteDeadline) async throws {
     var backoff = WriteBackoff()
     var limit: WriteDeadline.Effective?

@@ -17,8 +17,8 @@ struct LogCure {
   /// The steps, in order, as tests and events name them.
   enum Step: String, CaseIterable, Sendable {
     case quiesce
-    case resume
     case retire
+    case resume
     case marker
     case flushDefault = "flush-default"
     case checkRotation = "check-rotation"
@@ -49,13 +49,14 @@ struct LogCure {
       // stays shut, so this count only falls.
       guard health.isQuiet else { throw RocksError(message: "Resource busy: writes end first") }
     }
-    try step(.resume) {
-      if database.listener.isInBackgroundError { try database.resume() }
-    }
     let old = try step(.retire) {
       let number = try database.currentLog().number
       if guardian.failure != nil { try guardian.retireFailedLog() }
       return number
+    }
+    try step(.resume) {
+      // Resuming flushes, and a flush leaves the failed log; so that must be retired before.
+      if database.listener.isInBackgroundError { try database.resume() }
     }
     try step(.marker) {
       var record = WriteRecord()

@@ -93,3 +93,15 @@ extension Store {
       plain.kind, "reading \(family.name): \(plain.message)", path: path, reason: plain.reason)
   }
 }
+
+extension Store {
+  /// Reads many values of one family at one view, on the caller's thread, which may wait for the
+  /// disk.
+  package func multiGetBlocking(_ family: StoreFamily, _ keys: [[UInt8]]) throws -> [Bytes?] {
+    do throws(RocksError) {
+      return try database.multiGet(family.columnFamily, keys)
+    } catch {
+      throw failure(error, reading: family)
+    }
+  }
+}

@@ -199,7 +199,6 @@ public final class Store: Sendable {
     }
     var options = settings.database
     options.createIfMissing = false
-    options.infoLog = .none
     let mode: Database.Mode
     var tornTailBytes: UInt64 = 0
     if lock != nil {
@@ -356,6 +355,14 @@ public final class Store: Sendable {
     return try await pool.run { try self.createFamily(name) }
   }
 
+  /// The same on the calling thread, which may block.
+  package func familyBlocking(_ name: String) throws -> StoreFamily {
+    if let family = existingFamily(name) { return family }
+    try StoreFamily.validate(name)
+    try checkOpen()
+    return try createFamily(name)
+  }
+
   private func createFamily(_ name: String) throws -> StoreFamily {
     try creating.withLock { _ in
       if let family = existingFamily(name) { return family }
@@ -431,6 +438,17 @@ public final class Store: Sendable {
         return
       }
     }
+  }
+
+  /// Commits a buffered batch on the calling thread, one of our own that may block. The order with
+  /// other conditional commits is that in which they take the commit lock.
+  package func commitBlocking(_ batch: Batch) throws {
+    guard let lane else { throw Self.readOnly(path) }
+    if batch.isEmpty { return }
+    try checkOpen()
+    for family in batch.families { try family.checkGate() }
+    try lane.commitBlocking(
+      batch, deadline: WriteDeadline(caller: nil, storeLimit: settings.writeDeadline))
   }
 
   /// A large copy into the log takes milliseconds: not on a cooperative thread.

@@ -17,6 +17,8 @@ public enum StoreEvent: Sendable, Equatable {
   case backgroundError(String)
   /// A read of one part found damage.
   case damageFound(family: String, detail: String)
+  /// A message could not be applied and was moved out of the way, unchanged.
+  case quarantined(spool: String, id: String, reason: String)
   case closed(clean: Bool)
 }
 

@@ -56,22 +56,29 @@ int spindle_rocks_env_wal_failure(const spindle_rocks_env_t *env, int *kind, uin
                                   int *no_space, char **text);
 
 /// First step of the cure: cuts the torn record off the failed WAL, syncs what remains, and lets
-/// RocksDB leave the file: from then on its flush, sync and close succeed and write nothing. Call
-/// it while no write is under way.
+/// RocksDB leave the file: from then on its flush, sync and close succeed and write nothing.
+/// Appends are still refused, and one poisons the file again: a writer that slips in during the
+/// cure is refused and not lost.
 ///
-/// RocksDB still holds the refused records in its write buffer and offers them again when it
-/// switches files; exactly those bytes are swallowed, once. Any other append to the file fails and
-/// poisons it again, so a writer that slips in during the cure is refused and not lost.
-///
-/// Returns 0, or -1 with `errptr` set when cutting or syncing failed: nothing has changed then,
-/// and the call may be repeated. After a failed sync no second sync is tried, because a second
-/// fsync may report success for pages the kernel has already dropped; the following flush of
-/// every column family is what makes the data durable.
+/// Returns 0 (also when nothing has failed), or -1 with `errptr` set when cutting or syncing
+/// failed: the file stays as poisoned as it was, and the call may be repeated. After a failed sync
+/// no second one is tried, because it may report success for pages the kernel has dropped; the
+/// flush of every column family is what makes the data durable then.
 int spindle_rocks_env_retire_failed_wal(spindle_rocks_env_t *env, char **errptr);
 
 /// Last step of the cure, after every column family has been flushed. Returns 0, or -1 when the
 /// failed WAL was not retired or is still the newest one: the failure stays latched then.
 int spindle_rocks_env_clear_wal_failure(spindle_rocks_env_t *env);
+
+/// Makes every write that has returned durable: syncs the WAL files, oldest first, and their
+/// directory entries. Use it in place of `rocksdb_flush_wal(db, 1)` and of `sync` in the write
+/// options, with `manual_wal_flush` off. Returns 0, or -1 with `errptr` set while the guard is
+/// poisoned; a failing sync poisons it.
+///
+/// Why: after the sync of an older WAL has failed inside a flush, `rocksdb_flush_wal` aborts the
+/// process (`sync_without_flush_called_`) where assertions are compiled in. This call never
+/// touches RocksDB's writer objects, and takes none of its locks.
+int spindle_rocks_env_sync_wals(spindle_rocks_env_t *env, char **errptr);
 
 /// Sizes of the WAL files that this guard created and RocksDB has not deleted yet, oldest first.
 /// `synced` is the size when the last successful sync of that file began: what a power loss keeps.
@@ -128,6 +135,13 @@ void spindle_rocks_env_set_sync_delay_us(spindle_rocks_env_t *env, uint32_t micr
 
 /// Counts what RocksDB does in the background. Why: the C API of 7.8.3 has no event listener, and
 /// a background error is otherwise visible only as a count.
+///
+/// It also makes I/O errors hard errors where `spindle_rocks_resume` can then end them:
+/// - of a flush. With `paranoid_checks = false` RocksDB gives a failed flush no severity and never
+///   tries it again by itself: whoever waits for it waits for ever, and writers stop when the
+///   memtables are full. With `true`, EIO is fatal. A hard error wakes the waiters, refuses writes.
+/// - of the WAL, in a write or when a memtable is switched, which may be fatal. This relies on the
+///   guard, and on `manual_wal_flush` being off.
 typedef struct spindle_rocks_listener_t spindle_rocks_listener_t;
 
 /// What RocksDB was doing when a background error arose; the order of its BackgroundErrorReason.
@@ -169,6 +183,7 @@ typedef struct {
   uint64_t compactions_completed;
   uint64_t compaction_bytes_in;
   uint64_t compaction_bytes_out;
+  /// RocksDB's own recoveries; those of `spindle_rocks_resume` are counted at their end only.
   uint64_t recoveries_begun;
   uint64_t recoveries_succeeded;
   uint64_t recoveries_failed;
@@ -186,14 +201,17 @@ void spindle_rocks_listener_destroy(spindle_rocks_listener_t *listener);
 int spindle_rocks_options_add_listener(rocksdb_options_t *options,
                                        spindle_rocks_listener_t *listener);
 
-/// Whether RocksDB may start its own recovery after a recoverable background error (default: 1).
+/// Whether RocksDB may recover from background errors by itself. The default is 0: its recovery
+/// waits for more free space than the store may need, polls for errors that no space can cure,
+/// and answers `spindle_rocks_resume` with `Resource busy` as long as it waits.
 void spindle_rocks_listener_set_auto_recovery(spindle_rocks_listener_t *listener, int enabled);
 
 /// Copies the counters. Takes no lock; each counter is exact, together they are no snapshot.
 void spindle_rocks_listener_counters(const spindle_rocks_listener_t *listener,
                                      spindle_rocks_counters_t *counters);
 
-/// 1 while a background error stands that no recovery has ended, else 0. One atomic load.
+/// 1 while a background error of hard or higher severity stands that no recovery has ended, else
+/// 0. RocksDB refuses writes meanwhile. One atomic load.
 int spindle_rocks_listener_in_background_error(const spindle_rocks_listener_t *listener);
 
 /// The last background error, standing or recovered: its reason (-1: there was none), severity
@@ -237,7 +255,9 @@ size_t spindle_rocks_listener_drain(spindle_rocks_listener_t *listener,
 /// DB::Resume: leaves read-only mode after a background error. Blocks while it flushes memtables.
 void spindle_rocks_resume(rocksdb_t *db, char **errptr);
 
-/// DB::Flush for several column families in one call. The C API flushes one and waits for it.
+/// DB::Flush for several column families, one after the other, even where writers stall meanwhile.
+/// Why: the C API flushes one family, cannot set allow_write_stall, and without that a flush waits
+/// until compaction has caught up. Stops at the first failure.
 void spindle_rocks_flush_column_families(rocksdb_t *db,
                                          rocksdb_column_family_handle_t *const *column_families,
                                          size_t count, int wait, char **errptr);
@@ -347,9 +367,32 @@ int spindle_rocks_table_properties(rocksdb_t *db, rocksdb_column_family_handle_t
 
 // MARK: - Logging
 
-/// An info log that keeps nothing, for `rocksdb_options_set_info_log`: a read-only open then
-/// leaves no LOG file in the store. Why: the C API of 7.8.3 can set a logger and cannot make one.
-/// Returns NULL when memory is exhausted.
+/// The order of RocksDB's InfoLogLevel. Header lines repeat the options at every open.
+enum {
+  SPINDLE_ROCKS_LOG_DEBUG = 0,
+  SPINDLE_ROCKS_LOG_INFO = 1,
+  SPINDLE_ROCKS_LOG_WARN = 2,
+  SPINDLE_ROCKS_LOG_ERROR = 3,
+  SPINDLE_ROCKS_LOG_FATAL = 4,
+  SPINDLE_ROCKS_LOG_HEADER = 5,
+};
+
+/// Receives one line without its line end, cut at 2047 bytes. Called from any thread, often while
+/// RocksDB holds its mutex: it must be quick and must not call RocksDB.
+typedef void (*spindle_rocks_log_callback_t)(void *context, int level, const char *text,
+                                             size_t length);
+
+/// An info log that hands lines of at least `level` to `callback`, for
+/// `rocksdb_options_set_info_log`. `context` must live until the last database that uses the
+/// logger is closed. Returns NULL when memory is exhausted.
+///
+/// Why: the C API of 7.8.3 can set a logger and cannot make one. And a store must never be opened
+/// without: RocksDB's own LOG file aborts the process (`sync_without_flush_called_`) at the first
+/// line after one that did not fit on a full disk, where assertions are compiled in as in Debian.
+rocksdb_logger_t *spindle_rocks_logger_create(int level, spindle_rocks_log_callback_t callback,
+                                              void *context);
+
+/// An info log that keeps nothing: a read-only open then leaves no LOG file in the store.
 rocksdb_logger_t *spindle_rocks_null_logger_create(void);
 
 /// Options that were given the logger keep it alive.

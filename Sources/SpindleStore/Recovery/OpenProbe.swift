@@ -93,7 +93,6 @@ struct OpenProbe {
   private func latestSequence(paranoid: Bool) throws(RocksError) -> UInt64 {
     var options = DatabaseOptions()
     options.paranoidChecks = paranoid
-    options.infoLog = .none
     let database = try Database(
       at: directory.database, mode: .readOnly, options: options,
       familyOptions: { _ in ColumnFamilyOptions() })

@@ -1,0 +1,169 @@
+import ArgumentParser
+import Foundation
+import Spindle
+import SpindleCore
+import SpindleFormats
+import SpindlePipeline
+import Synchronization
+
+struct IngestCommand: AsyncParsableCommand {
+  enum Format: String, CaseIterable, ExpressibleByArgument { case lp }
+
+  static let configuration = CommandConfiguration(
+    commandName: "ingest",
+    abstract: "Ingest a file of line protocol, exactly once.",
+    discussion: """
+      Reads InfluxDB line protocol, plain or gzip. Running the same file again applies nothing; an
+      interrupted run goes on where it stopped, an appended file at its old end; a changed file is
+      refused.
+
+      Example:
+        spindle ingest --store data --durability synced weather.lp.gz
+        zcat *.lp.gz | spindle ingest --store data --producer january -
+      """)
+
+  @OptionGroup var options: StoreOptions
+
+  @Option(help: "The format of the input: lp (line protocol).")
+  var format = Format.lp
+
+  @Option(help: "The name of the input. The default is the absolute path of FILE.")
+  var producer: String?
+
+  @Option(
+    help: "buffered: what is acknowledged survives a killed process; synced: also power loss.",
+    transform: choice)
+  var durability = Durability.buffered
+
+  @Option(help: "The unit of the timestamps: ns, us, ms or s.", transform: choice)
+  var precision = TimestampPrecision.nanoseconds
+
+  @Option(help: "Lines stored and acknowledged together, 1 to 1000000.")
+  var batch: UInt64 = 5_000
+
+  @Option(
+    help: "stop: refuse the batch that holds a bad line; skip: leave the bad lines out.",
+    transform: choice)
+  var onError = BadLinePolicy.stop
+
+  @Flag(help: "Print the summary as one JSON object.")
+  var json = false
+
+  @Argument(help: "The file to read, or - for standard input.")
+  var file: String
+
+  func validate() throws {
+    guard (1...1_000_000).contains(batch) else {
+      throw ValidationError("--batch must be 1 to 1000000, not \(batch)")
+    }
+  }
+
+  /// The JSON form of the summary.
+  private struct Report: Encodable {
+    var linesRead: UInt64
+    var linesApplied: UInt64
+    var linesAlreadyApplied: UInt64
+    var linesRejected: UInt64
+    var bytes: UInt64
+    var seconds: Double
+  }
+
+  func run() async throws {
+    try await reportingErrors {
+      // Before the store is touched: a wrong name must not create one.
+      if file != "-" { try FileIngest.checkReadable(file) }
+      let clock = ContinuousClock()
+      let start = clock.now
+      let progress = ProgressLine(totalBytes: nil)
+      try await withSpindle(options.store, createsIfMissing: true) { spindle in
+        let ingest = try await spindle.ingest(producer: producerName())
+        var settings = FileIngest.Options()
+        settings.durability = durability
+        settings.precision = precision
+        settings.badLines = onError
+        settings.batchLines = batch
+        let run = FileIngest(ingest, in: try await spindle.pipeline, options: settings)
+        let summary: FileIngest.Summary
+        do {
+          summary = try await run.run(path: file) { progress.show($0) }
+        } catch {
+          progress.clear()
+          throw error
+        }
+        progress.clear()
+        await ingest.close()
+        let elapsed = (clock.now - start) / .seconds(1)
+        try report(summary, seconds: elapsed)
+      }
+    }
+  }
+
+  private func producerName() -> String {
+    if let producer { return producer }
+    if file == "-" {
+      var random = SystemRandomNumberGenerator()
+      return "stdin-" + String(random.next(), radix: 16)
+    }
+    let base = FileManager.default.currentDirectoryPath
+    let absolute = file.hasPrefix("/") ? file : base + "/" + file
+    return URL(fileURLWithPath: absolute).standardizedFileURL.path
+  }
+
+  private func report(_ summary: FileIngest.Summary, seconds: Double) throws {
+    for error in summary.errors { Output.problem("rejected \(file): \(error)") }
+    let untold = summary.linesRejected - min(summary.linesRejected, UInt64(summary.errors.count))
+    if untold > 0, !summary.errors.isEmpty {
+      Output.problem("\(untold) more rejected lines are not shown")
+    }
+    if summary.bytes == 0 { Output.problem("note: \(file) is empty; there was nothing to ingest") }
+    if json {
+      try Output.json(
+        Report(
+          linesRead: summary.linesRead, linesApplied: summary.linesApplied,
+          linesAlreadyApplied: summary.linesAlreadyApplied,
+          linesRejected: summary.linesRejected, bytes: summary.bytes, seconds: seconds))
+      return
+    }
+    let rate = seconds > 0 ? Double(summary.linesApplied) / seconds : 0
+    Output.line("lines read             \(Output.grouped(summary.linesRead))")
+    Output.line("lines applied          \(Output.grouped(summary.linesApplied))")
+    Output.line("lines already applied  \(Output.grouped(summary.linesAlreadyApplied))")
+    Output.line("lines rejected         \(Output.grouped(summary.linesRejected))")
+    Output.line("bytes                  \(Output.grouped(summary.bytes))")
+    Output.line("seconds                \(String(format: "%.3f", seconds))")
+    Output.line("lines/s                \(Output.grouped(Int64(rate)))")
+  }
+}
+
+/// A line on a terminal that shows how far a run is; quiet in a pipe.
+final class ProgressLine: Sendable {
+  private let isShown: Bool
+  private let start = ContinuousClock.now
+  private let last = Mutex(ContinuousClock.now - .seconds(1))
+
+  init(totalBytes: UInt64?) { isShown = Output.isTerminal }
+
+  func show(_ progress: FileIngest.Progress) {
+    guard isShown else { return }
+    let now = ContinuousClock.now
+    let isDue = last.withLock { last in
+      guard now - last >= .milliseconds(100) else { return false }
+      last = now
+      return true
+    }
+    guard isDue else { return }
+    let seconds = (now - start) / .seconds(1)
+    let rate = seconds > 0 ? Double(progress.linesRead) / seconds : 0
+    let verb = progress.isComparing ? "comparing with what was applied" : "ingesting"
+    print(
+      "\(verb): \(Output.grouped(progress.linesRead)) lines, "
+        + "\(Output.grouped(progress.bytes >> 20)) MiB, \(Output.grouped(Int64(rate))) lines/s")
+  }
+
+  func clear() { if isShown { print("") } }
+
+  private func print(_ text: String) {
+    let bytes = Array("\r\u{1B}[K\(text)".utf8)
+    _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+}

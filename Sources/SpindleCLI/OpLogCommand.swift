@@ -1,0 +1,158 @@
+import ArgumentParser
+import Spindle
+import SpindleCore
+import SpindleOpLog
+import SpindlePipeline
+import SpindleStore
+
+struct OpLogCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "oplog",
+    abstract: "Read an op-log.",
+    discussion: """
+      Example:
+        spindle oplog cursors --store data
+        spindle oplog read --store data --peer 3f0c... --from 10 --limit 5
+      """,
+    subcommands: [Cursors.self, Read.self])
+
+  /// The options of every verb.
+  struct Target: ParsableArguments {
+    @OptionGroup var options: StoreOptions
+    @Option(help: "The prefix of the op-log.")
+    var prefix = IngestPipeline.name
+  }
+
+  /// The names of the producers, where the log is the one that ingesting writes.
+  static func producers(_ store: Store, _ prefix: String) async throws -> [PeerID: String] {
+    guard prefix == IngestPipeline.name, let state = IngestState(store: store) else { return [:] }
+    return try await state.positions().mapValues(\.producer)
+  }
+
+  struct Cursors: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Print each peer's next index.",
+      discussion: "Example:\n  spindle oplog cursors --store data --json")
+    @OptionGroup var target: Target
+    @Flag(help: "Print an array of {peer, producer, cursor}.") var json = false
+
+    private struct Row: Encodable {
+      var peer: String
+      var producer: String?
+      var cursor: UInt64
+    }
+
+    func run() async throws {
+      try await reportingErrors {
+        try await withReader(target.options.store) { store in
+          var rows: [Row] = []
+          if store.existingFamily("oplog:" + target.prefix) != nil {
+            let log = try await OpLogHandle(store: store, prefix: target.prefix)
+            let names = try await OpLogCommand.producers(store, target.prefix)
+            rows = try await log.cursors().sorted.map { peer, next in
+              Row(peer: peer.description, producer: names[peer], cursor: next)
+            }
+          } else if target.prefix != IngestPipeline.name {
+            throw SpindleError(.notFound, "the store has no op-log \(target.prefix)")
+          }
+          if json {
+            try Output.json(rows)
+          } else {
+            Output.table(
+              ["peer", "cursor", "producer"],
+              rows.map { [$0.peer, String($0.cursor), $0.producer ?? ""] })
+          }
+        }
+      }
+    }
+  }
+
+  struct Read: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Print rows of the log, by peer and index.",
+      discussion: "Example:\n  spindle oplog read --store data --limit 10 --json")
+    @OptionGroup var target: Target
+    @Option(help: "The peer, in any text form of a UUID. The default is every peer.")
+    var peer: String?
+    @Option(help: "The first index.") var from: UInt64 = 0
+    @Option(help: "The most rows a peer, 1 to 100000.") var limit = 100
+    @Flag(help: "Print an array of objects.") var json = false
+
+    private struct Row: Encodable {
+      var peer: String
+      var index: UInt64
+      /// Milliseconds since the Unix epoch and the counter of the hybrid clock.
+      var timestamp: UInt64
+      var counter: UInt16
+      var tag: UInt8
+      var keyBytes: Int?
+      var valueBytes: Int?
+      var expunged: String?
+      var user: String?
+      // Of ops of the ingest log:
+      var producer: String?
+      var byteOffset: UInt64?
+      var firstLine: UInt64?
+      var lines: UInt64?
+      var points: UInt64?
+      var rejected: UInt64?
+    }
+
+    func validate() throws {
+      guard (1...100_000).contains(limit) else {
+        throw ValidationError("--limit must be 1 to 100000, not \(limit)")
+      }
+      if let peer, PeerID(text: peer) == nil {
+        throw ValidationError("--peer must be a UUID, such as 32 hexadecimal digits")
+      }
+    }
+
+    func run() async throws {
+      try await reportingErrors {
+        try await withReader(target.options.store) { store in
+          let log = try await OpLogHandle(store: store, prefix: target.prefix)
+          var peers = try await log.cursors().sorted.map(\.peer)
+          if let peer, let wanted = PeerID(text: peer) { peers = [wanted] }
+          var rows: [Row] = []
+          for peer in peers {
+            for entry in try await log.readRows(peer: peer, from: from, limit: limit) {
+              let row = makeRow(peer, entry.index, entry.row)
+              if json { rows.append(row) } else { printRow(row) }
+            }
+          }
+          if json { try Output.json(rows) }
+        }
+      }
+    }
+
+    private func makeRow(_ peer: PeerID, _ index: UInt64, _ stored: OpLogRow) -> Row {
+      var row = Row(
+        peer: peer.description, index: index, timestamp: stored.timestamp.wallMilliseconds,
+        counter: stored.timestamp.counter, tag: stored.tag, keyBytes: stored.key?.count,
+        valueBytes: stored.value?.count, expunged: stored.expungedHash?.description,
+        user: stored.serverUser?.description)
+      if target.prefix == IngestPipeline.name,
+        let op = try? IngestOp.fromIndexParts(
+          tag: stored.tag, key: stored.key, value: stored.value)
+      {
+        row.producer = op.producer
+        row.byteOffset = op.source.byteOffset
+        row.firstLine = op.source.firstLine
+        row.lines = op.source.lineCount
+        row.points = op.pointCount
+        row.rejected = op.rejectedCount
+      }
+      return row
+    }
+
+    private func printRow(_ row: Row) {
+      var text = "\(row.peer) \(row.index)  \(row.timestamp).\(row.counter)  tag \(row.tag)"
+      if let hash = row.expunged { text += "  expunged \(hash)" }
+      if let bytes = row.valueBytes, row.expunged == nil { text += "  \(bytes) bytes" }
+      if let points = row.points, let line = row.firstLine, let lines = row.lines {
+        text += "  \(points) points, lines \(line) to \(line + lines - min(lines, 1))"
+      }
+      Output.line(text)
+    }
+  }
+}

@@ -1,0 +1,92 @@
+import ArgumentParser
+import Foundation
+import SpindleCore
+
+/// Lets writes to a closed pipe fail with an error instead of a signal.
+func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
+
+/// Writes to the standard streams.
+enum Output {
+  /// Writes a line to standard output. A reader that went away ends the command quietly.
+  static func line(_ text: String) { write(Array((text + "\n").utf8)) }
+
+  /// Writes bytes to standard output.
+  static func write(_ bytes: [UInt8]) {
+    var written = 0
+    while written < bytes.count {
+      let count = unsafe bytes.withUnsafeBytes { buffer in
+        unsafe Glibc.write(
+          STDOUT_FILENO, buffer.baseAddress?.advanced(by: written), buffer.count - written)
+      }
+      if count < 0, errno == EINTR { continue }
+      if count <= 0 { return }
+      written += count
+    }
+  }
+
+  /// Writes one sentence to standard error.
+  static func problem(_ text: String) {
+    let bytes = Array("spindle: \(text)\n".utf8)
+    _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+
+  /// Prints a value as one JSON document with sorted keys.
+  static func json(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    line(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+
+  static var isTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+
+  /// A number with a comma between groups of three digits.
+  static func grouped(_ number: some BinaryInteger) -> String {
+    let digits = Array(String(number))
+    var text = ""
+    for (index, digit) in digits.enumerated() {
+      if index > 0, (digits.count - index) % 3 == 0, digits[index - 1] != "-" { text += "," }
+      text.append(digit)
+    }
+    return text
+  }
+
+  /// Columns padded to their widest cell; numbers belong in the first columns or the last.
+  static func table(_ header: [String], _ rows: [[String]]) {
+    let all = [header] + rows
+    let widths = header.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
+    for row in all {
+      let cells = row.enumerated().map { index, cell in
+        index == row.count - 1 ? cell : cell.padding(
+          toLength: max(widths[index], 1), withPad: " ", startingAt: 0)
+      }
+      line(cells.joined(separator: "  "))
+    }
+  }
+}
+
+/// Runs a command's work; an error becomes one sentence on standard error and exit code 1.
+func reportingErrors(_ body: () async throws -> Void) async throws {
+  do {
+    try await body()
+  } catch let code as ExitCode {
+    throw code
+  } catch {
+    Output.problem("\(error)")
+    throw ExitCode(1)
+  }
+}
+
+/// Reads one of an enumeration's raw values.
+func choice<Value: RawRepresentable & CaseIterable>(
+  _ text: String
+) throws -> Value where Value.RawValue == String {
+  if let value = Value(rawValue: text) { return value }
+  let known = Value.allCases.map(\.rawValue).joined(separator: ", ")
+  throw ValidationError("\"\(text)\" is not one of \(known)")
+}
+
+/// The option that every command on a store has.
+struct StoreOptions: ParsableArguments {
+  @Option(name: .long, help: "The directory of the store.")
+  var store: String
+}

@@ -1,0 +1,26 @@
+import ArgumentParser
+
+/// The command line. Exit codes: 0 ok, 1 failed, 2 findings, 64 usage.
+@main
+struct SpindleCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "spindle",
+    abstract: "A durable ingestion store: spool, op-log and series state in one RocksDB.",
+    discussion: """
+      Example:
+        spindle ingest --store data weather.lp.gz
+        spindle oplog cursors --store data
+
+      Exit codes: 0 ok, 1 failed, 2 findings (check), 64 wrong usage.
+      """,
+    subcommands: [
+      IngestCommand.self, SeriesCommand.self, SpoolCommand.self, OpLogCommand.self,
+      CheckCommand.self,
+    ])
+
+  static func main() async {
+    // A reader that goes away (`| head`) ends the output, not the store's work.
+    ignoreBrokenPipes()
+    await main(nil)
+  }
+}

@@ -1,0 +1,165 @@
+import ArgumentParser
+import Foundation
+import Spindle
+import SpindleCore
+import SpindlePipeline
+import SpindleSpool
+import SpindleStore
+
+struct SpoolCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "spool",
+    abstract: "Look into a spool, and put, get and remove messages.",
+    discussion: """
+      Example:
+        id=$(spindle spool put --store data message.eml)
+        spindle spool get --store data $id
+      """,
+    subcommands: [List.self, Put.self, Get.self, Remove.self])
+
+  /// The options of every verb.
+  struct Target: ParsableArguments {
+    @OptionGroup var options: StoreOptions
+    @Option(help: "The name of the spool.")
+    var name = "main"
+  }
+
+  static func id(_ text: String) throws -> SpoolID {
+    guard let id = SpoolID(text: text) else {
+      throw ValidationError(
+        "\"\(text)\" is no message id; expected 32 hexadecimal digits of a time-based UUID")
+    }
+    return id
+  }
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Print the ids of all messages, one a line.",
+      discussion: "Example:\n  spindle spool list --store data --name ingest")
+    @OptionGroup var target: Target
+    @Flag(help: "Print an array of {id, bytes, created}.") var json = false
+
+    private struct Row: Encodable {
+      var id: String
+      var bytes: Int
+      /// Milliseconds since the Unix epoch.
+      var created: Int64
+      var damage: String?
+    }
+
+    func run() async throws {
+      try await reportingErrors {
+        try await withReader(target.options.store) { store in
+          guard store.existingFamily("spool:" + target.name) != nil else {
+            if json { try Output.json([Row]()) }
+            return
+          }
+          let spool = try await RocksSpool(store: store, name: target.name)
+          let channel = SpoolEntryChannel(capacity: 64)
+          let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+          var rows: [Row] = []
+          for await entry in channel {
+            switch entry {
+            case .item(let id, let data):
+              if !json { Output.line(id.description) }
+              if json {
+                rows.append(
+                  Row(
+                    id: id.description, bytes: data.count, created: id.created.ticks / 10_000))
+              }
+            case .corrupt(let id, let error):
+              if !json { Output.line(id.description) }
+              Output.problem("the message \(id) is damaged: \(error)")
+              if json {
+                rows.append(
+                  Row(
+                    id: id.description, bytes: 0, created: id.created.ticks / 10_000,
+                    damage: error))
+              }
+            }
+          }
+          let outcome = await walk.finished()
+          if let error = outcome.error { throw error }
+          if json { try Output.json(rows) }
+        }
+      }
+    }
+  }
+
+  struct Put: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Store a message and print its id.",
+      discussion: "Example:\n  spindle spool put --store data message.eml")
+    @OptionGroup var target: Target
+    @Option(help: "buffered or synced.", transform: choice) var durability = Durability.buffered
+    @Argument(help: "The file to store, or - for standard input.") var file: String
+
+    func run() async throws {
+      try await reportingErrors {
+        if file != "-" { try FileIngest.checkReadable(file) }
+        let data = try readAll()
+        try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
+          let spool = try await spindle.spool(target.name)
+          let id = spool.makeID()
+          try await spool.store(id, data, forceSync: durability == .synced, deadline: nil)
+          Output.line(id.description)
+        }
+      }
+    }
+
+    private func readAll() throws -> [UInt8] {
+      let handle = try file == "-"
+        ? FileHandle.standardInput : FileHandle(forReadingFrom: URL(fileURLWithPath: file))
+      var data: [UInt8] = []
+      while let chunk = try handle.read(upToCount: 1 << 20), !chunk.isEmpty {
+        data.append(contentsOf: chunk)
+        guard data.count <= RocksSpool.payloadByteLimit else {
+          throw SpindleError(
+            .invalidArgument,
+            "\(file) is larger than a message may be (\(RocksSpool.payloadByteLimit) bytes)")
+        }
+      }
+      return data
+    }
+  }
+
+  struct Get: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Write a message's bytes to standard output.",
+      discussion:
+        "Example:\n  spindle spool get --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f > message")
+    @OptionGroup var target: Target
+    @Argument(help: "The message's id.") var id: String
+
+    func run() async throws {
+      let wanted = try SpoolCommand.id(id)
+      try await reportingErrors {
+        try await withReader(target.options.store) { store in
+          let spool = try await RocksSpool(store: store, name: target.name)
+          Output.write(try await spool.load(wanted))
+        }
+      }
+    }
+  }
+
+  struct Remove: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Remove a message; one that is not there is no error.",
+      discussion: "Example:\n  spindle spool remove --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f")
+    @OptionGroup var target: Target
+    @Argument(help: "The message's id.") var id: String
+
+    func run() async throws {
+      let wanted = try SpoolCommand.id(id)
+      try await reportingErrors {
+        try await withSpindle(target.options.store, createsIfMissing: false) { spindle in
+          let family = "spool:" + target.name
+          guard spindle.store.existingFamily(family) != nil else {
+            throw SpindleError(.notFound, "the store has no spool \(target.name)")
+          }
+          try await spindle.spool(target.name).remove(wanted)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import Spindle
+import SpindleCore
+import SpindleStore
+
+/// Opens a store for reading, runs the body, and closes it whatever happens.
+func withReader(_ path: String, _ body: (Store) async throws -> Void) async throws {
+  let store = try await Store.open(at: path, access: .reader)
+  if case .following(let pid) = store.view {
+    let owner = pid.map { "process \($0)" } ?? "another process"
+    Output.problem("note: \(owner) is running this store; what is read moves with it")
+  }
+  do {
+    try await body(store)
+  } catch {
+    try? await store.close()
+    throw error
+  }
+  try await store.close()
+}
+
+/// Opens a store for writing, runs the body, and closes it whatever happens. The body's error wins
+/// over one of the close.
+func withSpindle(
+  _ path: String, createsIfMissing: Bool, _ body: (Spindle) async throws -> Void
+) async throws {
+  var settings = Settings()
+  settings.store.createsIfMissing = createsIfMissing
+  let spindle = try await Spindle.open(at: path, settings: settings)
+  do {
+    try await body(spindle)
+  } catch {
+    try? await spindle.close()
+    throw error
+  }
+  try await spindle.close()
+}

@@ -1,0 +1,222 @@
+internal import Crypto
+public import SpindleCore
+public import SpindleFormats
+internal import SpindleIO
+internal import SpindleStore
+internal import Synchronization
+
+/// Ingests a whole input, and goes on where an earlier run stopped.
+///
+/// Each batch carries the SHA-256 of all input bytes up to its end. A rerun hashes the input up to
+/// the recorded position: where the hashes agree the input is the same up to there, and ingesting
+/// goes on behind it, with whatever batch size; an input that has grown continues at its old end.
+/// A changed, shorter or different input is refused, and nothing is stored.
+public struct FileIngest: Sendable {
+  public struct Options: Sendable {
+    public var durability = Durability.buffered
+    public var precision = TimestampPrecision.nanoseconds
+    public var badLines = BadLinePolicy.stop
+    /// Physical lines a batch. The default is 5,000: one commit costs little more than one line
+    /// then, and a batch still is under a megabyte.
+    public var batchLines: UInt64 = 5_000
+
+    public init() {}
+  }
+
+  /// How far a run is.
+  public struct Progress: Sendable {
+    /// Physical lines of the input that were read, those of earlier runs too.
+    public var linesRead: UInt64 = 0
+    /// Bytes of the input that were read, inflated.
+    public var bytes: UInt64 = 0
+    /// Whether the run still compares the input with what was applied before.
+    public var isComparing = false
+  }
+
+  /// What a run did.
+  public struct Summary: Sendable, Equatable {
+    /// Physical lines of the input, those of earlier runs too.
+    public var linesRead: UInt64 = 0
+    /// Points applied by this run, what earlier runs left in the spool included.
+    public var linesApplied: UInt64 = 0
+    /// Points of the input that were applied before this run.
+    public var linesAlreadyApplied: UInt64 = 0
+    /// Lines of the input that were rejected, by this run and earlier ones.
+    public var linesRejected: UInt64 = 0
+    /// Bytes of the input, inflated, those of earlier runs too.
+    public var bytes: UInt64 = 0
+    /// The first rejected lines of this run, at most ``IngestReceipt/reportedErrorLimit``.
+    public var errors: [LineProtocolError] = []
+  }
+
+  private let ingest: Ingest
+  private let store: Store
+  private let options: Options
+
+  public init(_ ingest: Ingest, in pipeline: IngestPipeline, options: Options) {
+    self.ingest = ingest
+    store = pipeline.store
+    self.options = options
+  }
+
+  /// Runs to the end of the input, and until all of it is applied.
+  ///
+  /// - Parameters:
+  ///   - path: A file, or "-" for standard input; gzip is inflated.
+  ///   - progress: Called after each batch.
+  /// - Throws: ``SpindleError``; with `conflict` for an input that is not the one applied before.
+  ///   What was acknowledged before the error is kept; the summary of it comes with
+  ///   ``partialSummary()``.
+  public func run(
+    path: String, progress: @escaping @Sendable (Progress) -> Void = { _ in }
+  ) async throws -> Summary {
+    let input = try await store.blocking { try InputBox(path: path) }
+    let start = await ingest.position
+    try await skipApplied(start, input, progress)
+    var errors: [LineProtocolError] = []
+    while true {
+      let batchLines = options.batchLines
+      let batch = try await store.blocking { try input.nextBatch(lines: batchLines) }
+      guard let batch else { break }
+      let receipt: IngestReceipt
+      do {
+        receipt = try await ingest.store(
+          batch.bytes, durability: options.durability, precision: options.precision,
+          badLines: options.badLines, digest: batch.digest)
+      } catch let error as SpindleError where error.reason == "bad_line" {
+        // What was stored before the bad batch is acknowledged, so it is applied too.
+        try await ingest.drained()
+        throw SpindleError(
+          .invalidArgument, "\(input.name): \(error.message)", path: path, reason: "bad_line")
+      }
+      errors += receipt.errors.prefix(IngestReceipt.reportedErrorLimit - errors.count)
+      let position = await ingest.position
+      progress(Progress(linesRead: position.lineCount, bytes: position.byteCount))
+    }
+    try await ingest.drained()
+    if options.durability == .synced { try await store.synchronize() }
+    var summary = await partialSummary()
+    summary.errors = errors
+    return summary
+  }
+
+  /// What is stored so far, for a run that ended with an error.
+  public func partialSummary() async -> Summary {
+    let position = await ingest.position
+    return Summary(
+      linesRead: position.lineCount, linesApplied: position.pointCount - ingest.pointsBefore,
+      linesAlreadyApplied: ingest.pointsBefore, linesRejected: position.rejectedCount,
+      bytes: position.byteCount)
+  }
+
+  /// Reads up to the recorded position and compares hashes.
+  private func skipApplied(
+    _ start: ProducerPosition, _ input: InputBox, _ progress: @Sendable (Progress) -> Void
+  ) async throws {
+    guard start.byteCount > 0 else { return }
+    var skipped: UInt64 = 0
+    while skipped < start.byteCount {
+      let limit = start.byteCount - skipped
+      let count = try await store.blocking { try input.skip(atMost: limit) }
+      guard count > 0 else { break }
+      skipped += count
+      progress(Progress(linesRead: 0, bytes: skipped, isComparing: true))
+    }
+    guard skipped == start.byteCount, let digest = start.digest, input.digest == digest else {
+      throw SpindleError(
+        .conflict,
+        "\(input.name): producer \(ingest.producer) applied \(start.lineCount) lines of another "
+          + "input; use --producer NAME", reason: "other_input")
+    }
+  }
+}
+
+/// An input with the hash of all bytes taken from it. One caller at a time uses it, from whatever
+/// thread its blocking calls run on.
+private final class InputBox: Sendable {
+  private struct State: ~Copyable {
+    var reader: InputReader
+    var buffer: [UInt8] = []
+    var start = 0
+    var hasher = SHA256()
+    var isAtEnd = false
+  }
+
+  struct Batch: Sendable {
+    var bytes: [UInt8]
+    /// SHA-256 of the input up to the end of the batch.
+    var digest: [UInt8]
+  }
+
+  let name: String
+  private let state: Mutex<State>
+
+  init(path: String) throws {
+    let reader = try InputReader(path: path)
+    name = reader.name
+    state = Mutex(State(reader: reader))
+  }
+
+  var digest: [UInt8] { state.withLock { Array($0.hasher.finalize()) } }
+
+  /// Takes bytes without giving them out.
+  func skip(atMost limit: UInt64) throws -> UInt64 {
+    try state.withLock { state in
+      if state.start == state.buffer.count { try Self.fill(&state) }
+      let count = Int(min(UInt64(state.buffer.count - state.start), limit))
+      let end = state.start + count
+      state.hasher.update(data: Array(state.buffer[state.start..<end]))
+      state.start = end
+      return UInt64(count)
+    }
+  }
+
+  /// The next lines; nil at the end. A line longer than ``longestLine`` is given out as it is, so
+  /// that the decoder says what is wrong with it.
+  func nextBatch(lines: UInt64) throws -> Batch? {
+    try state.withLock { state in
+      while true {
+        let available = state.buffer.count - state.start
+        let prefix = Self.wholeLines(atMost: lines, in: state.buffer, from: state.start)
+        var count = prefix.byteCount
+        if prefix.physicalLines < lines, !state.isAtEnd, available < Self.longestLine {
+          try Self.fill(&state)
+          continue
+        }
+        if count == 0 || state.isAtEnd && prefix.physicalLines < lines { count = available }
+        guard count > 0 else { return nil }
+        let end = state.start + count
+        let bytes = Array(state.buffer[state.start..<end])
+        state.start = end
+        state.hasher.update(data: bytes)
+        return Batch(bytes: bytes, digest: Array(state.hasher.finalize()))
+      }
+    }
+  }
+
+  private static func wholeLines(
+    atMost lines: UInt64, in buffer: [UInt8], from start: Int
+  ) -> LineProtocolPrefix {
+    LineProtocolPrefix.wholeLines(
+      atMost: lines, in: buffer.span.extracting(start..<buffer.count))
+  }
+
+  /// Bytes that are read on in search of a line's end. Above the decoder's own limit, so that it
+  /// finds the line too long; below what memory feels.
+  private static let longestLine = 16 << 20
+
+  private static func fill(_ state: inout State) throws {
+    if state.start > 0 {
+      state.buffer.removeFirst(state.start)
+      state.start = 0
+    }
+    if try !state.reader.read(into: &state.buffer) { state.isAtEnd = true }
+  }
+}
+
+extension FileIngest {
+  /// Refuses a path that cannot be read, before anything else is done.
+  ///
+  /// - Throws: ``SpindleError`` with `notFound`, `invalidArgument` or `io`.
+  public static func checkReadable(_ path: String) throws { _ = try InputReader(path: path) }
+}

@@ -1,0 +1,142 @@
+internal import Crypto
+public import SpindleCore
+internal import SpindleFormats
+internal import SpindleIO
+internal import SpindleOpLog
+public import SpindleSpool
+public import SpindleStore
+internal import Synchronization
+
+/// The way of data into the store: spool, op-log and series state, exactly once.
+///
+/// A batch of lines is stored in the spool `ingest` and acknowledged; a worker then moves it, in
+/// one commit, to the op-log `ingest` and into the state of its series. Producers are the peers of
+/// the log; each counts its batches from 0.
+public final class IngestPipeline: Sendable {
+  /// The name of the spool and the prefix of the op-log.
+  public static let name = "ingest"
+
+  package let store: Store
+  public let spool: RocksSpool
+  let worker: DrainWorker
+  private let data: StoreFamily
+  /// Producers with a handle open: two writers of one log would take each other's indices.
+  private let openProducers = Mutex<Set<PeerID>>([])
+
+  /// Opens the pipeline of a store and starts to apply what the last run left in the spool.
+  ///
+  /// - Throws: ``SpindleError`` with `corruption` when the log and the producers' positions
+  ///   disagree.
+  public init(store: Store) async throws {
+    self.store = store
+    spool = try await RocksSpool(store: store, name: Self.name)
+    let tracker = try await LogIndexTracker<EncodedIngestOp>(store: store, prefix: Self.name)
+    let clock = try await ClockService(store: store, prefix: Self.name)
+    let data = tracker.dataFamily
+    self.data = data
+    let state = IngestState(store: store, data: data)
+    let positions = try await store.blocking { try state.positionsBlocking() }
+    try await state.prepareFormat()
+    let cursors = try await tracker.allCursors()
+    let recorded = PeerCursors(positions.mapValues(\.nextIndex))
+    guard cursors == recorded else {
+      let peer = Set(cursors.sorted.map(\.peer)).union(positions.keys)
+        .first { cursors[$0] != recorded[$0] }
+      throw SpindleError(
+        .corruption,
+        "\(store.path) is damaged: the op-log \(Self.name) reaches index "
+          + "\(peer.map { cursors[$0] } ?? 0) for peer \(peer?.description ?? ""), but its recorded "
+          + "position is \(peer.map { recorded[$0] } ?? 0)", path: store.path)
+    }
+    worker = try DrainWorker(
+      store: store, spool: spool,
+      log: IngestLog(tracker: tracker, clock: clock, data: data), positions: positions)
+  }
+
+  /// The peer id of a producer: the first 16 bytes of a SHA-256 over its name, as a UUID of
+  /// version 8.
+  public static func peer(of producer: String) -> PeerID {
+    var hasher = SHA256()
+    hasher.update(data: Array("spindle producer\u{0}".utf8))
+    hasher.update(data: Array(producer.utf8))
+    var bytes = Array(hasher.finalize().prefix(16))
+    bytes[6] = bytes[6] & 0x0F | 0x80
+    bytes[8] = bytes[8] & 0x3F | 0x80
+    // Sixteen bytes by construction.
+    guard let uuid = UUIDValue(bytes: bytes) else { preconditionFailure("16 bytes") }
+    return PeerID(uuid)
+  }
+
+  /// A handle for one producer, once everything spooled before is applied.
+  ///
+  /// - Parameter producer: 1 to 4,096 bytes of UTF-8 without NUL. It stands for one input, whose
+  ///   bytes are numbered from its start.
+  /// - Throws: ``SpindleError``: `invalidArgument` for the name, `conflict` while another handle of
+  ///   the producer is open or when spooled batches wait for one that is lost, and what stopped the
+  ///   applying.
+  public func ingest(producer: String) async throws -> Ingest {
+    guard (1...4096).contains(producer.utf8.count), !producer.utf8.contains(0) else {
+      throw SpindleError(
+        .invalidArgument, "a producer's name must have 1 to 4096 bytes and no NUL")
+    }
+    let peer = Self.peer(of: producer)
+    guard openProducers.withLock({ $0.insert(peer).inserted }) else {
+      throw SpindleError(.conflict, "the producer \(producer) is in use already")
+    }
+    do {
+      let before = worker.position(of: peer)
+      try await drain()
+      guard worker.waitingCount == 0 else {
+        throw SpindleError(
+          .conflict,
+          "\(worker.waitingCount) spooled batches wait for a predecessor that is not there; see "
+            + "\"spindle spool list --name \(Self.name)\"")
+      }
+      return Ingest(
+        pipeline: self, producer: producer, peer: peer,
+        applied: worker.position(of: peer) ?? ProducerPosition(producer: producer),
+        pointsBefore: before?.pointCount ?? 0)
+    } catch {
+      release(peer)
+      throw error
+    }
+  }
+
+  func release(_ peer: PeerID) { openProducers.withLock { _ = $0.remove(peer) } }
+
+  /// Waits until everything spooled before the call is applied. Goes on after an earlier failure
+  /// when the store takes writes again.
+  ///
+  /// - Throws: ``SpindleError`` with what stopped the applying; everything not applied is still in
+  ///   the spool.
+  public func drain() async throws {
+    restartIfPossible()
+    try await worker.drained()
+  }
+
+  func restartIfPossible() {
+    if worker.failure != nil, store.health.unhealthyReason == nil { worker.restart() }
+  }
+
+  /// How far each producer's input is applied.
+  public func positions() -> [(peer: PeerID, position: ProducerPosition)] {
+    worker.positions.map { ($0.key, $0.value) }
+      .sorted { $0.position.producer < $1.position.producer }
+  }
+
+  /// Stops applying. What is spooled stays for the next run.
+  public func close() async {
+    await withCheckedContinuation { continuation in
+      let worker = worker
+      do {
+        // Joining a thread may block, so it has a thread of its own.
+        _ = try NamedThread(name: "spindle-stop") {
+          worker.stop()
+          continuation.resume()
+        }
+      } catch {
+        continuation.resume()
+      }
+    }
+  }
+}

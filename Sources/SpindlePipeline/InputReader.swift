@@ -1,0 +1,99 @@
+internal import Glibc
+internal import SpindleCodecs
+internal import SpindleCore
+internal import SpindleIO
+
+/// Reads an input from its start: a file or standard input, plain or gzip by its magic.
+///
+/// Blocking; used on threads that may.
+struct InputReader: ~Copyable {
+  /// Bytes read at a time.
+  static let chunkBytes = 1 << 20
+
+  let name: String
+  private let file: Int32
+  private var inflater: Inflation = .undecided
+  private var chunk = [UInt8](repeating: 0, count: InputReader.chunkBytes)
+  private var isAtEnd = false
+
+  private enum Inflation {
+    case undecided, plain, gzip
+  }
+  private var gzip = GzipInflater()
+
+  /// Opens a file, or standard input for "-".
+  init(path: String) throws {
+    (name, file) = try Self.openInput(path)
+  }
+
+  private static func openInput(_ path: String) throws -> (String, Int32) {
+    if path == "-" {
+      let copy = dup(STDIN_FILENO)
+      guard copy >= 0 else {
+        throw IOFailure("read", path: "standard input", errno: errno).spindleError
+      }
+      return ("standard input", copy)
+    }
+    if Files.isDirectory(path) {
+      throw SpindleError(
+        .invalidArgument, "\(path) is a directory; expected a file of line protocol", path: path)
+    }
+    let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { throw IOFailure("open", path: path, errno: errno).spindleError }
+    return (path, file)
+  }
+
+  deinit { close(file) }
+
+  /// Appends the next bytes of the input to a buffer.
+  ///
+  /// - Returns: false at the end of the input.
+  mutating func read(into buffer: inout [UInt8]) throws -> Bool {
+    while !isAtEnd {
+      let start = buffer.count
+      let count = try readChunk()
+      if inflater == .undecided {
+        // The magic is the first two bytes; a shorter input is plain.
+        inflater = Array(chunk.prefix(min(count, 2))) == GzipInflater.magic ? .gzip : .plain
+      }
+      if count == 0 {
+        isAtEnd = true
+        if inflater == .gzip, !gzip.isComplete {
+          throw SpindleError(.invalidArgument, "\(name): the gzip data ends too early")
+        }
+        return false
+      }
+      if inflater == .plain {
+        buffer.append(contentsOf: chunk[0..<count])
+      } else {
+        do {
+          let piece = Array(chunk[0..<count])
+          try gzip.inflate(piece.span) { buffer.append(borrowing: $0) }
+        } catch {
+          throw SpindleError(.invalidArgument, "\(name): \(error)")
+        }
+      }
+      if buffer.count > start { return true }
+    }
+    return false
+  }
+
+  /// Fills the chunk as far as the input allows.
+  private mutating func readChunk() throws -> Int {
+    var filled = 0
+    while filled < Self.chunkBytes {
+      let descriptor = file
+      let count = unsafe chunk.withUnsafeMutableBytes { bytes in
+        unsafe Glibc.read(
+          descriptor, bytes.baseAddress?.advanced(by: filled), Self.chunkBytes - filled)
+      }
+      if count < 0, errno == EINTR { continue }
+      guard count >= 0 else { throw IOFailure("read", path: name, errno: errno).spindleError }
+      if count == 0 { break }
+      filled += count
+      // A pipe gives what it has; do not hold data back to fill the chunk.
+      if filled >= 64 << 10 { break }
+    }
+    return filled
+  }
+}

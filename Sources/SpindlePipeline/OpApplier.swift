@@ -1,0 +1,225 @@
+internal import SpindleCore
+internal import SpindleOpLog
+internal import SpindleSpool
+internal import SpindleStore
+
+/// The parts of the store that applying an op writes to.
+struct IngestLog: Sendable {
+  let tracker: LogIndexTracker<EncodedIngestOp>
+  let clock: ClockService
+  /// `data:ingest`.
+  let data: StoreFamily
+}
+
+/// Turns spooled messages into committed ops. Used by one thread, which may block.
+struct OpApplier: ~Copyable {
+  private struct Entry {
+    var item: DrainWorker.Item
+    var message: IngestMessage
+  }
+
+  /// The content of one message is at fault, not the store.
+  private struct BadMessage: Error {
+    var id: SpoolID
+    var reason: String
+  }
+
+  private let store: Store
+  private let spool: RocksSpool
+  private let log: IngestLog
+  private var reducer: LastValueReducer
+  /// Messages whose predecessor has not come yet.
+  private var parked: [PeerID: [UInt64: Entry]] = [:]
+  /// The positions that the last ``apply(_:positions:)`` moved.
+  private(set) var applied: [PeerID: ProducerPosition] = [:]
+
+  var waitingCount: Int { parked.values.reduce(0) { $0 + $1.count } }
+
+  init(store: Store, spool: RocksSpool, log: IngestLog) {
+    self.store = store
+    self.spool = spool
+    self.log = log
+    reducer = LastValueReducer(store: store, family: log.data)
+  }
+
+  /// Forgets everything that is not in the store, and lets go of the messages held back.
+  mutating func reset() {
+    reducer.reset()
+    for entries in parked.values {
+      for entry in entries.values { spool.release(entry.item.id) }
+    }
+    parked = [:]
+    applied = [:]
+  }
+
+  /// Applies messages, and those they let go on.
+  ///
+  /// - Parameter positions: How far each producer's ops are applied.
+  /// - Throws: what stopped the commit; the messages that were not applied are still spooled, and
+  ///   released.
+  mutating func apply(
+    _ items: [DrainWorker.Item], positions: [PeerID: ProducerPosition]
+  ) throws {
+    applied = [:]
+    var unfinished = items.map(\.id)
+    defer { for id in unfinished { spool.release(id) } }
+    var ready = try items.compactMap { item -> Entry? in
+      do throws(DecodingFailure) {
+        return Entry(item: item, message: try IngestMessage(decoding: item.payload))
+      } catch {
+        try spool.quarantineBlocking(item.id, reason: "not an ingest message: \(error)")
+        return nil
+      }
+    }
+    while !ready.isEmpty {
+      ready = try applyOrderly(ready, positions: positions)
+    }
+    // What waits for its predecessor stays claimed.
+    let waiting = Set(parked.values.flatMap { $0.values.map(\.item.id) })
+    unfinished.removeAll { waiting.contains($0) }
+  }
+
+  /// Applies what follows its predecessor, in one commit if possible.
+  ///
+  /// - Returns: Parked messages that may go on now.
+  private mutating func applyOrderly(
+    _ entries: [Entry], positions: [PeerID: ProducerPosition]
+  ) throws -> [Entry] {
+    do {
+      try commit(entries, positions: positions)
+    } catch is BadMessage where entries.count > 1 {
+      try applySingly(entries, positions: positions)
+    } catch let bad as BadMessage {
+      reducer.reset()
+      try spool.quarantineBlocking(bad.id, reason: bad.reason)
+    } catch let error as SpindleError where error.kind == .conflict {
+      reducer.reset()
+      if entries.count > 1 {
+        try applySingly(entries, positions: positions)
+      } else if let gone = entries.first?.item.id,
+        try spool.loadRecordBlocking(gone) != nil
+      {
+        throw error
+      }
+      // Otherwise the operator removed the message while it waited: there is nothing to apply.
+    }
+    return takeSuccessors(positions)
+  }
+
+  private mutating func applySingly(
+    _ entries: [Entry], positions: [PeerID: ProducerPosition]
+  ) throws {
+    reducer.reset()
+    for entry in entries { _ = try applyOrderly([entry], positions: positions) }
+  }
+
+  private func position(
+    of message: IngestMessage, _ positions: [PeerID: ProducerPosition]
+  ) -> ProducerPosition? {
+    applied[message.peer] ?? positions[message.peer]
+  }
+
+  /// Commits the entries that are due as one batch.
+  private mutating func commit(
+    _ entries: [Entry], positions: [PeerID: ProducerPosition]
+  ) throws {
+    var batch = Batch(reservingBytes: entries.reduce(4096) { $0 + $1.item.payload.count })
+    var moved: [PeerID: ProducerPosition] = [:]
+    var done: [SpoolID] = []
+    var clock = try log.clock.begin()
+    let timestamp = try clock.now(into: &batch)
+    for entry in entries {
+      let message = entry.message
+      let known = moved[message.peer] ?? position(of: message, positions)
+      let next = known?.nextIndex ?? 0
+      if message.index < next {
+        try dropRepeat(entry, isInBatch: message.index >= (self.position(of: message, positions)?.nextIndex ?? 0))
+        continue
+      }
+      if message.index > next {
+        try park(entry)
+        continue
+      }
+      let op = try decode(entry)
+      let start = known ?? ProducerPosition(producer: op.producer)
+      guard let after = start.advanced(by: op, at: message.index) else {
+        throw BadMessage(
+          id: entry.item.id,
+          reason: "its source position does not follow byte \(start.byteCount) of its producer")
+      }
+      do {
+        try reducer.add(op)
+      } catch let failure as DecodingFailure {
+        throw BadMessage(id: entry.item.id, reason: "\(failure)")
+      }
+      try log.tracker.trackOne(
+        peer: message.peer, index: message.index, timestamp: timestamp, serverUser: nil,
+        op: message.op, into: &batch)
+      spool.stageRemoval(entry.item.id, header: entry.item.header, into: &batch)
+      moved[message.peer] = after
+      done.append(entry.item.id)
+    }
+    guard !done.isEmpty else { return }
+    try reducer.stage(into: &batch)
+    for (peer, position) in moved {
+      batch.put(log.data, key: IngestKeys.position(of: peer), value: position.encoded())
+    }
+    try store.commitBlocking(batch)
+    log.clock.committed(clock)
+    for (peer, position) in moved { applied[peer] = position }
+    for id in done { spool.release(id) }
+  }
+
+  private func decode(_ entry: Entry) throws -> IngestOp {
+    do throws(CodecError) {
+      return try entry.message.op.decoded()
+    } catch {
+      throw BadMessage(id: entry.item.id, reason: "its op is damaged: \(error)")
+    }
+  }
+
+  /// Handles a message whose index is taken: by the same op, then the message goes; by another,
+  /// then it moves to quarantine.
+  private func dropRepeat(_ entry: Entry, isInBatch: Bool) throws {
+    if isInBatch {
+      throw BadMessage(
+        id: entry.item.id, reason: "another message has index \(entry.message.index) already")
+    }
+    let row = try log.tracker.rowBlocking(peer: entry.message.peer, index: entry.message.index)
+    let offered = try OpLogRow(
+      timestamp: .zero, serverUser: nil, entry: entry.message.op.entry)
+    guard let row, row.hasSameOperation(as: offered) else {
+      try spool.quarantineBlocking(
+        entry.item.id,
+        reason: "another op was applied under index \(entry.message.index) already")
+      return
+    }
+    var batch = Batch()
+    spool.stageRemoval(entry.item.id, header: entry.item.header, into: &batch)
+    try store.commitBlocking(batch)
+    spool.release(entry.item.id)
+  }
+
+  private mutating func park(_ entry: Entry) throws {
+    guard waitingCount < DrainWorker.parkedLimit else {
+      throw SpindleError(
+        .conflict,
+        "\(waitingCount) spooled batches wait for a predecessor that is not there")
+    }
+    parked[entry.message.peer, default: [:]][entry.message.index] = entry
+  }
+
+  private mutating func takeSuccessors(_ positions: [PeerID: ProducerPosition]) -> [Entry] {
+    var ready: [Entry] = []
+    for (peer, entries) in parked {
+      var next = (applied[peer] ?? positions[peer])?.nextIndex ?? 0
+      while let entry = entries[next] {
+        parked[peer]?.removeValue(forKey: next)
+        ready.append(entry)
+        next += 1
+      }
+      if parked[peer]?.isEmpty == true { parked.removeValue(forKey: peer) }
+    }
+    return ready
+  }
+}
