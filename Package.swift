@@ -41,6 +41,9 @@ let package = Package(
     library("SpindleIO", ["SpindleCore"]),
     library("SpindleRocks", ["CRocksDB", "CRocksDBShim", "SpindleCore"]),
     library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore"]),
+    library("SpindleOpLog", ["SpindleStore", "SpindleRocks", "SpindleCore"]),
+    tests(
+      "SpindleOpLogTests", ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
   ],
   cxxLanguageStandard: .cxx17
 )
