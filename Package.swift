@@ -78,6 +78,8 @@ let package = Package(
     tests("SpindleFormatsTests", ["SpindleFormats"]),
     tests("SpindleStoreTests", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     library("SpindleSpool", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    tests(
+      "SpindleOpLogTests", ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
   ],
   cxxLanguageStandard: .cxx17
 )

@@ -1,0 +1,73 @@
+public import SpindleCore
+
+/// One real entry of a peer's log.
+public struct LogEntry<Op: Sendable>: Sendable {
+  /// Whom the server vouched for when it took the entry; nil without a server. Not the author, and
+  /// without effect on merging.
+  public var serverUser: UserID?
+  /// When the entry was made, by its origin's hybrid clock. Entries that were written together may
+  /// share a timestamp; within one peer it never falls.
+  public var timestamp: Timestamp
+  public var op: Op
+
+  public init(serverUser: UserID?, timestamp: Timestamp, op: Op) {
+    self.serverUser = serverUser
+    self.timestamp = timestamp
+    self.op = op
+  }
+}
+
+extension LogEntry: Equatable where Op: Equatable {}
+
+/// What an index of a peer's log holds.
+public enum DecodedEntry<Op: Sendable>: Sendable {
+  case logEntry(LogEntry<Op>)
+  /// The entry was removed; its hash and its index remain.
+  case expunged(EntryHash)
+}
+
+extension DecodedEntry: Equatable where Op: Equatable {}
+
+/// The 32 bytes that identify an entry's content.
+public struct EntryHash: Hashable, Sendable, CustomStringConvertible {
+  public static let byteCount = 32
+
+  private let words: (UInt64, UInt64, UInt64, UInt64)
+
+  /// Reads exactly 32 bytes; any other count gives nil.
+  public init?(bytes: Span<UInt8>) {
+    var reader = ByteReader(bytes)
+    guard bytes.count == Self.byteCount,
+      let first = try? reader.readBigEndian(UInt64.self),
+      let second = try? reader.readBigEndian(UInt64.self),
+      let third = try? reader.readBigEndian(UInt64.self),
+      let fourth = try? reader.readBigEndian(UInt64.self)
+    else { return nil }
+    words = (first, second, third, fourth)
+  }
+
+  /// Reads exactly 32 bytes; any other count gives nil.
+  public init?(bytes: [UInt8]) { self.init(bytes: bytes.span) }
+
+  public var bytes: [UInt8] {
+    var result: [UInt8] = []
+    result.reserveCapacity(Self.byteCount)
+    result.appendBigEndian(words.0)
+    result.appendBigEndian(words.1)
+    result.appendBigEndian(words.2)
+    result.appendBigEndian(words.3)
+    return result
+  }
+
+  /// 64 lower-case hexadecimal digits.
+  public var description: String { hexString(bytes) }
+
+  public static func == (left: EntryHash, right: EntryHash) -> Bool { left.words == right.words }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(words.0)
+    hasher.combine(words.1)
+    hasher.combine(words.2)
+    hasher.combine(words.3)
+  }
+}

@@ -1,0 +1,173 @@
+public import SpindleCore
+internal import SpindleRocks
+internal import SpindleStore
+
+/// Reads. Each exists twice: an async call, which suspends the task while a thread of the store
+/// reads, and a `Blocking` one for callers on a thread that may wait for the disk.
+extension LogIndexTracker {
+  // MARK: Cursors
+
+  /// Every peer's next index.
+  ///
+  /// - Throws: ``SpindleError`` with `corruption`, `io` or `closed`.
+  /// - Complexity: one seek per peer, whatever the length of its log.
+  public func allCursors() async throws -> PeerCursors {
+    try await space.store.blocking { try allCursorsBlocking() }
+  }
+
+  package func allCursorsBlocking() throws -> PeerCursors {
+    var cursors = PeerCursors()
+    var iterator = try space.store.iterator(
+      space.log,
+      IterationOptions(
+        lowerBound: [OpLogKeys.entrySubspace], upperBound: [OpLogKeys.entrySubspace + 1]))
+    iterator.seekToLast()
+    while iterator.isValid {
+      let (peer, index) = try decodeKey(iterator.key)
+      cursors.advance(peer, to: try next(after: index, of: peer))
+      // Below all rows of this peer and above those of the one before.
+      iterator.seekForPrevious(OpLogKeys.entries(of: peer).span)
+    }
+    try checkStatus(iterator)
+    return cursors
+  }
+
+  /// One peer's next index; 0 for a peer never seen.
+  ///
+  /// - Complexity: one seek.
+  public func cursor(of peer: PeerID) async throws -> UInt64 {
+    try await space.store.blocking { try cursorBlocking(of: peer) }
+  }
+
+  package func cursorBlocking(of peer: PeerID) throws -> UInt64 {
+    var iterator = try space.store.iterator(
+      space.log,
+      IterationOptions(
+        lowerBound: OpLogKeys.entries(of: peer), upperBound: OpLogKeys.upperBound(of: peer)))
+    iterator.seekToLast()
+    guard iterator.isValid else {
+      try checkStatus(iterator)
+      return 0
+    }
+    return try next(after: try decodeKey(iterator.key).index, of: peer)
+  }
+
+  private func next(after index: UInt64, of peer: PeerID) throws -> UInt64 {
+    guard index < .max else {
+      throw LogTrackerError.corruptRow(
+        peer: peer, index: index, .invalid("no index can follow this one")
+      ).spindleError
+    }
+    return index + 1
+  }
+
+  // MARK: Rows and entries
+
+  /// Up to `limit` entries of one peer from an index on, ascending, markers included.
+  ///
+  /// - Parameter limit: 0 or less gives nothing. The whole page is held in memory.
+  /// - Throws: ``SpindleError`` with `corruption` (`unsupportedFormat` for an unknown tag) naming
+  ///   peer and index, when a row or its op cannot be read; nothing is skipped, because a skipped
+  ///   row would look like a hole.
+  /// - Complexity: one seek and O(bytes of the page).
+  public func readEntries(
+    peer: PeerID, from index: UInt64, limit: Int
+  ) async throws -> [(UInt64, DecodedEntry<Op>)] {
+    try await space.store.blocking {
+      try readEntriesBlocking(peer: peer, from: index, limit: limit)
+    }
+  }
+
+  package func readEntriesBlocking(
+    peer: PeerID, from index: UInt64, limit: Int
+  ) throws -> [(UInt64, DecodedEntry<Op>)] {
+    try collect(peer: peer, from: index, limit: limit) { index, row in
+      (index, try Self.decode(row, peer: peer, index: index))
+    }
+  }
+
+  /// The same without rebuilding the ops, for tools that know only the log.
+  public func readRows(
+    peer: PeerID, from index: UInt64, limit: Int
+  ) async throws -> [IndexedOpLogRow] {
+    try await space.store.blocking { try readRowsBlocking(peer: peer, from: index, limit: limit) }
+  }
+
+  package func readRowsBlocking(
+    peer: PeerID, from index: UInt64, limit: Int
+  ) throws -> [IndexedOpLogRow] {
+    try collect(peer: peer, from: index, limit: limit) { index, row in
+      IndexedOpLogRow(index: index, row: row)
+    }
+  }
+
+  /// The row at one index, or nil.
+  public func row(peer: PeerID, index: UInt64) async throws -> OpLogRow? {
+    let bytes = try await space.store.get(space.log, key: OpLogKeys.entry(peer, index))
+    return try bytes.map { try Self.decode($0.span, peer: peer, index: index) }
+  }
+
+  package func rowBlocking(peer: PeerID, index: UInt64) throws -> OpLogRow? {
+    let bytes = try space.store.getBlocking(space.log, key: OpLogKeys.entry(peer, index))
+    return try bytes.map { try Self.decode($0.span, peer: peer, index: index) }
+  }
+
+  private func collect<Element>(
+    peer: PeerID, from index: UInt64, limit: Int,
+    _ make: (UInt64, OpLogRow) throws -> Element
+  ) throws -> [Element] {
+    guard limit > 0 else { return [] }
+    var elements: [Element] = []
+    try space.store.scan(
+      space.log,
+      IterationOptions(
+        lowerBound: OpLogKeys.entry(peer, index), upperBound: OpLogKeys.upperBound(of: peer))
+    ) { key, value in
+      let index = try decodeKey(key).index
+      elements.append(try make(index, try Self.decode(value, peer: peer, index: index)))
+      return elements.count < limit
+    }
+    return elements
+  }
+
+  // MARK: Decoding
+
+  private func decodeKey(_ key: Span<UInt8>) throws -> (peer: PeerID, index: UInt64) {
+    guard let decoded = OpLogKeys.decodeEntry(key) else {
+      throw LogTrackerError.corruptKey(prefix: prefix, byteCount: key.count).spindleError
+    }
+    return decoded
+  }
+
+  private static func decode(
+    _ bytes: Span<UInt8>, peer: PeerID, index: UInt64
+  ) throws(SpindleError) -> OpLogRow {
+    do throws(DecodingFailure) {
+      return try OpLogRow(decoding: bytes)
+    } catch {
+      throw LogTrackerError.corruptRow(peer: peer, index: index, error).spindleError
+    }
+  }
+
+  private static func decode(
+    _ row: OpLogRow, peer: PeerID, index: UInt64
+  ) throws(SpindleError) -> DecodedEntry<Op> {
+    if let hash = row.expungedHash { return .expunged(hash) }
+    do throws(CodecError) {
+      let op = try Op.fromIndexParts(tag: row.tag, key: row.key, value: row.value)
+      return .logEntry(
+        LogEntry(serverUser: row.serverUser, timestamp: row.timestamp, op: op))
+    } catch {
+      throw LogTrackerError.unreadableOp(peer: peer, index: index, error).spindleError
+    }
+  }
+
+  /// Tells the end of the data from a read that failed.
+  private func checkStatus(_ iterator: borrowing DatabaseIterator) throws {
+    do throws(RocksError) {
+      try iterator.checkStatus()
+    } catch {
+      throw space.store.failure(error, reading: space.log)
+    }
+  }
+}

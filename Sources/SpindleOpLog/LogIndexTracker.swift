@@ -1,0 +1,81 @@
+public import SpindleCore
+public import SpindleStore
+
+/// The op-log proper: one row per entry under (peer, index), each of which can be taken once.
+///
+/// A batch that offers an index again is refused as a whole at its commit, whatever it carries:
+/// `uniqueViolation` with the reason `oplog`. The first row stays as it is, and all other changes
+/// of that batch are absent too. This holds for markers over entries and the reverse. To tell an
+/// entry that came twice from another entry for the same index, read ``row(peer:index:)`` and ask
+/// ``OpLogRow/hasSameOperation(as:)``.
+///
+/// Indices run from 0 to 2^64 - 2 in the whole unsigned range. The tracker does not demand that
+/// they follow each other; its caller does, by ``cursor(of:)``.
+public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker {
+  let space: OpLogSpace
+
+  /// Opens the op-log of a prefix, and creates it where the store is owned and the prefix is new.
+  ///
+  /// - Parameter prefix: 1 to 64 characters of `A-Z a-z 0-9 . _ -`. Prefixes are isolated from
+  ///   each other, also where one starts like the other.
+  /// - Throws: ``SpindleError``: `invalidArgument` for a name that is not valid, `notFound` for a
+  ///   reader of a prefix that nobody made, `unsupportedFormat` for a newer one, `corruption` for
+  ///   damaged meta keys.
+  /// - Complexity: two column families and one commit for a new prefix, two point reads else.
+  public init(store: Store, prefix: String) async throws {
+    space = try await OpLogSpace.open(store: store, prefix: prefix)
+  }
+
+  public var prefix: String { space.prefix }
+
+  /// The family `data:<prefix>`, for the state that a reducer derives from the log. It commits in
+  /// the same batch as the entries.
+  public var dataFamily: StoreFamily { space.data }
+
+  /// The family `oplog:<prefix>`.
+  package var logFamily: StoreFamily { space.log }
+
+  /// Adds one entry's row to a batch, with the demand that its index be free.
+  ///
+  /// - Parameters:
+  ///   - index: 0 to 2^64 - 2.
+  ///   - serverUser: Whom a server vouched for, if there is one.
+  /// - Throws: ``SpindleError`` with `invalidArgument`, reason `index_overflow`, `reserved_tag` or
+  ///   `codec`. Nothing was added to the batch then.
+  public func trackOne(
+    peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
+    into batch: inout Batch
+  ) throws {
+    try withSpindleErrors { () throws(LogTrackerError) in
+      let row: OpLogRow
+      do throws(CodecError) {
+        row = try OpLogRow(
+          timestamp: timestamp, serverUser: serverUser, entry: try op.toIndexEntry())
+      } catch {
+        throw .unwritableOp(peer: peer, index: index, error)
+      }
+      try add(row, peer: peer, index: index, to: &batch)
+    }
+  }
+
+  /// Adds an expunged marker to a batch, with the demand that its index be free.
+  ///
+  /// - Throws: ``SpindleError`` with `invalidArgument`, reason `index_overflow`.
+  public func trackExpunged(
+    peer: PeerID, index: UInt64, hash: EntryHash, into batch: inout Batch
+  ) throws {
+    try withSpindleErrors { () throws(LogTrackerError) in
+      try add(OpLogRow(expunged: hash), peer: peer, index: index, to: &batch)
+    }
+  }
+
+  private func add(
+    _ row: OpLogRow, peer: PeerID, index: UInt64, to batch: inout Batch
+  ) throws(LogTrackerError) {
+    guard index < .max else { throw .indexOverflow(peer: peer) }
+    let key = OpLogKeys.entry(peer, index)
+    let value = row.value ?? []
+    batch.requireAbsent(space.log, key: key, owner: "oplog")
+    batch.put(space.log, key: key.span, header: row.header.span, payload: value.span)
+  }
+}

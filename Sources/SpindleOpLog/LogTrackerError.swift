@@ -1,0 +1,72 @@
+public import SpindleCore
+internal import SpindleStore
+
+/// What goes wrong in the op-log itself. The public calls throw its ``spindleError``.
+public enum LogTrackerError: Error, Sendable, Equatable {
+  /// The op offered for this index cannot be written; nothing was added to the batch.
+  case unwritableOp(peer: PeerID, index: UInt64, CodecError)
+  /// The stored row is sound, but its op cannot be rebuilt.
+  case unreadableOp(peer: PeerID, index: UInt64, CodecError)
+  /// The stored bytes are no row.
+  case corruptRow(peer: PeerID, index: UInt64, DecodingFailure)
+  /// A key among the entries has the wrong form.
+  case corruptKey(prefix: String, byteCount: Int)
+  /// Index 2^64 - 1 has no next index, so a cursor could not be told.
+  case indexOverflow(peer: PeerID)
+  /// A reader asked for a prefix that nobody made.
+  case missingPrefix(String)
+  /// The prefix was written by a newer version.
+  case formatTooNew(prefix: String, format: UInt64)
+  /// The prefix's own keys are damaged.
+  case damagedMeta(prefix: String, String)
+
+  /// The error of the public API.
+  public var spindleError: SpindleError {
+    switch self {
+    case .unwritableOp(let peer, let index, let failure):
+      SpindleError(
+        .invalidArgument,
+        "the op for index \(index) of peer \(peer) cannot be recorded: \(failure)",
+        reason: failure == .reservedTag ? "reserved_tag" : "codec")
+    case .unreadableOp(let peer, let index, let failure):
+      SpindleError(
+        Self.isUnknownTag(failure) ? .unsupportedFormat : .corruption,
+        "the op at index \(index) of peer \(peer) cannot be rebuilt: \(failure)", reason: "codec")
+    case .corruptRow(let peer, let index, let failure):
+      SpindleError(
+        .corruption, "the row at index \(index) of peer \(peer) is damaged: \(failure)",
+        reason: "corrupt_row")
+    case .corruptKey(let prefix, let count):
+      SpindleError(
+        .corruption,
+        "the op-log \(printable(prefix)) has a key of \(count) bytes among its entries; expected "
+          + "\(OpLogKeys.entryByteCount)", reason: "corrupt_key")
+    case .indexOverflow(let peer):
+      SpindleError(
+        .invalidArgument,
+        "index \(UInt64.max) of peer \(peer) cannot be used: no index follows it",
+        reason: "index_overflow")
+    case .missingPrefix(let prefix):
+      SpindleError(.notFound, "the store has no op-log with the prefix \(printable(prefix))")
+    case .formatTooNew(let prefix, let format):
+      SpindleError(
+        .unsupportedFormat,
+        "the op-log \(printable(prefix)) was written in format \(format) by a newer version of "
+          + "Spindle; this one reads up to format \(OpLogSpace.formatVersion)")
+    case .damagedMeta(let prefix, let what):
+      SpindleError(
+        .corruption, "the op-log \(printable(prefix)) is damaged: \(what)", reason: "corrupt_meta")
+    }
+  }
+
+  private static func isUnknownTag(_ failure: CodecError) -> Bool {
+    if case .unknownTag = failure { true } else { false }
+  }
+}
+
+/// Runs a step of the op-log and turns its failure into an error of the public API.
+func withSpindleErrors<Result>(
+  _ body: () throws(LogTrackerError) -> Result
+) throws(SpindleError) -> Result {
+  do throws(LogTrackerError) { return try body() } catch { throw error.spindleError }
+}

@@ -1,0 +1,42 @@
+/// One change that a log records. What an op says and does is its owner's matter; how it is stored
+/// is said by a refinement such as ``IndexableOp``.
+public protocol Op: Sendable {}
+
+/// An op that can be taken apart into a row of the op-log and put together again.
+///
+/// The law: `fromIndexParts` of what `toIndexEntry` gave is the same op. Choose the key well, since
+/// it makes histories possible: the same thing gives the same key, and things that belong together
+/// share a key prefix.
+public protocol IndexableOp: Op {
+  /// The op's row parts.
+  ///
+  /// - Throws: ``CodecError`` when the op cannot be written; nothing is recorded then.
+  func toIndexEntry() throws(CodecError) -> IndexEntry
+
+  /// Rebuilds an op from its stored parts. Absent and empty bytes are different.
+  ///
+  /// - Throws: ``CodecError/unknownTag(_:)`` for a tag that this type never writes,
+  ///   ``CodecError/trailingBytes(_:)`` for bytes that it does not understand.
+  static func fromIndexParts(
+    tag: UInt8, key: [UInt8]?, value: [UInt8]?
+  ) throws(CodecError) -> Self
+}
+
+/// The parts of an op as the op-log stores them.
+public struct IndexEntry: Sendable, Equatable {
+  /// The tag of expunged markers, which no op may use.
+  public static let reservedTag: UInt8 = 0xFF
+
+  /// Which kind of op; 0 to 254.
+  public var tag: UInt8
+  /// What the op is about: its identity. Nil and empty are different.
+  public var key: [UInt8]?
+  /// What the op says: its payload. Nil and empty are different.
+  public var value: [UInt8]?
+
+  public init(tag: UInt8, key: [UInt8]?, value: [UInt8]?) {
+    self.tag = tag
+    self.key = key
+    self.value = value
+  }
+}

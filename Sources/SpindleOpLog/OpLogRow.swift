@@ -1,0 +1,137 @@
+public import SpindleCore
+
+/// A row of the op-log: what is recorded at one index of one peer.
+///
+/// ```
+/// version 1 | flags 1 | timestamp 8 | tag 1 | user 16 ? | key length varint, key ? | value ?
+/// ```
+/// `Documentation/Formats/oplog-row.md` describes each byte. The encoding is canonical: bytes that
+/// decode at all are the ones that the decoded row encodes to.
+public struct OpLogRow: Sendable, Equatable {
+  /// The record version that is written, and the only one that is read.
+  public static let version: UInt8 = 1
+
+  // Part of the format; must not be changed.
+  private enum Flag {
+    static let user: UInt8 = 1 << 0
+    static let expunged: UInt8 = 1 << 1
+    static let noKey: UInt8 = 1 << 2
+    static let noValue: UInt8 = 1 << 3
+    static let known: UInt8 = 0x0F
+  }
+
+  /// When the entry was made; zero for an expunged marker.
+  public let timestamp: Timestamp
+  /// Whom the server vouched for; nil for an expunged marker.
+  public let serverUser: UserID?
+  /// The op's tag; 255 for an expunged marker.
+  public let tag: UInt8
+  /// The op's identity; nil and empty are different.
+  public let key: [UInt8]?
+  /// The op's payload, or the hash of an expunged entry; nil and empty are different.
+  public let value: [UInt8]?
+
+  /// The row of a real entry.
+  ///
+  /// - Throws: ``CodecError/reservedTag`` for tag 255.
+  public init(timestamp: Timestamp, serverUser: UserID?, entry: IndexEntry) throws(CodecError) {
+    guard entry.tag != IndexEntry.reservedTag else { throw .reservedTag }
+    self.timestamp = timestamp
+    self.serverUser = serverUser
+    tag = entry.tag
+    key = entry.key
+    value = entry.value
+  }
+
+  /// The marker that occupies a removed entry's index.
+  public init(expunged hash: EntryHash) {
+    timestamp = .zero
+    serverUser = nil
+    tag = IndexEntry.reservedTag
+    key = nil
+    value = hash.bytes
+  }
+
+  public var isExpunged: Bool { tag == IndexEntry.reservedTag }
+
+  /// The removed entry's hash; nil for a real entry.
+  public var expungedHash: EntryHash? {
+    guard isExpunged, let value else { return nil }
+    return EntryHash(bytes: value)
+  }
+
+  /// Whether two rows say the same: equal tag, key and value. Timestamp and user are left out,
+  /// because an entry that is delivered again is stamped again.
+  public func hasSameOperation(as other: OpLogRow) -> Bool {
+    tag == other.tag && key == other.key && value == other.value
+  }
+
+  // MARK: Bytes
+
+  /// The record's bytes before the value, so that a large value needs no copy of its own.
+  package var header: [UInt8] {
+    var flags: UInt8 = 0
+    if serverUser != nil { flags |= Flag.user }
+    if isExpunged { flags |= Flag.expunged }
+    if key == nil { flags |= Flag.noKey }
+    if value == nil { flags |= Flag.noValue }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(11 + 16 + 10 + (key?.count ?? 0))
+    bytes.append(Self.version)
+    bytes.append(flags)
+    bytes.appendBigEndian(timestamp.packed)
+    bytes.append(tag)
+    serverUser?.uuid.append(to: &bytes)
+    if let key { bytes.appendBlob(key) }
+    return bytes
+  }
+
+  /// The whole record.
+  public var encoded: [UInt8] { header + (value ?? []) }
+
+  /// Reads a record.
+  ///
+  /// - Throws: ``DecodingFailure`` for an unknown version, unknown flags, or bytes that no row
+  ///   encodes to.
+  public init(decoding bytes: Span<UInt8>) throws(DecodingFailure) {
+    var reader = ByteReader(bytes)
+    let version = try reader.readUInt8()
+    guard version == Self.version else { throw .unknownVersion(version) }
+    let flags = try reader.readUInt8()
+    guard flags & ~Flag.known == 0 else {
+      throw .invalid("flags 0x\(hexString(CollectionOfOne(flags))) are unknown")
+    }
+    timestamp = Timestamp(packed: try reader.readBigEndian(UInt64.self))
+    tag = try reader.readUInt8()
+    serverUser = flags & Flag.user != 0 ? UserID(try reader.readUUID()) : nil
+    key = flags & Flag.noKey == 0 ? try reader.readBlob() : nil
+    if flags & Flag.noValue == 0 {
+      value = copyBytes(reader.rest)
+    } else {
+      try reader.requireEnd()
+      value = nil
+    }
+    guard (tag == IndexEntry.reservedTag) == (flags & Flag.expunged != 0) else {
+      throw .invalid("tag \(tag) contradicts the flag of expunged entries")
+    }
+    if isExpunged {
+      guard flags == Flag.expunged | Flag.noKey, timestamp == .zero else {
+        throw .invalid("an expunged entry has a user, a key, a time or no hash")
+      }
+      guard value?.count == EntryHash.byteCount else {
+        throw .invalid("the hash of an expunged entry has \(value?.count ?? 0) bytes, not 32")
+      }
+    }
+  }
+}
+
+/// A row and the index where it is recorded.
+public struct IndexedOpLogRow: Sendable, Equatable {
+  public let index: UInt64
+  public let row: OpLogRow
+
+  public init(index: UInt64, row: OpLogRow) {
+    self.index = index
+    self.row = row
+  }
+}
