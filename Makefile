@@ -58,7 +58,8 @@ check: setup
 bench: setup
 	$(MAKE) -C Benchmarks/Raw
 	swift build -c release --product spindle
-	Benchmarks/compare.sh
+	mkdir -p Benchmarks/Results
+	Benchmarks/compare.py | tee Benchmarks/Results/store.md
 
 soak: setup
 	swift build -c release --product spindle

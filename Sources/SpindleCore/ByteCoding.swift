@@ -139,20 +139,19 @@ public func copyBytes(_ bytes: Span<UInt8>) -> [UInt8] {
 
 extension [UInt8] {
   /// Appends an integer, most significant byte first.
+  @inlinable
   public mutating func appendBigEndian(_ value: some FixedWidthInteger & UnsignedInteger) {
-    var shift = value.bitWidth - 8
-    while shift >= 0 {
-      append(UInt8(truncatingIfNeeded: value >> shift))
-      shift -= 8
-    }
+    unsafe Swift.withUnsafeBytes(of: value.bigEndian) { unsafe append(contentsOf: $0) }
   }
 
   /// Appends an integer, least significant byte first.
+  @inlinable
   public mutating func appendLittleEndian(_ value: some FixedWidthInteger & UnsignedInteger) {
-    appendBigEndian(value.byteSwapped)
+    unsafe Swift.withUnsafeBytes(of: value.littleEndian) { unsafe append(contentsOf: $0) }
   }
 
   /// Appends a LEB128 number.
+  @inlinable
   public mutating func appendVarint(_ value: UInt64) {
     var rest = value
     while rest >= 0x80 {
@@ -169,6 +168,7 @@ extension [UInt8] {
   }
 
   /// Appends borrowed bytes with one copy.
+  @inlinable
   public mutating func append(borrowing bytes: Span<UInt8>) {
     unsafe bytes.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
   }
