@@ -42,9 +42,14 @@ final class DrainWorker: Sendable {
     var stopping = false
     var failure: SpindleError?
     var positions: [PeerID: ProducerPosition] = [:]
-    var waitingCount = 0
+    var waiting: [PeerID: Int] = [:]
     var roomWaiters: [CheckedContinuation<Void, Never>] = []
     var idleWaiters: [CheckedContinuation<Void, Never>] = []
+
+    /// Why nothing more is applied; nil while the worker works.
+    var refusal: SpindleError? {
+      failure ?? (stopping ? SpindleError(.closed, "the ingest pipeline is closed") : nil)
+    }
   }
 
   private let store: Store
@@ -86,12 +91,12 @@ final class DrainWorker: Sendable {
   /// - Throws: what stopped the worker.
   func waitForRoom() async throws {
     while true {
-      let (isFull, failure) = state.withLock { ($0.queue.count >= Self.queueLimit, $0.failure) }
-      if let failure { throw failure }
+      let (isFull, refusal) = state.withLock { ($0.queue.count >= Self.queueLimit, $0.refusal) }
+      if let refusal { throw refusal }
       if !isFull { return }
       await withCheckedContinuation { continuation in
         let resumesNow = state.withLock { state in
-          if state.queue.count < Self.queueLimit || state.failure != nil { return true }
+          if state.queue.count < Self.queueLimit || state.refusal != nil { return true }
           state.roomWaiters.append(continuation)
           return false
         }
@@ -106,13 +111,14 @@ final class DrainWorker: Sendable {
   func drained() async throws {
     await withCheckedContinuation { continuation in
       let resumesNow = state.withLock { state in
-        if Self.isIdle(state) || state.failure != nil { return true }
+        if Self.isIdle(state) || state.refusal != nil { return true }
         state.idleWaiters.append(continuation)
         return false
       }
       if resumesNow { continuation.resume() }
     }
-    if let failure = state.withLock({ $0.failure }) { throw failure }
+    let refusal = state.withLock { Self.isIdle($0) ? $0.failure : $0.refusal }
+    if let refusal { throw refusal }
   }
 
   private static func isIdle(_ state: State) -> Bool {
@@ -124,8 +130,8 @@ final class DrainWorker: Sendable {
 
   var positions: [PeerID: ProducerPosition] { state.withLock { $0.positions } }
 
-  /// Messages that wait for a predecessor that is not in the spool.
-  var waitingCount: Int { state.withLock { $0.waitingCount } }
+  /// A producer's messages that wait for a predecessor that is not in the spool.
+  func waitingCount(of peer: PeerID) -> Int { state.withLock { $0.waiting[peer] ?? 0 } }
 
   /// What stopped the worker; nil while it works.
   var failure: SpindleError? { state.withLock { $0.failure } }
@@ -225,7 +231,7 @@ final class DrainWorker: Sendable {
   private func finish(_ applier: borrowing OpApplier) {
     state.withLock { state in
       for (peer, position) in applier.applied { state.positions[peer] = position }
-      state.waitingCount = applier.waitingCount
+      state.waiting = applier.waiting
     }
   }
 

@@ -86,11 +86,12 @@ public final class IngestPipeline: Sendable {
     do {
       let before = worker.position(of: peer)
       try await drain()
-      guard worker.waitingCount == 0 else {
+      let waiting = worker.waitingCount(of: peer)
+      guard waiting == 0 else {
         throw SpindleError(
           .conflict,
-          "\(worker.waitingCount) spooled batches wait for a predecessor that is not there; see "
-            + "\"spindle spool list --name \(Self.name)\"")
+          "\(waiting) spooled batches of producer \(producer) wait for a predecessor that is not "
+            + "there; see \"spindle spool list --name \(Self.name)\" and its quarantine")
       }
       return Ingest(
         pipeline: self, producer: producer, peer: peer,

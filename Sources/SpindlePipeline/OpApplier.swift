@@ -33,7 +33,8 @@ struct OpApplier: ~Copyable {
   /// The positions that the last ``apply(_:positions:)`` moved.
   private(set) var applied: [PeerID: ProducerPosition] = [:]
 
-  var waitingCount: Int { parked.values.reduce(0) { $0 + $1.count } }
+  /// How many messages of each producer are held back.
+  var waiting: [PeerID: Int] { parked.mapValues(\.count) }
 
   init(store: Store, spool: RocksSpool, log: IngestLog) {
     self.store = store
@@ -201,10 +202,10 @@ struct OpApplier: ~Copyable {
   }
 
   private mutating func park(_ entry: Entry) throws {
-    guard waitingCount < DrainWorker.parkedLimit else {
+    let count = parked.values.reduce(0) { $0 + $1.count }
+    guard count < DrainWorker.parkedLimit else {
       throw SpindleError(
-        .conflict,
-        "\(waitingCount) spooled batches wait for a predecessor that is not there")
+        .conflict, "\(count) spooled batches wait for a predecessor that is not there")
     }
     parked[entry.message.peer, default: [:]][entry.message.index] = entry
   }
