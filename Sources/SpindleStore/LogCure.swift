@@ -1,3 +1,4 @@
+internal import Glibc
 internal import SpindleCore
 internal import SpindleRocks
 
@@ -47,12 +48,16 @@ struct LogCure {
     try step(.quiesce) {
       // Writes that passed the gate before it shut end within RocksDB's own write queue. The gate
       // stays shut, so this count only falls.
+      for _ in 0..<1000 where !health.isQuiet { usleep(1000) }
       guard health.isQuiet else { throw RocksError(message: "Resource busy: writes end first") }
     }
     let old = try step(.retire) {
-      let number = try database.currentLog().number
-      if guardian.failure != nil { try guardian.retireFailedLog() }
-      return number
+      let current = try database.currentLog().number
+      guard let failure = guardian.failure else { return (number: current, mustRotate: false) }
+      try guardian.retireFailedLog()
+      // An earlier attempt may have left the failed log already. RocksDB then has an empty log and
+      // does not replace it, so a newer number than now must not be asked for.
+      return (number: failure.logNumber, mustRotate: true)
     }
     try step(.resume) {
       // Resuming flushes, and a flush leaves the failed log; so that must be retired before.
@@ -60,7 +65,7 @@ struct LogCure {
     }
     try step(.marker) {
       var record = WriteRecord()
-      let value: [UInt8] = Array("log \(old)".utf8)
+      let value: [UInt8] = Array("log \(old.number)".utf8)
       record.put(0, key: Self.markerKey.span, value: value.span)
       try database.writeWithoutLog(&record)
     }
@@ -70,8 +75,8 @@ struct LogCure {
     }
     let new = try step(.checkRotation) {
       let number = try database.currentLog().number
-      guard number > old else {
-        throw RocksError(message: "Operation aborted: log \(old) is still the newest")
+      guard number > old.number || !old.mustRotate else {
+        throw RocksError(message: "Operation aborted: log \(old.number) is still the newest")
       }
       return number
     }
@@ -81,7 +86,7 @@ struct LogCure {
         throw RocksError(message: "Operation aborted: the failed log is still the newest")
       }
     }
-    return (old, new)
+    return (old.number, new)
   }
 
   private func step<Result>(

@@ -24,7 +24,8 @@ struct OpenProbe {
   /// - Throws: ``SpindleError`` with `corruption`, naming file and offset.
   func run(cleanSequence: UInt64?) throws -> Result {
     guard Files.exists(directory.database + "/CURRENT") else {
-      try refuseLogsWithoutDatabase()
+      try refuseRemains()
+      try refuseLostDatabase(cleanSequence: cleanSequence)
       return Result(isNew: true)
     }
     let scan = try scanLogs()
@@ -54,7 +55,9 @@ struct OpenProbe {
     }
   }
 
-  private func refuseLogsWithoutDatabase() throws {
+  /// Files that only a database with a CURRENT file has. A creation that was cut short leaves a
+  /// manifest at most.
+  private func refuseRemains() throws {
     guard Files.isDirectory(directory.database) else { return }
     let names = try withSpindleErrors { () throws(IOFailure) in
       try Files.names(in: directory.database)
@@ -63,6 +66,19 @@ struct OpenProbe {
       throw corruption(
         "\(directory.database) holds the write-ahead log \(log) but no CURRENT file, so RocksDB "
           + "would start an empty database over it")
+    }
+    if let table = names.first(where: { $0.hasSuffix(".sst") || $0.hasSuffix(".blob") }) {
+      throw corruption(
+        "\(directory.database) holds \(table) but no CURRENT file, so RocksDB would start an empty "
+          + "database over it")
+    }
+  }
+
+  private func refuseLostDatabase(cleanSequence: UInt64?) throws {
+    let known = max(directory.readHighWater() ?? 0, cleanSequence ?? 0)
+    guard known == 0 else {
+      throw corruption(
+        "\(directory.database) holds no database, but sequence number \(known) was stored in it")
     }
   }
 
