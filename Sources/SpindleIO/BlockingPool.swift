@@ -57,7 +57,9 @@ public final class BlockingPool: Sendable {
           .overloaded, "the thread pool \(name) has \(queueLimit) calls waiting already")
       }
       state.jobs.append(job)
-      if state.idle > 0 || state.threads.count >= threadLimit { return nil }
+      // An idle thread takes one job; jobs that wait for another need a thread more.
+      let waiting = state.jobs.count - state.head
+      if state.idle >= waiting || state.threads.count >= threadLimit { return nil }
       do throws(IOFailure) {
         state.threads.append(try NamedThread(name: name) { [self] in work() })
       } catch {
