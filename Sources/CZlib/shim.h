@@ -3,9 +3,9 @@
 
 #include <zlib.h>
 
-/* inflateInit2 is a macro, which Swift cannot import. 15 + 32: any window size, gzip or zlib header. */
+/* inflateInit2 is a macro, which Swift cannot import. 15 + 16: any window size, gzip header only. */
 static inline int spindle_inflate_init(z_stream *stream) {
-  return inflateInit2(stream, 15 + 32);
+  return inflateInit2(stream, 15 + 16);
 }
 
 #endif

@@ -6,12 +6,16 @@ public enum LZ4Block {
   /// The largest input: LZ4's own limit.
   public static let inputByteLimit = 0x7E00_0000
 
+  /// One byte of a block stands for at most so many: a longer run takes one more length byte.
+  private static let expansionLimit = 255
+
   /// Appends the compressed bytes, unless they would not be smaller.
   ///
   /// - Returns: false when nothing was appended: the input is too large, or does not compress.
   /// - Complexity: O(bytes), about 400 MB/s to 3 GB/s by content.
   public static func compress(_ input: Span<UInt8>, appendingTo output: inout [UInt8]) -> Bool {
-    guard input.count > 0, input.count <= inputByteLimit else { return false }
+    // One byte cannot become smaller, and leaves LZ4 no room to write.
+    guard input.count > 1, input.count <= inputByteLimit else { return false }
     // With this capacity LZ4 stops as soon as the result would not be smaller.
     let capacity = input.count - 1
     let start = output.count
@@ -42,8 +46,8 @@ public enum LZ4Block {
     _ block: Span<UInt8>, byteCount: Int
   ) throws(DecodingFailure) -> [UInt8] {
     guard byteCount > 0, byteCount <= inputByteLimit, block.count > 0,
-      block.count <= Int(Int32.max)
-    else { throw .invalid("an LZ4 block claims \(byteCount) bytes") }
+      block.count <= Int(Int32.max), byteCount / expansionLimit <= block.count
+    else { throw .invalid("an LZ4 block of \(block.count) bytes claims \(byteCount) bytes") }
     let result = unsafe [UInt8](unsafeUninitializedCapacity: byteCount) { target, count in
       let written = unsafe block.withUnsafeBufferPointer { source in
         unsafe UnsafeRawPointer(source.baseAddress!).withMemoryRebound(

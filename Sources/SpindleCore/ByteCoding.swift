@@ -38,6 +38,7 @@ public struct ByteReader: ~Escapable {
   public var remaining: Int { bytes.count - offset }
 
   private func require(_ count: Int) throws(DecodingFailure) {
+    guard count >= 0 else { throw .invalid("a length of \(count) bytes is negative") }
     guard count <= remaining else {
       throw .truncated(needed: count, available: remaining)
     }
@@ -56,10 +57,12 @@ public struct ByteReader: ~Escapable {
   ) throws(DecodingFailure) -> Value {
     let width = Value.bitWidth / 8
     try require(width)
-    var value: UInt64 = 0
-    for index in 0..<width { value = value << 8 | UInt64(bytes[offset + index]) }
+    var value: Value = 0
+    for index in 0..<width {
+      value = value << 8 | Value(truncatingIfNeeded: bytes[offset + index])
+    }
     offset += width
-    return Value(truncatingIfNeeded: value)
+    return value
   }
 
   @_lifetime(self: copy self)

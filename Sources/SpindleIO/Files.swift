@@ -111,7 +111,7 @@ public enum Files {
     }
   }
 
-  /// Copies a file and syncs the copy. The target must not exist.
+  /// Copies a file and syncs the copy. The target must not exist; a copy that failed is removed.
   public static func copy(_ source: String, to target: String) throws(IOFailure) {
     let input = unsafe open(source, O_RDONLY | O_CLOEXEC)
     guard input >= 0 else { throw IOFailure("open", path: source, errno: errno) }
@@ -119,17 +119,22 @@ public enum Files {
     let output = unsafe open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o640)
     guard output >= 0 else { throw IOFailure("create", path: target, errno: errno) }
     defer { close(output) }
-    var chunk = [UInt8](repeating: 0, count: 1 << 20)
-    while true {
-      let count = unsafe chunk.withUnsafeMutableBytes { buffer in
-        unsafe Glibc.read(input, buffer.baseAddress, buffer.count)
+    do throws(IOFailure) {
+      var chunk = [UInt8](repeating: 0, count: 1 << 20)
+      while true {
+        let count = unsafe chunk.withUnsafeMutableBytes { buffer in
+          unsafe Glibc.read(input, buffer.baseAddress, buffer.count)
+        }
+        if count < 0, errno == EINTR { continue }
+        guard count >= 0 else { throw IOFailure("read", path: source, errno: errno) }
+        if count == 0 { break }
+        try write(Array(chunk.prefix(count)), to: output, path: target)
       }
-      if count < 0, errno == EINTR { continue }
-      guard count >= 0 else { throw IOFailure("read", path: source, errno: errno) }
-      if count == 0 { break }
-      try write(Array(chunk.prefix(count)), to: output, path: target)
+      guard fsync(output) == 0 else { throw IOFailure("sync", path: target, errno: errno) }
+    } catch {
+      unsafe unlink(target)
+      throw error
     }
-    guard fsync(output) == 0 else { throw IOFailure("sync", path: target, errno: errno) }
   }
 
   /// Removes a file; an absent one is no error.

@@ -30,9 +30,9 @@ public final class RocksSpool: Spool {
     var changing: [SpoolID] = []
   }
 
-  /// The largest payload in bytes, 1 GiB less the record's header; larger ones are refused before
-  /// anything is written.
-  public static let payloadByteLimit = 1 << 30 - SpoolRecord.headerBytes
+  /// The largest payload in bytes: 1 GiB less room for the record's header, the key and the
+  /// batch. Larger ones are refused before anything is written.
+  public static let payloadByteLimit = 1 << 30 - 64
 
   /// Opens a spool of the store, creating its column family when it is missing.
   ///
@@ -45,18 +45,41 @@ public final class RocksSpool: Spool {
     storage = store
     self.family = family
     let floor = try await store.blocking { try Self.greatestID(store, family) }
-    let seed = UInt64(getpid()) << 32 ^ store.clock.wallMilliseconds &* 0x9E37_79B9_7F4A_7C15
-    generator = SpoolIDGenerator(clock: store.clock, floor: floor, seed: seed)
+    generator = SpoolIDGenerator(
+      clock: store.clock, floor: floor, seed: Self.seed(store.clock))
   }
 
-  /// The last key by bytes; for ids of version 7 it is the newest.
+  /// Differs for every spool that is opened: two of one process may open in one millisecond, and
+  /// processes in containers share their ids.
+  private static func seed(_ clock: any StoreClock) -> UInt64 {
+    var seed: UInt64 = 0
+    _ = unsafe withUnsafeMutableBytes(of: &seed) { bytes in
+      unsafe bytes.baseAddress.map { unsafe getentropy($0, bytes.count) }
+    }
+    // Where the system gives no entropy, process and time have to do.
+    return seed ^ UInt64(getpid()) << 32 ^ clock.wallMilliseconds &* 0x9E37_79B9_7F4A_7C15
+  }
+
+  /// The greatest id of version 7. Most ids of other versions sort behind it, as do keys that are
+  /// no ids; the walk from the end passes them.
   private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
     var iterator = try store.iterator(family)
     iterator.seekToLast()
-    return iterator.isValid ? SpoolID(bytes: iterator.key) : nil
+    while iterator.isValid {
+      if let id = SpoolID(bytes: iterator.key), id.uuid.version == 7 { return id }
+      iterator.previous()
+    }
+    do throws(RocksError) {
+      try iterator.checkStatus()
+    } catch {
+      // Damage stops the spool's writes, so no new id is stored; what is intact stays readable.
+      _ = store.failure(error, reading: family)
+    }
+    return nil
   }
 
-  /// A new id, greater than every one this spool has seen.
+  /// A new id, greater than every id of version 7 that the spool held when it was opened, and
+  /// than those made since.
   public func makeID() -> SpoolID { generator.next() }
 
   // MARK: Spool
@@ -190,44 +213,62 @@ public final class RocksSpool: Spool {
   ) throws -> SpoolEnumeration {
     try checkOpen()
     let handle = SpoolEnumeration()
+    // Not the channel itself: the walk ends when its reader has let go of that.
+    let queue = channel.queue
     Task {
       var outcome = SpoolEnumeration.Outcome()
       do {
-        outcome = try await storage.blocking { try self.walk(into: channel, startTime: startTime) }
+        outcome = try await storage.blocking { self.walk(into: queue, startTime: startTime) }
       } catch {
-        outcome.error =
-          error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: storage.path)
+        outcome.error = plain(error)
       }
-      channel.finish()
+      queue.finish()
       handle.finish(outcome)
     }
     return handle
   }
 
+  private func plain(_ error: any Error) -> SpindleError {
+    error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: storage.path)
+  }
+
   /// Walks the whole spool on a thread that may block.
   private func walk(
-    into channel: SpoolEntryChannel, startTime: SpoolInstant
-  ) throws -> SpoolEnumeration.Outcome {
+    into queue: SpoolEntryQueue, startTime: SpoolInstant
+  ) -> SpoolEnumeration.Outcome {
     var outcome = SpoolEnumeration.Outcome()
     var options = IterationOptions()
     options.fillsCache = false
     options.readaheadBytes = 2 << 20
-    try storage.scan(family, options) { key, record in
-      guard let id = SpoolID(bytes: key), id.created < startTime else {
-        outcome.skipped += 1
+    do {
+      try storage.scan(family, options) { key, record in
+        guard let id = SpoolID(bytes: key), id.created < startTime else {
+          outcome.skipped += 1
+          return true
+        }
+        let entry: SpoolEntry
+        do {
+          entry = .item(id: id, data: try SpoolRecord.payload(of: record))
+        } catch {
+          entry = .corrupt(id: id, error: "\(error)")
+        }
+        guard queue.send(entry, isStopped: { self.isStopped }) else {
+          throw SpindleError(
+            .closed, "the enumeration of spool \(name) ended before its last message: "
+              + (isStopped ? "the spool was closed" : "its reader is gone"))
+        }
+        if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
         return true
       }
-      let entry: SpoolEntry
-      do {
-        entry = .item(id: id, data: try SpoolRecord.payload(of: record))
-        outcome.count += 1
-      } catch {
-        entry = .corrupt(id: id, error: "\(error)")
-        outcome.corrupt += 1
-      }
-      return channel.send(entry)
+    } catch {
+      outcome.error = plain(error)
     }
     return outcome
+  }
+
+  /// Whether the spool or its store was closed.
+  private var isStopped: Bool {
+    closed.load(ordering: .acquiring) || (try? storage.database.latestSequenceNumber()) == nil
   }
 
   /// The ids from `lower` on, at most `limit`, in key order. A bound keeps the walk from passing

@@ -5,13 +5,20 @@ internal import Synchronization
 ///
 /// The first 60 bits besides the version are milliseconds and a 12-bit counter (RFC 9562, method
 /// 1); the counter carries into the milliseconds when it overflows. The generator starts above the
-/// greatest id found in the spool, so that a clock that stepped back cannot reorder ids.
+/// greatest id found in the spool, so that a clock that stepped back cannot reorder ids. Ids end
+/// with 62 random bits.
+///
+/// At the last millisecond that 48 bits can say, in the year 10889, ids rise no more and differ by
+/// their random bits alone.
 public final class SpoolIDGenerator: Sendable {
   private struct State {
     /// Milliseconds shifted by 12, plus the counter, of the last id.
     var last: UInt64
     var random: SeededGenerator
   }
+
+  /// The greatest milliseconds and counter that an id has room for.
+  private static let lastStamp: UInt64 = 1 << 60 - 1
 
   private let state: Mutex<State>
   private let clock: any StoreClock
@@ -30,9 +37,9 @@ public final class SpoolIDGenerator: Sendable {
 
   /// The next id.
   public func next() -> SpoolID {
-    let now = clock.wallMilliseconds << 12
+    let now = min(clock.wallMilliseconds, Self.lastStamp >> 12) << 12
     let (stamp, random) = state.withLock { state in
-      state.last = max(now, state.last + 1)
+      state.last = min(max(now, state.last + 1), Self.lastStamp)
       return (state.last, state.random.next())
     }
     let high = (stamp >> 12) << 16 | 0x7000 | stamp & 0xFFF
