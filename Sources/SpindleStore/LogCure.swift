@@ -54,12 +54,16 @@ struct LogCure {
     }
     let old = try step(.retire) {
       let number = try database.currentLog().number
+      // A second marker before any logged write would leave a gap of two; the first serves.
+      let reused = try reusableMarker()
       if guardian.failure != nil { try guardian.retireFailedLog() }
-      return number
+      return reused?.logNumber ?? number
     }
     try step(.marker) {
+      guard try reusableMarker() == nil else { return }
       var record = WriteRecord()
-      let value: [UInt8] = Array("log \(old)".utf8)
+      let sequence = try database.latestSequenceNumber() + 1
+      let value = LogMarker(sequence: sequence, logNumber: old).encoded()
       record.put(0, key: Self.markerKey.span, value: value.span)
       try database.writeWithoutLog(&record)
     }
@@ -81,6 +85,18 @@ struct LogCure {
       }
     }
     return (old, new)
+  }
+
+  /// The marker of an attempt that failed behind it: nothing was written since, and the failed log
+  /// is not newer than the one it leaves.
+  private func reusableMarker() throws -> LogMarker? {
+    guard let family = database.columnFamilies.first(where: { $0.id == 0 }),
+      let value = try database.get(family, Self.markerKey.span),
+      let marker = LogMarker.decode(copyBytes(value.bytes)),
+      try database.latestSequenceNumber() == marker.sequence,
+      guardian.failure.map({ $0.logNumber <= marker.logNumber }) ?? true
+    else { return nil }
+    return marker
   }
 
   private func step<Result>(
