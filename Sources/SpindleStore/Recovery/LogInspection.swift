@@ -16,9 +16,9 @@ struct LogInspection {
     self.directory = directory
     var numbers: LogNumbers?
     var failure: RocksError?
+    let key = LogCure.markerKey
     do throws(RocksError) {
-      numbers = try Database.logNumbers(
-        at: directory.database, valueOf: LogCure.markerKey.span)
+      numbers = try Database.logNumbers(at: directory.database, valueOf: key.span)
     } catch {
       failure = error
     }
