@@ -132,7 +132,7 @@ struct RecoveryPlan {
   private mutating func tally(required: UInt64) throws(SpindleError) {
     var tallies: [UInt64: Tally] = [:]
     var filter = RecordFilter()
-    var lost: [StoreRecovery.LostRange] = []
+    var gaps: [(log: UInt64, isStart: Bool, first: UInt64, last: UInt64)] = []
     var greatestDropped: UInt64 = 0
     let actions = actions
     let marker = inspection.marker?.sequence
@@ -154,15 +154,15 @@ struct RecoveryPlan {
       }
       tally.kept += 1
       tally.greatestKept = max(tally.greatestKept ?? 0, last)
-      if let due = filter.due, record.sequence > due, record.sequence - 1 != marker || due != marker {
-        lost.append(
-          range(of: record.fileNumber, isStart: tally.kept == 1, due, record.sequence - 1))
+      if let due = filter.due, record.sequence > due {
+        gaps.append((record.fileNumber, tally.kept == 1, due, record.sequence - 1))
       }
       filter.advance(to: last + 1)
     }
     self.tallies = tallies
     lastKept = tallies.values.compactMap(\.greatestKept).max() ?? 0
-    self.lost = lost
+    lost = gaps.filter { $0.first != $0.last || $0.first != marker }
+      .map { range(of: $0.log, isStart: $0.isStart, $0.first, $0.last) }
     addLostEnd(greatestDropped: greatestDropped, required: required)
   }
 

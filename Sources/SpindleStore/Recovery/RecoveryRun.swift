@@ -94,9 +94,10 @@ struct RecoveryRun {
       try Files.createDirectory(directory.quarantine)
       let taken = Set(try Files.names(in: directory.quarantine))
       var counter = 1
-      var name: String { "wal-\(String(repeating: "0", count: max(0, 4 - "\(counter)".count)))\(counter)" }
-      while taken.contains(name) || taken.contains(name + ".partial") { counter += 1 }
-      let target = directory.quarantine + "/" + name
+      while taken.contains("wal-\(counter)") || taken.contains("wal-\(counter).partial") {
+        counter += 1
+      }
+      let target = directory.quarantine + "/wal-\(counter)"
       try Files.createDirectory(target + ".partial")
       for file in try Files.names(in: directory.database) where WALFormat.fileNumber(file) != nil {
         try Files.copy(directory.database + "/" + file, to: target + ".partial/" + file)
