@@ -72,7 +72,7 @@ void Collect(DB* db, const std::vector<rocksdb::ColumnFamilyHandle*>& handles,
   for (const auto* handle : handles) {
     const auto number = reader.numbers.find(handle->GetID());
     by_name[handle->GetName()] = {handle->GetID(),
-                                  number == reader.numbers.end() ? 0 : number->second, 0, 0, 0};
+                                  number == reader.numbers.end() ? 0 : number->second, 0, 0, 0, 0};
   }
   std::vector<rocksdb::LiveFileMetaData> files;
   db->GetLiveFilesMetaData(&files);
@@ -80,9 +80,9 @@ void Collect(DB* db, const std::vector<rocksdb::ColumnFamilyHandle*>& handles,
     spindle_rocks_log_family_t& family = by_name[file.column_family_name];
     family.tables += 1;
     family.largest_sequence = std::max<uint64_t>(family.largest_sequence, file.largest_seqno);
-    if (file.level > 0) {
-      family.newest_compacted_table = std::max(family.newest_compacted_table, file.file_number);
-    }
+    uint64_t& newest =
+        file.level > 0 ? family.newest_compacted_table : family.newest_flushed_table;
+    newest = std::max(newest, file.file_number);
   }
   for (const auto& [name, numbers] : by_name) result->families.push_back({name, numbers});
   result->latest_sequence = db->GetLatestSequenceNumber();

@@ -12,6 +12,8 @@ public struct LogNumbers: Sendable, Equatable {
     public var logNumber: UInt64
     /// The greatest sequence number its tables state. Compaction may state less than was stored.
     public var largestSequence: UInt64
+    /// The greatest number of a table in level 0, which flushes make; 0 is none.
+    public var newestFlushedTable: UInt64
     /// The greatest number of a table that a compaction may have made; 0 is none. File numbers
     /// of tables and logs rise together, so a smaller one is older than a log.
     public var newestCompactedTable: UInt64
@@ -60,6 +62,7 @@ extension Database {
         LogNumbers.Family(
           name: String(cString: name), id: family.id, logNumber: family.log_number,
           largestSequence: family.largest_sequence,
+          newestFlushedTable: family.newest_flushed_table,
           newestCompactedTable: family.newest_compacted_table, tableCount: family.tables))
     }
     return numbers

@@ -81,7 +81,7 @@ import Testing
     let cut = try StoreImage(copying: image.path)
     let starts = try cut.starts(log)
     try cut.change(log) { $0.removeLast($0.count - starts[starts.count - 2]) }
-    try await Self.expectRefusal(cut, naming: log, "stood at the clean close")
+    try await Self.expectRefusal(cut, naming: log, "but 100 was synced")
   }
 
   @Test(arguments: ["payload", "checksum", "length", "type"], [10, 200, 298, 299])

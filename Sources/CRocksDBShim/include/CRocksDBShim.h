@@ -358,6 +358,8 @@ typedef struct {
   /// The greatest sequence number any of its tables states; compaction may state less than the
   /// tables once held. 0 without tables.
   uint64_t largest_sequence;
+  /// The greatest number of a table in level 0, as flushes make them; or 0.
+  uint64_t newest_flushed_table;
   /// The greatest number of a table above level 0, whose stated sequence may be too small; or 0.
   uint64_t newest_compacted_table;
   uint64_t tables;

@@ -79,7 +79,11 @@ extension LogNumbers {
   var inManifest: WALNumbersInManifest {
     WALNumbersInManifest(
       oldestNeeded: oldestNeeded, newestNamed: families.map(\.logNumber).max() ?? 0,
-      flushed: families.map { .init(logNumber: $0.logNumber, lastSequence: $0.largestSequence) })
+      flushed: families.map {
+        .init(
+          logNumber: $0.logNumber, lastSequence: $0.largestSequence,
+          newestTable: $0.newestFlushedTable)
+      })
   }
 }
 

@@ -88,9 +88,10 @@ struct RecoveryPlan {
     let ahead = numbers.families.filter { family in
       guard family.tableCount > 0 else { return false }
       let older = files.filter { $0.fileNumber < family.logNumber }
-      guard !older.isEmpty else { return false }
-      let reached = older.compactMap { tallies[$0.fileNumber]?.greatestKept }.max() ?? 0
-      if family.largestSequence > reached {
+      guard let oldest = older.first else { return false }
+      let reached = older.compactMap { tallies[$0.fileNumber]?.greatestKept }.max()
+      if reached == nil, family.newestFlushedTable > oldest.fileNumber { return true }
+      if let reached, family.largestSequence > reached {
         return !(family.largestSequence == reached + 1
           && inspection.marker?.sequence == family.largestSequence)
       }
