@@ -64,8 +64,11 @@ struct LogCure {
       if database.listener.isInBackgroundError { try database.resume() }
     }
     try step(.marker) {
+      // A second marker before any logged write would leave a gap of two; the first serves.
+      guard try reusableMarker() == nil else { return }
       var record = WriteRecord()
-      let value: [UInt8] = Array("log \(old.number)".utf8)
+      let sequence = try database.latestSequenceNumber() + 1
+      let value = LogMarker(sequence: sequence, logNumber: old.number).encoded()
       record.put(0, key: Self.markerKey.span, value: value.span)
       try database.writeWithoutLog(&record)
     }
@@ -87,6 +90,18 @@ struct LogCure {
       }
     }
     return (old.number, new)
+  }
+
+  /// The marker of an attempt that failed behind it: nothing was written since, and the failed log
+  /// is not newer than the one it leaves.
+  private func reusableMarker() throws -> LogMarker? {
+    guard let family = database.columnFamilies.first(where: { $0.id == 0 }),
+      let value = try database.get(family, Self.markerKey.span),
+      let marker = LogMarker.decode(copyBytes(value.bytes)),
+      try database.latestSequenceNumber() == marker.sequence,
+      guardian.failure.map({ $0.logNumber <= marker.logNumber }) ?? true
+    else { return nil }
+    return marker
   }
 
   private func step<Result>(
