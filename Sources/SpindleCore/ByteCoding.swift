@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// Why bytes could not be decoded.
 public enum DecodingFailure: Error, Sendable, Equatable, CustomStringConvertible {
   case truncated(needed: Int, available: Int)
@@ -180,6 +182,11 @@ extension [UInt8] {
 /// Whether two runs of bytes are equal.
 public func bytesEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
   guard left.count == right.count else { return false }
-  for index in 0..<left.count where left[index] != right[index] { return false }
-  return true
+  if left.isEmpty { return true }
+  return unsafe left.withUnsafeBytes { left in
+    unsafe right.withUnsafeBytes { right in
+      // Both are as long, and not empty, so both have an address.
+      unsafe memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0
+    }
+  }
 }

@@ -103,29 +103,42 @@ struct LastValueReducer: ~Copyable {
     }
   }
 
+  /// A series' key in the cache. An array hashes byte by byte; this hashes the bytes at once.
+  private struct CacheKey: Hashable {
+    var bytes: [UInt8] = []
+
+    func hash(into hasher: inout Hasher) {
+      unsafe bytes.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }
+    }
+
+    static func == (left: CacheKey, right: CacheKey) -> Bool {
+      left.bytes.count == right.bytes.count && bytesEqual(left.bytes.span, right.bytes.span)
+    }
+  }
+
   private struct Sink: LineProtocolSink {
     var defaultTimestamp: Int64 = 0
-    var slots: [[UInt8]: Int] = [:]
+    var slots: [CacheKey: Int] = [:]
     var series: [Series] = []
     /// Slots with points of the current batch, each once.
     var changed: [Int] = []
     var pointsTaken: UInt64 = 0
     var rejected: LineProtocolError?
-    private var scratch: [UInt8] = []
+    private var scratch = CacheKey()
 
     mutating func receive(_ line: borrowing LineProtocolLine) {
       pointsTaken += 1
-      scratch.removeAll(keepingCapacity: true)
-      scratch.append(IngestKeys.seriesPrefix)
-      line.appendSeriesKey(to: &scratch)
+      scratch.bytes.removeAll(keepingCapacity: true)
+      scratch.bytes.append(IngestKeys.seriesPrefix)
+      line.appendSeriesKey(to: &scratch.bytes)
       let slot: Int
       if let known = slots[scratch] {
         slot = known
       } else {
         slot = series.count
         // An exact copy: the scratch keeps its memory for the next line.
-        let key = Array(scratch[...])
-        slots[key] = slot
+        let key = Array(scratch.bytes[...])
+        slots[CacheKey(bytes: key)] = slot
         series.append(Series(key: key))
       }
       let timestamp = line.timestamp ?? defaultTimestamp
@@ -149,7 +162,9 @@ struct LastValueReducer: ~Copyable {
       slots.removeAll(keepingCapacity: true)
       series = kept
       changed = Array(kept.indices)
-      for (slot, series) in kept.enumerated() { slots[series.key] = slot }
+      for (slot, series) in kept.enumerated() {
+        slots[CacheKey(bytes: series.key)] = slot
+      }
     }
   }
 }

@@ -154,8 +154,10 @@ extension StoreHealth {
   }
 
   private func describe(_ error: RocksError) -> String {
-    error.isNoSpace
-      ? "the disk is full (\(error.message))" : "the write-ahead log failed (\(error.message))"
+    // A write that the guard refused says what failed first; that is what helps.
+    let cause = error.message.split(separator: "; first: ").last ?? error.message[...]
+    return error.isNoSpace
+      ? "the disk is full (\(cause))" : "the write-ahead log failed (\(cause))"
   }
 }
 
