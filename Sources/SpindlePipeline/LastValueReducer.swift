@@ -8,15 +8,18 @@ internal import SpindleStore
 /// then writes the changed series into the batch that also carries the ops, so that a series never
 /// counts an op twice. After a failed commit the cache knows more than the store: ``reset()``.
 struct LastValueReducer: ~Copyable {
-  /// Series held in memory at most; beyond it the cache starts anew. About 300 bytes each.
-  static let cacheLimit = 262_144
+  /// Series kept in memory between commits; beyond it only those of the commit in hand stay. About
+  /// 300 bytes each.
+  static let defaultCacheLimit = 262_144
 
   private let store: Store
   private let family: StoreFamily
+  private let cacheLimit: Int
   private var decoder = LineProtocolDecoder(acceptsUnderscoreNames: true)
   private var sink = Sink()
 
-  init(store: Store, family: StoreFamily) {
+  init(store: Store, family: StoreFamily, cacheLimit: Int = LastValueReducer.defaultCacheLimit) {
+    self.cacheLimit = cacheLimit
     self.store = store
     self.family = family
   }
@@ -46,9 +49,7 @@ struct LastValueReducer: ~Copyable {
   /// Writes the series that changed since the last call. Reads those that were not in memory; may
   /// wait for the disk.
   mutating func stage(into batch: inout Batch) throws {
-    if sink.series.count > Self.cacheLimit, sink.changed.count < Self.cacheLimit / 2 {
-      sink.keepOnlyChanged()
-    }
+    if sink.series.count > cacheLimit { sink.keepOnlyChanged() }
     try loadMissing()
     var record: [UInt8] = []
     for slot in sink.changed {
