@@ -253,7 +253,10 @@ import Testing
     var tally: [String: Int] = [:]
     for index in 0..<(soak ? 2_000 : 60) {
       let image = try StoreImage(copying: bases[index % bases.count].path)
+      let oldest = image.logs.first ?? ""
       let story = try WALOracleTests.damage(image.path + "/rocks", &random)
+      // Nothing in the directory tells that the oldest needed log was ever there.
+      if story == "removed \(oldest)", image.logs.count > 0 { continue }
       do {
         let contents = try await image.contents()
         #expect(contents.a == contents.b, "case \(index), opened: \(story)")
