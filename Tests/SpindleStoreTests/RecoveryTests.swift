@@ -245,7 +245,8 @@ import Testing
   @Test func noDamageLeavesHalfABatch() async throws {
     let soak = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] != nil
     let bases = [
-      try await StoreImage.make([.both(150)]), try await StoreImage.make([.both(60), .sync, .both(60)]),
+      try await StoreImage.make([.both(150)]),
+      try await StoreImage.make([.both(60), .sync, .both(60)]),
       try await StoreImage.make([.both(60), .flushA, .both(60)]),
       try await StoreImage.make([.both(60), .flushA, .both(30), .flushB, .both(30)]),
     ]
@@ -274,16 +275,19 @@ import Testing
         #expect(contents.a == Array(0..<UInt32(contents.a.count)), "case \(index): \(story)")
         tally["prefix", default: 0] += 1
       } catch let error as SpindleError {
-        #expect(error.message.contains("no consistent prefix"), "case \(index), \(story): \(error)")
+        #expect(error.message.contains("no consistent prefix"), "case \(index): \(error)")
         let report = try await image.recover(.skip)
         #expect(report.wasNeeded)
         let contents = try await image.contents()
         // What both lost and what one lost is in the report; nothing else is missing.
-        let missing = Set(0..<120 as Range<UInt32>).subtracting(Set(contents.a).intersection(contents.b))
+        let whole = Set(contents.a).intersection(contents.b)
+        let missing = Set(0..<120 as Range<UInt32>).subtracting(whole)
         for number in missing {
           let first = UInt64(number) * 2 + 1
           #expect(
-            report.lost.contains { $0.firstSequence <= first + 1 && ($0.lastSequence ?? .max) >= first },
+            report.lost.contains {
+              $0.firstSequence <= first + 1 && ($0.lastSequence ?? .max) >= first
+            },
             "case \(index), batch \(number) is missing silently: \(story)")
         }
         tally["skip", default: 0] += 1
