@@ -79,7 +79,7 @@ let package = Package(
       name: "SpindleCLI",
       dependencies: [
         "Spindle", "SpindleDiagnostics", "SpindlePipeline", "SpindleSpool", "SpindleOpLog",
-        "SpindleFormats", "SpindleStore", "SpindleCore", argumentParser,
+        "SpindleFormats", "SpindleStore", "SpindleRocks", "SpindleCore", argumentParser,
       ],
       swiftSettings: swiftSettings),
     tests("RepositoryTests", ["SpindleIO"]),

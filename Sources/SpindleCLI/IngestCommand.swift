@@ -111,8 +111,9 @@ struct IngestCommand: AsyncParsableCommand {
 
   private func report(_ summary: FileIngest.Summary, seconds: Double) throws {
     for error in summary.errors { Output.problem("rejected \(file): \(error)") }
-    let untold = summary.linesRejected - min(summary.linesRejected, UInt64(summary.errors.count))
-    if untold > 0, !summary.errors.isEmpty {
+    let told = UInt64(summary.errors.count)
+    let untold = summary.linesRejectedNow - min(summary.linesRejectedNow, told)
+    if untold > 0 {
       Output.problem("\(untold) more rejected lines are not shown")
     }
     if summary.bytes == 0 { Output.problem("note: \(file) is empty; there was nothing to ingest") }
@@ -154,10 +155,14 @@ final class ProgressLine: Sendable {
     guard isDue else { return }
     let seconds = (now - start) / .seconds(1)
     let rate = seconds > 0 ? Double(progress.linesRead) / seconds : 0
-    let verb = progress.isComparing ? "comparing with what was applied" : "ingesting"
+    let size = "\(Output.grouped(progress.bytes >> 20)) MiB"
+    if progress.isComparing {
+      print("comparing with what was applied: \(size)")
+      return
+    }
     print(
-      "\(verb): \(Output.grouped(progress.linesRead)) lines, "
-        + "\(Output.grouped(progress.bytes >> 20)) MiB, \(Output.grouped(Int64(rate))) lines/s")
+      "ingesting: \(Output.grouped(progress.linesRead)) lines, \(size), "
+        + "\(Output.grouped(Int64(rate))) lines/s")
   }
 
   func clear() { if isShown { print("") } }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Foundation
 import SpindleCore
+import Synchronization
 
 /// Lets writes to a closed pipe fail with an error instead of a signal.
 func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
@@ -9,6 +10,17 @@ func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
 enum Output {
   /// Writes a line to standard output. A reader that went away ends the command quietly.
   static func line(_ text: String) { write(Array((text + "\n").utf8)) }
+
+  /// The first error of a write to standard output, other than a reader that went away.
+  private static let failure = Atomic<Int32>(0)
+
+  /// Throws when standard output did not take everything, such as on a full disk.
+  static func checkWritten() throws {
+    let code = failure.load(ordering: .relaxed)
+    guard code != 0 else { return }
+    throw SpindleError(
+      .io, "cannot write to standard output: \(unsafe String(cString: strerror(code)))")
+  }
 
   /// Writes bytes to standard output.
   static func write(_ bytes: [UInt8]) {
@@ -19,7 +31,13 @@ enum Output {
           STDOUT_FILENO, buffer.baseAddress?.advanced(by: written), buffer.count - written)
       }
       if count < 0, errno == EINTR { continue }
-      if count <= 0 { return }
+      if count <= 0 {
+        let code = errno
+        if count < 0, code != EPIPE {
+          _ = failure.compareExchange(expected: 0, desired: code, ordering: .relaxed)
+        }
+        return
+      }
       written += count
     }
   }
@@ -68,6 +86,7 @@ enum Output {
 func reportingErrors(_ body: () async throws -> Void) async throws {
   do {
     try await body()
+    try Output.checkWritten()
   } catch let code as ExitCode {
     throw code
   } catch {

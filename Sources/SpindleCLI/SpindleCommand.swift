@@ -15,7 +15,7 @@ struct SpindleCommand: AsyncParsableCommand {
       """,
     subcommands: [
       IngestCommand.self, SeriesCommand.self, SpoolCommand.self, OpLogCommand.self,
-      CheckCommand.self,
+      CheckCommand.self, BenchCommand.self,
     ])
 
   static func main() async {

@@ -108,11 +108,22 @@ struct SpoolCommand: AsyncParsableCommand {
     }
 
     private func readAll() throws -> [UInt8] {
-      let handle = try file == "-"
-        ? FileHandle.standardInput : FileHandle(forReadingFrom: URL(fileURLWithPath: file))
+      var source = STDIN_FILENO
+      if file != "-" { source = unsafe open(file, O_RDONLY | O_CLOEXEC) }
+      defer { if file != "-" { close(source) } }
       var data: [UInt8] = []
-      while let chunk = try handle.read(upToCount: 1 << 20), !chunk.isEmpty {
-        data.append(contentsOf: chunk)
+      var chunk = [UInt8](repeating: 0, count: 1 << 20)
+      while true {
+        let count = unsafe chunk.withUnsafeMutableBytes { bytes in
+          unsafe Glibc.read(source, bytes.baseAddress, bytes.count)
+        }
+        if count < 0, errno == EINTR { continue }
+        guard count >= 0 else {
+          throw SpindleError(
+            .io, "cannot read \(file): \(unsafe String(cString: strerror(errno)))", path: file)
+        }
+        if count == 0 { break }
+        data.append(contentsOf: chunk[..<count])
         guard data.count <= RocksSpool.payloadByteLimit else {
           throw SpindleError(
             .invalidArgument,
@@ -135,6 +146,9 @@ struct SpoolCommand: AsyncParsableCommand {
       let wanted = try SpoolCommand.id(id)
       try await reportingErrors {
         try await withReader(target.options.store) { store in
+          guard store.existingFamily("spool:" + target.name) != nil else {
+            throw SpindleError(.notFound, "the store has no spool \(target.name)")
+          }
           let spool = try await RocksSpool(store: store, name: target.name)
           Output.write(try await spool.load(wanted))
         }

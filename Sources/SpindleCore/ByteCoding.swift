@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// Why bytes could not be decoded.
 public enum DecodingFailure: Error, Sendable, Equatable, CustomStringConvertible {
   case truncated(needed: Int, available: Int)
@@ -142,20 +144,19 @@ public func copyBytes(_ bytes: Span<UInt8>) -> [UInt8] {
 
 extension [UInt8] {
   /// Appends an integer, most significant byte first.
+  @inlinable
   public mutating func appendBigEndian(_ value: some FixedWidthInteger & UnsignedInteger) {
-    var shift = value.bitWidth - 8
-    while shift >= 0 {
-      append(UInt8(truncatingIfNeeded: value >> shift))
-      shift -= 8
-    }
+    unsafe Swift.withUnsafeBytes(of: value.bigEndian) { unsafe append(contentsOf: $0) }
   }
 
   /// Appends an integer, least significant byte first.
+  @inlinable
   public mutating func appendLittleEndian(_ value: some FixedWidthInteger & UnsignedInteger) {
-    appendBigEndian(value.byteSwapped)
+    unsafe Swift.withUnsafeBytes(of: value.littleEndian) { unsafe append(contentsOf: $0) }
   }
 
   /// Appends a LEB128 number.
+  @inlinable
   public mutating func appendVarint(_ value: UInt64) {
     var rest = value
     while rest >= 0x80 {
@@ -172,6 +173,7 @@ extension [UInt8] {
   }
 
   /// Appends borrowed bytes with one copy.
+  @inlinable
   public mutating func append(borrowing bytes: Span<UInt8>) {
     unsafe bytes.withUnsafeBufferPointer { unsafe append(contentsOf: $0) }
   }
@@ -180,6 +182,11 @@ extension [UInt8] {
 /// Whether two runs of bytes are equal.
 public func bytesEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
   guard left.count == right.count else { return false }
-  for index in 0..<left.count where left[index] != right[index] { return false }
-  return true
+  if left.isEmpty { return true }
+  return unsafe left.withUnsafeBytes { left in
+    unsafe right.withUnsafeBytes { right in
+      // Both are as long, and not empty, so both have an address.
+      unsafe memcmp(left.baseAddress!, right.baseAddress!, left.count) == 0
+    }
+  }
 }

@@ -9,6 +9,7 @@ public final class BlockingPool: Sendable {
   private struct State {
     var jobs: [@Sendable () -> Void] = []
     var head = 0
+    /// Threads that run no job, those that are only starting among them.
     var idle = 0
     var threads: [NamedThread] = []
     var stopping = false
@@ -57,11 +58,13 @@ public final class BlockingPool: Sendable {
           .overloaded, "the thread pool \(name) has \(queueLimit) calls waiting already")
       }
       state.jobs.append(job)
-      // An idle thread takes one job; jobs that wait for another need a thread more.
-      let waiting = state.jobs.count - state.head
-      if state.idle >= waiting || state.threads.count >= threadLimit { return nil }
+      // Each waiting job takes one idle thread; a burst must not count the same one twice.
+      if state.jobs.count - state.head <= state.idle || state.threads.count >= threadLimit {
+        return nil
+      }
       do throws(IOFailure) {
         state.threads.append(try NamedThread(name: name) { [self] in work() })
+        state.idle += 1
       } catch {
         // With one thread running the job is served all the same.
         if state.threads.isEmpty {
@@ -88,7 +91,6 @@ public final class BlockingPool: Sendable {
 
   private func work() {
     while true {
-      state.withLock { $0.idle += 1 }
       wake.wait()
       let job: (@Sendable () -> Void)? = state.withLock { state in
         state.idle -= 1
@@ -106,7 +108,11 @@ public final class BlockingPool: Sendable {
       }
       if let job {
         job()
-      } else if state.withLock({ $0.stopping }) {
+        state.withLock { $0.idle += 1 }
+      } else if state.withLock({ state in
+        if !state.stopping { state.idle += 1 }
+        return state.stopping
+      }) {
         return
       }
     }

@@ -19,7 +19,8 @@ public final class FileLock: Sendable {
     let flags = writesOwner ? O_RDWR | O_CREAT | O_CLOEXEC : O_RDONLY | O_CLOEXEC
     let file = unsafe open(path, flags, 0o640)
     guard file >= 0 else { throw IOFailure("open", path: path, errno: errno) }
-    guard flock(file, LOCK_EX | LOCK_NB) == 0 else {
+    // Readers share the lock with each other and with no owner.
+    guard flock(file, (writesOwner ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 else {
       let code = errno
       close(file)
       if code == EWOULDBLOCK { return nil }

@@ -33,6 +33,9 @@ public final class NamedThread: Sendable {
     thread = handle
   }
 
+  // A thread that nobody joined must not keep its stack after its end.
+  deinit { if !joined.withLock({ $0 }) { pthread_detach(thread) } }
+
   /// Waits for the thread's end. Call it once, from a thread that may block.
   public func join() {
     let first = joined.withLock { done in

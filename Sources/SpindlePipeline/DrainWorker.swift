@@ -23,40 +23,92 @@ final class DrainWorker: Sendable {
     var payload: [UInt8]
   }
 
-  /// Messages that may wait in memory. Each is a batch of lines, so this bounds memory at about
-  /// 64 batches; more stay in the spool until there is room.
+  /// Messages that may wait in memory; more stay in the spool until there is room.
   static let queueLimit = 64
+  /// Bytes of messages that may wait in memory; one message alone may exceed it.
+  static let queueByteLimit = 64 << 20
+  /// Bytes of messages applied in one commit; one message alone may exceed it.
+  static let groupByteLimit = 8 << 20
   /// Ops applied in one commit: enough to share the cost of a commit, few enough that one failure
   /// costs little.
   static let groupLimit = 16
   /// Ops ahead of their predecessor that are kept in memory; more is a sign of a lost message.
   static let parkedLimit = 4_096
 
+  /// A caller of ``drained()``, and how many pushed messages must be finished for it to go on.
+  private struct DrainWaiter {
+    var target: UInt64
+    var continuation: CheckedContinuation<Void, Never>
+  }
+
   private struct State {
+    /// What the last run left, read from the spool. Its ops precede what this run adds, so it is
+    /// applied first.
+    var backlog: [Item] = []
+    /// What this run added, in the order of the calls.
     var queue: [Item] = []
+    var queueBytes = 0
+    /// Messages ever pushed, and those of them that the worker is done with.
+    var pushedCount: UInt64 = 0
+    var finishedCount: UInt64 = 0
     /// Where the scan of the spool goes on; nil once it reached the end.
     var refillFrom: SpoolID?
     var needsRefill = true
+    /// Messages of the queue that are in the worker's hand.
+    var takenCount: UInt64 = 0
     var isBusy = false
     var isParked = false
     var stopping = false
     var failure: SpindleError?
     var positions: [PeerID: ProducerPosition] = [:]
-    var waitingCount = 0
+    var waiting: [PeerID: Int] = [:]
     var roomWaiters: [CheckedContinuation<Void, Never>] = []
-    var idleWaiters: [CheckedContinuation<Void, Never>] = []
+    var drainWaiters: [DrainWaiter] = []
+
+    var isFull: Bool {
+      queue.count >= DrainWorker.queueLimit || queueBytes >= DrainWorker.queueByteLimit
+    }
+
+    /// Whether the backlog and the first `target` pushed messages are applied or set aside.
+    func isDrained(to target: UInt64) -> Bool {
+      !needsRefill && backlog.isEmpty && !(isBusy && takenCount == 0) && finishedCount >= target
+    }
+
+    mutating func takeRoomWaiters() -> [CheckedContinuation<Void, Never>] {
+      defer { roomWaiters = [] }
+      return roomWaiters
+    }
+
+    /// The callers that may go on: all of them when the worker stops or failed.
+    mutating func takeDrainWaiters() -> [CheckedContinuation<Void, Never>] {
+      let all = stopping || failure != nil
+      var due: [CheckedContinuation<Void, Never>] = []
+      var waiting: [DrainWaiter] = []
+      for waiter in drainWaiters {
+        if all || isDrained(to: waiter.target) {
+          due.append(waiter.continuation)
+        } else {
+          waiting.append(waiter)
+        }
+      }
+      drainWaiters = waiting
+      return due
+    }
   }
 
   private let store: Store
   private let spool: RocksSpool
   private let log: IngestLog
+  private let seriesLimit: Int
   private let state: Mutex<State>
   private let wake = ThreadSemaphore()
   private let thread = Mutex<NamedThread?>(nil)
 
   init(
-    store: Store, spool: RocksSpool, log: IngestLog, positions: [PeerID: ProducerPosition]
+    store: Store, spool: RocksSpool, log: IngestLog, positions: [PeerID: ProducerPosition],
+    seriesLimit: Int = LastValueReducer.defaultCacheLimit
   ) throws {
+    self.seriesLimit = seriesLimit
     self.store = store
     self.spool = spool
     self.log = log
@@ -75,6 +127,8 @@ final class DrainWorker: Sendable {
   func push(_ item: Item) {
     let wakes = state.withLock { state in
       state.queue.append(item)
+      state.queueBytes += item.payload.count
+      state.pushedCount += 1
       defer { state.isParked = false }
       return state.isParked
     }
@@ -86,12 +140,12 @@ final class DrainWorker: Sendable {
   /// - Throws: what stopped the worker.
   func waitForRoom() async throws {
     while true {
-      let (isFull, failure) = state.withLock { ($0.queue.count >= Self.queueLimit, $0.failure) }
+      let (isFull, failure) = state.withLock { ($0.isFull, Self.stopReason($0)) }
       if let failure { throw failure }
       if !isFull { return }
       await withCheckedContinuation { continuation in
         let resumesNow = state.withLock { state in
-          if state.queue.count < Self.queueLimit || state.failure != nil { return true }
+          if !state.isFull || Self.stopReason(state) != nil { return true }
           state.roomWaiters.append(continuation)
           return false
         }
@@ -104,19 +158,24 @@ final class DrainWorker: Sendable {
   ///
   /// - Throws: what stopped the worker.
   func drained() async throws {
+    let target = state.withLock { $0.pushedCount }
     await withCheckedContinuation { continuation in
       let resumesNow = state.withLock { state in
-        if Self.isIdle(state) || state.failure != nil { return true }
-        state.idleWaiters.append(continuation)
+        if state.isDrained(to: target) || Self.stopReason(state) != nil { return true }
+        state.drainWaiters.append(DrainWaiter(target: target, continuation: continuation))
         return false
       }
       if resumesNow { continuation.resume() }
     }
-    if let failure = state.withLock({ $0.failure }) { throw failure }
+    let failure = state.withLock { state in
+      state.failure ?? (state.isDrained(to: target) ? nil : Self.stopReason(state))
+    }
+    if let failure { throw failure }
   }
 
-  private static func isIdle(_ state: State) -> Bool {
-    state.queue.isEmpty && !state.isBusy && !state.needsRefill
+  private static func stopReason(_ state: State) -> SpindleError? {
+    if let failure = state.failure { return failure }
+    return state.stopping ? SpindleError(.closed, "the ingest pipeline is closed") : nil
   }
 
   /// How far a producer's ops are applied.
@@ -124,8 +183,8 @@ final class DrainWorker: Sendable {
 
   var positions: [PeerID: ProducerPosition] { state.withLock { $0.positions } }
 
-  /// Messages that wait for a predecessor that is not in the spool.
-  var waitingCount: Int { state.withLock { $0.waitingCount } }
+  /// A producer's messages that wait for a predecessor that is not in the spool.
+  func waitingCount(of peer: PeerID) -> Int { state.withLock { $0.waiting[peer] ?? 0 } }
 
   /// What stopped the worker; nil while it works.
   var failure: SpindleError? { state.withLock { $0.failure } }
@@ -168,11 +227,10 @@ final class DrainWorker: Sendable {
   }
 
   private func run() {
-    var applier = OpApplier(store: store, spool: spool, log: log)
+    var applier = OpApplier(store: store, spool: spool, log: log, seriesLimit: seriesLimit)
     while true {
-      let (work, roomWaiters, idleWaiters) = nextWork()
-      for waiter in roomWaiters { waiter.resume() }
-      for waiter in idleWaiters { waiter.resume() }
+      let (work, waiters) = nextWork()
+      for waiter in waiters { waiter.resume() }
       do {
         switch work {
         case .group(let items):
@@ -188,74 +246,104 @@ final class DrainWorker: Sendable {
     }
   }
 
-  private func nextWork() -> (
-    Work, [CheckedContinuation<Void, Never>], [CheckedContinuation<Void, Never>]
-  ) {
+  /// Decides what to do next, and who may go on because of what was done last.
+  private func nextWork() -> (Work, [CheckedContinuation<Void, Never>]) {
     state.withLock { state in
+      state.finishedCount += state.takenCount
+      state.takenCount = 0
       state.isBusy = false
-      if state.stopping { return (.stop, take(&state.roomWaiters), take(&state.idleWaiters)) }
-      if state.failure != nil {
-        state.isParked = true
-        return (.park, take(&state.roomWaiters), take(&state.idleWaiters))
-      }
-      // What the last run left comes first: its ops precede what this run adds.
-      if state.needsRefill, state.queue.count < Self.queueLimit {
-        state.isBusy = true
-        return (.refill(from: state.refillFrom), [], [])
-      }
-      if state.queue.isEmpty {
-        state.isParked = true
-        return (.park, take(&state.roomWaiters), take(&state.idleWaiters))
-      }
-      let group = Array(state.queue.prefix(Self.groupLimit))
-      state.queue.removeFirst(group.count)
-      state.isBusy = true
-      let hasRoom = state.queue.count < Self.queueLimit
-      return (.group(group), hasRoom ? take(&state.roomWaiters) : [], [])
+      let work = chooseWork(&state)
+      var waiters = state.takeDrainWaiters()
+      if !state.isFull || Self.stopReason(state) != nil { waiters += state.takeRoomWaiters() }
+      return (work, waiters)
     }
   }
 
-  private func take(
-    _ waiters: inout [CheckedContinuation<Void, Never>]
-  ) -> [CheckedContinuation<Void, Never>] {
-    defer { waiters = [] }
-    return waiters
+  private func chooseWork(_ state: inout State) -> Work {
+    if state.stopping { return .stop }
+    if state.failure != nil {
+      state.isParked = true
+      return .park
+    }
+    if !state.backlog.isEmpty {
+      state.isBusy = true
+      return .group(Self.takeGroup(&state.backlog))
+    }
+    if state.needsRefill {
+      state.isBusy = true
+      return .refill(from: state.refillFrom)
+    }
+    if state.queue.isEmpty {
+      state.isParked = true
+      return .park
+    }
+    let group = Self.takeGroup(&state.queue)
+    state.queueBytes -= group.reduce(0) { $0 + $1.payload.count }
+    state.takenCount = UInt64(group.count)
+    state.isBusy = true
+    return .group(group)
+  }
+
+  private static func takeGroup(_ items: inout [Item]) -> [Item] {
+    var count = 0
+    var bytes = 0
+    for item in items.prefix(groupLimit) {
+      bytes += item.payload.count
+      if count > 0, bytes > groupByteLimit { break }
+      count += 1
+    }
+    defer { items.removeFirst(count) }
+    return Array(items.prefix(count))
   }
 
   private func finish(_ applier: borrowing OpApplier) {
     state.withLock { state in
       for (peer, position) in applier.applied { state.positions[peer] = position }
-      state.waitingCount = applier.waitingCount
+      state.waiting = applier.waiting
     }
   }
 
-  /// Reads the next messages of the spool that nobody holds.
+  /// Reads the next messages of the spool that nobody holds. Called while the backlog is empty.
   private func refill(from lower: SpoolID?) throws {
     let ids = try spool.idsBlocking(from: lower, limit: Self.queueLimit)
     var items: [Item] = []
-    for id in ids where id != lower {
-      // A message of this run is claimed by the one that stored it, and pushed.
-      guard spool.claim(id) else { continue }
-      guard let record = try spool.loadRecordBlocking(id) else {
-        spool.release(id)
-        continue
+    var bytes = 0
+    var next = ids.count >= Self.queueLimit ? ids.last : nil
+    do {
+      for id in ids where id != lower {
+        // A message of this run is claimed by the one that stored it, and pushed.
+        guard spool.claim(id) else { continue }
+        guard let item = try loadClaimed(id) else { continue }
+        items.append(item)
+        bytes += item.payload.count
+        if bytes >= Self.queueByteLimit {
+          next = id
+          break
+        }
       }
-      switch record.payload {
-      case .success(let payload):
-        items.append(Item(id: id, header: record.header, payload: payload))
-      case .failure(let failure):
-        defer { spool.release(id) }
-        try spool.quarantineBlocking(id, reason: "the record is damaged: \(failure)")
-      }
+    } catch {
+      for item in items { spool.release(item.id) }
+      throw error
     }
-    state.withLock { state in
-      state.queue.insert(contentsOf: items, at: 0)
-      if let last = ids.last, ids.count >= Self.queueLimit {
-        state.refillFrom = last
-      } else {
-        state.needsRefill = false
-        state.refillFrom = nil
-      }
+    state.withLock { [items] state in
+      state.backlog = items
+      state.refillFrom = next
+      state.needsRefill = next != nil
+    }
+  }
+
+  /// Reads a claimed message; releases it, and gives nil, when it is gone or damaged.
+  private func loadClaimed(_ id: SpoolID) throws -> Item? {
+    var isKept = false
+    defer { if !isKept { spool.release(id) } }
+    guard let record = try spool.loadRecordBlocking(id) else { return nil }
+    switch record.payload {
+    case .success(let payload):
+      isKept = true
+      return Item(id: id, header: record.header, payload: payload)
+    case .failure(let failure):
+      try spool.quarantineBlocking(id, reason: "the record is damaged: \(failure)")
+      return nil
     }
   }
 
@@ -265,14 +353,22 @@ final class DrainWorker: Sendable {
     let plain =
       error as? SpindleError ?? SpindleError(.unavailable, "applying stopped: \(error)")
     applier.reset()
-    let (dropped, roomWaiters, idleWaiters) = state.withLock { state in
+    let (dropped, waiters) = state.withLock { state in
       state.failure = plain
       state.isBusy = false
-      defer { state.queue = [] }
-      return (state.queue, take(&state.roomWaiters), take(&state.idleWaiters))
+      // Whatever was pushed is read again from the spool: it becomes part of the backlog.
+      state.takenCount = 0
+      state.finishedCount = state.pushedCount
+      defer {
+        state.backlog = []
+        state.queue = []
+        state.queueBytes = 0
+      }
+      return (
+        state.backlog + state.queue, state.takeDrainWaiters() + state.takeRoomWaiters()
+      )
     }
     for item in dropped { spool.release(item.id) }
-    for waiter in roomWaiters { waiter.resume() }
-    for waiter in idleWaiters { waiter.resume() }
+    for waiter in waiters { waiter.resume() }
   }
 }

@@ -47,6 +47,8 @@ public struct FileIngest: Sendable {
     public var bytes: UInt64 = 0
     /// The first rejected lines of this run, at most ``IngestReceipt/reportedErrorLimit``.
     public var errors: [LineProtocolError] = []
+    /// Lines that this run rejected.
+    public var linesRejectedNow: UInt64 = 0
   }
 
   private let ingest: Ingest
@@ -72,32 +74,51 @@ public struct FileIngest: Sendable {
   ) async throws -> Summary {
     let input = try await store.blocking { try InputBox(path: path) }
     let start = await ingest.position
-    try await skipApplied(start, input, progress)
-    var errors: [LineProtocolError] = []
-    while true {
-      let batchLines = options.batchLines
-      let batch = try await store.blocking { try input.nextBatch(lines: batchLines) }
-      guard let batch else { break }
-      let receipt: IngestReceipt
-      do {
-        receipt = try await ingest.store(
-          batch.bytes, durability: options.durability, precision: options.precision,
-          badLines: options.badLines, digest: batch.digest)
-      } catch let error as SpindleError where error.reason == "bad_line" {
-        // What was stored before the bad batch is acknowledged, so it is applied too.
-        try await ingest.drained()
-        throw SpindleError(
-          .invalidArgument, "\(input.name): \(error.message)", path: path, reason: "bad_line")
-      }
-      errors += receipt.errors.prefix(IngestReceipt.reportedErrorLimit - errors.count)
-      let position = await ingest.position
-      progress(Progress(linesRead: position.lineCount, bytes: position.byteCount))
+    let continuesLine = try await skipApplied(start, input, progress)
+    let errors: [LineProtocolError]
+    do {
+      errors = try await storeAll(input, path, continuesLine: continuesLine, progress)
+    } catch {
+      // What was stored before is acknowledged, so it is applied too, where the store still takes
+      // writes; else the next run does so. The first error is the one to tell.
+      try? await ingest.drained()
+      throw error
     }
     try await ingest.drained()
     if options.durability == .synced { try await store.synchronize() }
     var summary = await partialSummary()
     summary.errors = errors
+    summary.linesRejectedNow = summary.linesRejected - start.rejectedCount
     return summary
+  }
+
+  /// Stores batch after batch up to the end of the input.
+  ///
+  /// - Returns: The first rejected lines.
+  private func storeAll(
+    _ input: InputBox, _ path: String, continuesLine: Bool,
+    _ progress: @Sendable (Progress) -> Void
+  ) async throws -> [LineProtocolError] {
+    var errors: [LineProtocolError] = []
+    var continuesLine = continuesLine
+    let batchLines = options.batchLines
+    while let batch = try await store.blocking({ try input.nextBatch(lines: batchLines) }) {
+      let receipt: IngestReceipt
+      do {
+        receipt = try await ingest.store(
+          batch.bytes, durability: options.durability, precision: options.precision,
+          badLines: options.badLines, digest: batch.digest, deadline: nil,
+          continuesLine: continuesLine)
+      } catch let error as SpindleError where error.reason == "bad_line" {
+        throw SpindleError(
+          .invalidArgument, "\(input.name): \(error.message)", path: path, reason: "bad_line")
+      }
+      continuesLine = false
+      errors += receipt.errors.prefix(IngestReceipt.reportedErrorLimit - errors.count)
+      let position = await ingest.position
+      progress(Progress(linesRead: position.lineCount, bytes: position.byteCount))
+    }
+    return errors
   }
 
   /// What is stored so far, for a run that ended with an error.
@@ -110,10 +131,13 @@ public struct FileIngest: Sendable {
   }
 
   /// Reads up to the recorded position and compares hashes.
+  ///
+  /// - Returns: Whether what follows begins with the end of a line that was applied without it,
+  ///   because the input ended there then.
   private func skipApplied(
     _ start: ProducerPosition, _ input: InputBox, _ progress: @Sendable (Progress) -> Void
-  ) async throws {
-    guard start.byteCount > 0 else { return }
+  ) async throws -> Bool {
+    guard start.byteCount > 0 else { return false }
     var skipped: UInt64 = 0
     while skipped < start.byteCount {
       let limit = start.byteCount - skipped
@@ -128,6 +152,15 @@ public struct FileIngest: Sendable {
         "\(input.name): producer \(ingest.producer) applied \(start.lineCount) lines of another "
           + "input; use --producer NAME", reason: "other_input")
     }
+    switch try await store.blocking({ try input.lineState() }) {
+    case .atStart: return false
+    case .beforeEnd: return true
+    case .within:
+      throw SpindleError(
+        .conflict,
+        "\(input.name): line \(start.lineCount) was applied when it was the last and had no newline, "
+          + "and has grown since; use --producer NAME", reason: "other_input")
+    }
   }
 }
 
@@ -140,6 +173,15 @@ private final class InputBox: Sendable {
     var start = 0
     var hasher = SHA256()
     var isAtEnd = false
+    var lastSkipped: UInt8?
+  }
+
+  /// Where in a line the input stands.
+  enum LineState {
+    case atStart
+    /// A line's newline, or the end of the input, comes next.
+    case beforeEnd
+    case within
   }
 
   struct Batch: Sendable {
@@ -166,13 +208,26 @@ private final class InputBox: Sendable {
       let count = Int(min(UInt64(state.buffer.count - state.start), limit))
       let end = state.start + count
       state.hasher.update(data: Array(state.buffer[state.start..<end]))
+      if count > 0 { state.lastSkipped = state.buffer[end - 1] }
       state.start = end
       return UInt64(count)
     }
   }
 
-  /// The next lines; nil at the end. A line longer than ``longestLine`` is given out as it is, so
-  /// that the decoder says what is wrong with it.
+  /// Judges the place behind the skipped bytes.
+  func lineState() throws -> LineState {
+    try state.withLock { state in
+      let newline = UInt8(ascii: "\n")
+      guard let last = state.lastSkipped, last != newline else { return .atStart }
+      while state.buffer.count - state.start < 2, !state.isAtEnd { try Self.fill(&state) }
+      let next = state.buffer[state.start...].prefix(2)
+      let isEnd = next.isEmpty || next.first == newline || Array(next) == Array("\r\n".utf8)
+      return isEnd ? .beforeEnd : .within
+    }
+  }
+
+  /// The next lines; nil at the end. What stands behind a quote that is not closed within
+  /// ``longestLine`` is given out in whole physical lines, so that the decoder says what is wrong.
   func nextBatch(lines: UInt64) throws -> Batch? {
     try state.withLock { state in
       while true {
@@ -183,7 +238,19 @@ private final class InputBox: Sendable {
           try Self.fill(&state)
           continue
         }
-        if count == 0 || state.isAtEnd && prefix.physicalLines < lines { count = available }
+        if state.isAtEnd, prefix.physicalLines < lines {
+          count = available
+        } else if count == 0 {
+          // Never half a line: its beginning might be a valid line by itself.
+          let waiting = state.buffer[state.start...]
+          guard let newline = waiting.lastIndex(of: UInt8(ascii: "\n")) else {
+            throw SpindleError(
+              .invalidArgument,
+              "\(name): a line is longer than \(Self.longestLine >> 20) MiB; expected line protocol",
+              path: name)
+          }
+          count = newline + 1 - state.start
+        }
         guard count > 0 else { return nil }
         let end = state.start + count
         let bytes = Array(state.buffer[state.start..<end])
@@ -218,5 +285,7 @@ extension FileIngest {
   /// Refuses a path that cannot be read, before anything else is done.
   ///
   /// - Throws: ``SpindleError`` with `notFound`, `invalidArgument` or `io`.
-  public static func checkReadable(_ path: String) throws { _ = try InputReader(path: path) }
+  public static func checkReadable(_ path: String) throws {
+    try InputReader.checkReadable(path)
+  }
 }

@@ -6,7 +6,7 @@ internal import SpindleStore
 
 /// One producer's way into the store.
 ///
-/// Batches are stored in the order of the calls. When ``store(_:durability:precision:badLines:deadline:)``
+/// Batches are stored in the order of the calls. When ``store(_:durability:precision:badLines:digest:deadline:)``
 /// returns, the batch is kept at the asked durability; it is applied soon after, exactly once,
 /// also through a crash. After a crash ``position`` says how much of the input is in the store:
 /// go on from its `byteCount`.
@@ -55,6 +55,18 @@ public actor Ingest {
     badLines: BadLinePolicy = .stop, digest: [UInt8]? = nil,
     deadline: ContinuousClock.Instant? = nil
   ) async throws -> IngestReceipt {
+    try await store(
+      lines, durability: durability, precision: precision, badLines: badLines, digest: digest,
+      deadline: deadline, continuesLine: false)
+  }
+
+  /// - Parameter continuesLine: The batch before ended without a newline, and `lines` begins with
+  ///   it: that is no further line.
+  func store(
+    _ lines: Bytes, durability: Durability, precision: TimestampPrecision,
+    badLines: BadLinePolicy, digest: [UInt8]?, deadline: ContinuousClock.Instant?,
+    continuesLine: Bool
+  ) async throws -> IngestReceipt {
     await enter()
     defer { leave() }
     guard !isClosed else {
@@ -67,14 +79,16 @@ public actor Ingest {
     }
     var validation = LineValidation(policy: badLines)
     decoder.decoder.precision = precision
+    let continued: UInt64 = continuesLine && position.lineCount > 0 ? 1 : 0
     let summary = decoder.decoder.decode(
-      lines.span, firstLine: position.lineCount + 1, into: &validation)
+      lines.span, firstLine: position.lineCount + 1 - continued, into: &validation)
+    let lineCount = summary.physicalLines - min(continued, summary.physicalLines)
     if badLines == .stop, let first = validation.errors.first {
       throw SpindleError(.invalidArgument, first.description, reason: "bad_line")
     }
     let source = SourceSpan(
       byteOffset: position.byteCount, byteCount: UInt64(lines.count),
-      firstLine: position.lineCount + 1, lineCount: summary.physicalLines, digest: digest)
+      firstLine: position.lineCount + 1, lineCount: lineCount, digest: digest)
     let kept = validation.kept(of: lines)
     let milliseconds = Int64(clamping: pipeline.store.clock.wallMilliseconds)
     let op = IngestOp(
@@ -88,7 +102,7 @@ public actor Ingest {
     try await spool(IngestMessage(peer: peer, index: index, op: op), durability, deadline)
     position = next
     return IngestReceipt(
-      index: index, pointCount: op.pointCount, lineCount: summary.physicalLines,
+      index: index, pointCount: op.pointCount, lineCount: lineCount,
       rejectedCount: validation.rejectedCount, errors: validation.errors)
   }
 
@@ -107,12 +121,17 @@ public actor Ingest {
   /// Waits until everything stored so far is applied.
   public func drained() async throws { try await pipeline.drain() }
 
-  /// Lets go of the producer. What is stored is applied all the same.
-  public func close() {
+  /// Lets go of the producer once running calls have ended. What is stored is applied all the same.
+  public func close() async {
+    // A batch that is on its way to the spool takes an index that the next handle must see.
+    await enter()
+    defer { leave() }
     guard !isClosed else { return }
     isClosed = true
     pipeline.release(peer)
   }
+
+  deinit { if !isClosed { pipeline.release(peer) } }
 
   // MARK: One call at a time
 

@@ -20,6 +20,9 @@ public final class IngestPipeline: Sendable {
   public let spool: RocksSpool
   let worker: DrainWorker
   private let data: StoreFamily
+  /// Positions of before the leftovers of the last run were applied.
+  private let startPositions: [PeerID: ProducerPosition]
+  private let seenProducers = Mutex<Set<PeerID>>([])
   /// Producers with a handle open: two writers of one log would take each other's indices.
   private let openProducers = Mutex<Set<PeerID>>([])
 
@@ -27,7 +30,12 @@ public final class IngestPipeline: Sendable {
   ///
   /// - Throws: ``SpindleError`` with `corruption` when the log and the producers' positions
   ///   disagree.
-  public init(store: Store) async throws {
+  public convenience init(store: Store) async throws {
+    try await self.init(store: store, seriesLimit: LastValueReducer.defaultCacheLimit)
+  }
+
+  /// - Parameter seriesLimit: Series kept in memory between commits.
+  init(store: Store, seriesLimit: Int) async throws {
     self.store = store
     spool = try await RocksSpool(store: store, name: Self.name)
     let tracker = try await LogIndexTracker<EncodedIngestOp>(store: store, prefix: Self.name)
@@ -48,9 +56,11 @@ public final class IngestPipeline: Sendable {
           + "\(peer.map { cursors[$0] } ?? 0) for peer \(peer?.description ?? ""), but its recorded "
           + "position is \(peer.map { recorded[$0] } ?? 0)", path: store.path)
     }
+    startPositions = positions
     worker = try DrainWorker(
       store: store, spool: spool,
-      log: IngestLog(tracker: tracker, clock: clock, data: data), positions: positions)
+      log: IngestLog(tracker: tracker, clock: clock, data: data), positions: positions,
+      seriesLimit: seriesLimit)
   }
 
   /// The peer id of a producer: the first 16 bytes of a SHA-256 over its name, as a UUID of
@@ -84,22 +94,31 @@ public final class IngestPipeline: Sendable {
       throw SpindleError(.conflict, "the producer \(producer) is in use already")
     }
     do {
-      let before = worker.position(of: peer)
+      let before = pointsBefore(peer)
       try await drain()
-      guard worker.waitingCount == 0 else {
+      let waiting = worker.waitingCount(of: peer)
+      guard waiting == 0 else {
         throw SpindleError(
           .conflict,
-          "\(worker.waitingCount) spooled batches wait for a predecessor that is not there; see "
-            + "\"spindle spool list --name \(Self.name)\"")
+          "\(waiting) spooled batches of producer \(producer) wait for a predecessor that is not "
+            + "there; see \"spindle spool list --name \(Self.name)\" and its quarantine")
       }
       return Ingest(
         pipeline: self, producer: producer, peer: peer,
         applied: worker.position(of: peer) ?? ProducerPosition(producer: producer),
-        pointsBefore: before?.pointCount ?? 0)
+        pointsBefore: before)
     } catch {
       release(peer)
       throw error
     }
+  }
+
+  /// Points applied before this run, for a producer's first handle; before this handle, for a later
+  /// one.
+  private func pointsBefore(_ peer: PeerID) -> UInt64 {
+    let isFirst = seenProducers.withLock { $0.insert(peer).inserted }
+    let position = isFirst ? startPositions[peer] : worker.position(of: peer)
+    return position?.pointCount ?? 0
   }
 
   func release(_ peer: PeerID) { openProducers.withLock { _ = $0.remove(peer) } }

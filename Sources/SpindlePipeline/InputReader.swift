@@ -45,6 +45,19 @@ struct InputReader: ~Copyable {
 
   deinit { close(file) }
 
+  /// Refuses a path that cannot be opened for reading. A pipe is not opened: its writer would see
+  /// the reader go.
+  static func checkReadable(_ path: String) throws {
+    var status = stat()
+    if unsafe stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFIFO {
+      guard unsafe access(path, R_OK) == 0 else {
+        throw IOFailure("open", path: path, errno: errno).spindleError
+      }
+      return
+    }
+    _ = try InputReader(path: path)
+  }
+
   /// Appends the next bytes of the input to a buffer.
   ///
   /// - Returns: false at the end of the input.
@@ -91,7 +104,7 @@ struct InputReader: ~Copyable {
       guard count >= 0 else { throw IOFailure("read", path: name, errno: errno).spindleError }
       if count == 0 { break }
       filled += count
-      // A pipe gives what it has; do not hold data back to fill the chunk.
+      // A pipe gives little at a time; do not hold back much of it to fill the chunk.
       if filled >= 64 << 10 { break }
     }
     return filled

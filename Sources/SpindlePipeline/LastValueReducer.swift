@@ -8,15 +8,18 @@ internal import SpindleStore
 /// then writes the changed series into the batch that also carries the ops, so that a series never
 /// counts an op twice. After a failed commit the cache knows more than the store: ``reset()``.
 struct LastValueReducer: ~Copyable {
-  /// Series held in memory at most; beyond it the cache starts anew. About 300 bytes each.
-  static let cacheLimit = 262_144
+  /// Series kept in memory between commits; beyond it only those of the commit in hand stay. About
+  /// 300 bytes each.
+  static let defaultCacheLimit = 262_144
 
   private let store: Store
   private let family: StoreFamily
+  private let cacheLimit: Int
   private var decoder = LineProtocolDecoder(acceptsUnderscoreNames: true)
   private var sink = Sink()
 
-  init(store: Store, family: StoreFamily) {
+  init(store: Store, family: StoreFamily, cacheLimit: Int = LastValueReducer.defaultCacheLimit) {
+    self.cacheLimit = cacheLimit
     self.store = store
     self.family = family
   }
@@ -46,9 +49,7 @@ struct LastValueReducer: ~Copyable {
   /// Writes the series that changed since the last call. Reads those that were not in memory; may
   /// wait for the disk.
   mutating func stage(into batch: inout Batch) throws {
-    if sink.series.count > Self.cacheLimit, sink.changed.count < Self.cacheLimit / 2 {
-      sink.keepOnlyChanged()
-    }
+    if sink.series.count > cacheLimit { sink.keepOnlyChanged() }
     try loadMissing()
     var record: [UInt8] = []
     for slot in sink.changed {
@@ -103,29 +104,42 @@ struct LastValueReducer: ~Copyable {
     }
   }
 
+  /// A series' key in the cache. An array hashes byte by byte; this hashes the bytes at once.
+  private struct CacheKey: Hashable {
+    var bytes: [UInt8] = []
+
+    func hash(into hasher: inout Hasher) {
+      unsafe bytes.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }
+    }
+
+    static func == (left: CacheKey, right: CacheKey) -> Bool {
+      left.bytes.count == right.bytes.count && bytesEqual(left.bytes.span, right.bytes.span)
+    }
+  }
+
   private struct Sink: LineProtocolSink {
     var defaultTimestamp: Int64 = 0
-    var slots: [[UInt8]: Int] = [:]
+    var slots: [CacheKey: Int] = [:]
     var series: [Series] = []
     /// Slots with points of the current batch, each once.
     var changed: [Int] = []
     var pointsTaken: UInt64 = 0
     var rejected: LineProtocolError?
-    private var scratch: [UInt8] = []
+    private var scratch = CacheKey()
 
     mutating func receive(_ line: borrowing LineProtocolLine) {
       pointsTaken += 1
-      scratch.removeAll(keepingCapacity: true)
-      scratch.append(IngestKeys.seriesPrefix)
-      line.appendSeriesKey(to: &scratch)
+      scratch.bytes.removeAll(keepingCapacity: true)
+      scratch.bytes.append(IngestKeys.seriesPrefix)
+      line.appendSeriesKey(to: &scratch.bytes)
       let slot: Int
       if let known = slots[scratch] {
         slot = known
       } else {
         slot = series.count
         // An exact copy: the scratch keeps its memory for the next line.
-        let key = Array(scratch[...])
-        slots[key] = slot
+        let key = Array(scratch.bytes[...])
+        slots[CacheKey(bytes: key)] = slot
         series.append(Series(key: key))
       }
       let timestamp = line.timestamp ?? defaultTimestamp
@@ -149,7 +163,9 @@ struct LastValueReducer: ~Copyable {
       slots.removeAll(keepingCapacity: true)
       series = kept
       changed = Array(kept.indices)
-      for (slot, series) in kept.enumerated() { slots[series.key] = slot }
+      for (slot, series) in kept.enumerated() {
+        slots[CacheKey(bytes: series.key)] = slot
+      }
     }
   }
 }

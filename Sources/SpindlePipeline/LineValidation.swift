@@ -6,13 +6,14 @@ struct LineValidation: LineProtocolSink {
   let policy: BadLinePolicy
   private(set) var errors: [LineProtocolError] = []
   private(set) var rejectedCount: UInt64 = 0
-  /// Ranges of accepted lines; filled only once a line was rejected.
+  /// Ranges of accepted lines.
   private var accepted: [Range<Int>] = []
-  private var acceptedEnd = 0
 
   init(policy: BadLinePolicy) { self.policy = policy }
 
   mutating func receive(_ line: borrowing LineProtocolLine) {
+    // A batch with a bad line is refused as a whole then.
+    guard policy == .skip else { return }
     let range = line.byteRange
     if let last = accepted.last, last.upperBound == range.lowerBound {
       accepted[accepted.count - 1] = last.lowerBound..<range.upperBound

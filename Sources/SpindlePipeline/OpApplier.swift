@@ -29,26 +29,30 @@ struct OpApplier: ~Copyable {
   private let log: IngestLog
   private var reducer: LastValueReducer
   /// Messages whose predecessor has not come yet.
-  private var parked: [PeerID: [UInt64: Entry]] = [:]
+  private var parked: [PeerID: [UInt64: [Entry]]] = [:]
   /// The positions that the last ``apply(_:positions:)`` moved.
   private(set) var applied: [PeerID: ProducerPosition] = [:]
 
-  var waitingCount: Int { parked.values.reduce(0) { $0 + $1.count } }
+  private var waitingCount = 0
 
-  init(store: Store, spool: RocksSpool, log: IngestLog) {
+  /// How many messages of each producer wait for their predecessor.
+  var waiting: [PeerID: Int] {
+    parked.mapValues { $0.values.reduce(0) { $0 + $1.count } }
+  }
+
+  init(store: Store, spool: RocksSpool, log: IngestLog, seriesLimit: Int) {
     self.store = store
     self.spool = spool
     self.log = log
-    reducer = LastValueReducer(store: store, family: log.data)
+    reducer = LastValueReducer(store: store, family: log.data, cacheLimit: seriesLimit)
   }
 
   /// Forgets everything that is not in the store, and lets go of the messages held back.
   mutating func reset() {
     reducer.reset()
-    for entries in parked.values {
-      for entry in entries.values { spool.release(entry.item.id) }
-    }
+    for entry in parked.values.flatMap(\.values).joined() { spool.release(entry.item.id) }
     parked = [:]
+    waitingCount = 0
     applied = [:]
   }
 
@@ -72,10 +76,17 @@ struct OpApplier: ~Copyable {
       }
     }
     while !ready.isEmpty {
-      ready = try applyOrderly(ready, positions: positions)
+      do {
+        ready = try applyOrderly(ready, positions: positions)
+      } catch {
+        // They may have waited since an earlier call, so nothing else knows of them any more.
+        for entry in ready { spool.release(entry.item.id) }
+        throw error
+      }
     }
+    guard waitingCount > 0 else { return }
     // What waits for its predecessor stays claimed.
-    let waiting = Set(parked.values.flatMap { $0.values.map(\.item.id) })
+    let waiting = Set(parked.values.flatMap(\.values).joined().map(\.item.id))
     unfinished.removeAll { waiting.contains($0) }
   }
 
@@ -88,14 +99,14 @@ struct OpApplier: ~Copyable {
     do {
       try commit(entries, positions: positions)
     } catch is BadMessage where entries.count > 1 {
-      try applySingly(entries, positions: positions)
+      return try applySingly(entries, positions: positions)
     } catch let bad as BadMessage {
       reducer.reset()
       try spool.quarantineBlocking(bad.id, reason: bad.reason)
     } catch let error as SpindleError where error.kind == .conflict {
       reducer.reset()
       if entries.count > 1 {
-        try applySingly(entries, positions: positions)
+        return try applySingly(entries, positions: positions)
       } else if let gone = entries.first?.item.id,
         try spool.loadRecordBlocking(gone) != nil
       {
@@ -106,11 +117,19 @@ struct OpApplier: ~Copyable {
     return takeSuccessors(positions)
   }
 
+  /// Applies each entry in a commit of its own, so that a bad one costs only itself.
   private mutating func applySingly(
     _ entries: [Entry], positions: [PeerID: ProducerPosition]
-  ) throws {
+  ) throws -> [Entry] {
     reducer.reset()
-    for entry in entries { _ = try applyOrderly([entry], positions: positions) }
+    var successors: [Entry] = []
+    do {
+      for entry in entries { successors += try applyOrderly([entry], positions: positions) }
+    } catch {
+      for entry in successors { spool.release(entry.item.id) }
+      throw error
+    }
+    return successors
   }
 
   private func position(
@@ -133,7 +152,8 @@ struct OpApplier: ~Copyable {
       let known = moved[message.peer] ?? position(of: message, positions)
       let next = known?.nextIndex ?? 0
       if message.index < next {
-        try dropRepeat(entry, isInBatch: message.index >= (self.position(of: message, positions)?.nextIndex ?? 0))
+        let applied = position(of: message, positions)?.nextIndex ?? 0
+        try dropRepeat(entry, isInBatch: message.index >= applied)
         continue
       }
       if message.index > next {
@@ -201,21 +221,31 @@ struct OpApplier: ~Copyable {
   }
 
   private mutating func park(_ entry: Entry) throws {
+    let (peer, index) = (entry.message.peer, entry.message.index)
+    var others = parked[peer]?[index] ?? []
+    // A group that is tried again one by one parks its entries again.
+    if others.contains(where: { $0.item.id == entry.item.id }) { return }
     guard waitingCount < DrainWorker.parkedLimit else {
       throw SpindleError(
         .conflict,
         "\(waitingCount) spooled batches wait for a predecessor that is not there")
     }
-    parked[entry.message.peer, default: [:]][entry.message.index] = entry
+    others.append(entry)
+    parked[peer, default: [:]][index] = others
+    waitingCount += 1
   }
 
+  /// Takes out the parked entries whose turn has come. Of several for one index the first is
+  /// applied; the others then meet what it left.
   private mutating func takeSuccessors(_ positions: [PeerID: ProducerPosition]) -> [Entry] {
+    guard waitingCount > 0 else { return [] }
     var ready: [Entry] = []
-    for (peer, entries) in parked {
+    for (peer, waiting) in parked {
       var next = (applied[peer] ?? positions[peer])?.nextIndex ?? 0
-      while let entry = entries[next] {
+      while let entries = waiting[next] {
         parked[peer]?.removeValue(forKey: next)
-        ready.append(entry)
+        ready += entries
+        waitingCount -= entries.count
         next += 1
       }
       if parked[peer]?.isEmpty == true { parked.removeValue(forKey: peer) }

@@ -146,7 +146,11 @@ internal import Synchronization
 
   deinit {
     // The last resort; owners close explicitly and learn of errors.
-    if !closed.load(ordering: .acquiring), engine.quiesce(seconds: 5) { destroy() }
+    if closed.load(ordering: .acquiring) { return }
+    if engine.quiesce(seconds: 5) { return destroy() }
+    // Somebody still reads. The database stays open for them for good, and so must the file system
+    // below it.
+    if let guardian { _ = unsafe Unmanaged.passRetained(guardian) }
   }
 
   private let closed = Atomic<Bool>(false)

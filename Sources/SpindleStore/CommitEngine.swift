@@ -6,14 +6,19 @@ internal import Synchronization
 /// Checks and writes batches; knows no queue and no waiting.
 final class CommitEngine: Sendable {
   private let database: Database
+  private let guardian: WALGuard
   private let health: StoreHealth
   private let highWater: HighWaterFile
   let clock: any StoreClock
   private let paused = ThreadSemaphore()
   private let syncs = Atomic<Int>(0)
 
-  init(database: Database, health: StoreHealth, highWater: HighWaterFile, clock: any StoreClock) {
+  init(
+    database: Database, guardian: WALGuard, health: StoreHealth, highWater: HighWaterFile,
+    clock: any StoreClock
+  ) {
     self.database = database
+    self.guardian = guardian
     self.health = health
     self.highWater = highWater
     self.clock = clock
@@ -21,6 +26,9 @@ final class CommitEngine: Sendable {
 
   /// How many log syncs were done for commits.
   var syncCount: Int { syncs.load(ordering: .relaxed) }
+
+  /// Throws while writes are refused.
+  func checkGate() throws { if let refusal = health.refusal() { throw refusal } }
 
   enum Outcome {
     case written
@@ -89,7 +97,8 @@ final class CommitEngine: Sendable {
     }
   }
 
-  /// Syncs the log. A failure shuts the gate until the store is opened anew.
+  /// Syncs the log. A failed sync shuts the gate until the store is opened anew; a sync that was
+  /// refused because an append had failed before shuts it until the log is replaced.
   func syncLog() -> SpindleError? {
     do throws(RocksError) {
       // Read before the sync: everything up to this number is in the log already, so the sync
@@ -100,6 +109,12 @@ final class CommitEngine: Sendable {
       highWater.record(sequence)
       return nil
     } catch {
+      if error.kind == .closed { return error.spindleError }
+      // The guard refuses a sync of a log whose append failed. Nothing was tried then, so nothing
+      // is known to be lost, and the cure flushes what the log did not sync.
+      if let failure = guardian.failure, !failure.isSync {
+        return health.recordFailure(ofWrite: error, noSpace: failure.isNoSpace)
+      }
       return health.recordFailure(ofSync: error)
     }
   }
@@ -136,26 +151,25 @@ final class CommitEngine: Sendable {
     var isEmpty: Bool { changes.isEmpty && ranges.isEmpty }
 
     mutating func add(_ record: WriteRecord) {
-      var found: [(Key, Change)] = []
-      var removed: [(UInt32, [UInt8], [UInt8])] = []
+      // In the order of the operations: a range removes the puts before it and not those after.
       record.forEach { operation, family, key, value in
         let own = Key(family: family, bytes: copyBytes(key))
         switch operation {
-        case .put: found.append((own, .value(copyBytes(value))))
-        case .delete: found.append((own, .deleted))
-        case .deleteRange: removed.append((family, own.bytes, copyBytes(value)))
+        case .put: changes[own] = .value(copyBytes(value))
+        case .delete: changes[own] = .deleted
+        case .deleteRange: remove(family, from: own.bytes, to: copyBytes(value))
         }
       }
-      for (family, lower, upper) in removed {
-        ranges.append((family, lower, upper))
-        for key in changes.keys
-        where key.family == family && !key.bytes.lexicographicallyPrecedes(lower)
-          && key.bytes.lexicographicallyPrecedes(upper)
-        {
-          changes[key] = .deleted
-        }
+    }
+
+    private mutating func remove(_ family: UInt32, from lower: [UInt8], to upper: [UInt8]) {
+      ranges.append((family, lower, upper))
+      for key in changes.keys
+      where key.family == family && !key.bytes.lexicographicallyPrecedes(lower)
+        && key.bytes.lexicographicallyPrecedes(upper)
+      {
+        changes[key] = .deleted
       }
-      for (key, change) in found { changes[key] = change }
     }
 
     /// What the group says of a key; nil when it says nothing.

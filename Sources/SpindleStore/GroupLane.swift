@@ -22,11 +22,16 @@ final class GroupLane: Sendable {
     var batch: Batch
     let durability: Durability
     let deadline: WriteDeadline
+    /// Set by the first refusal: only from then on the deadline counts.
+    var limit: WriteDeadline.Effective?
     let continuation: UnsafeContinuation<Result<Void, any Error>, Never>
   }
 
   private struct Queue {
     var tickets: [Ticket] = []
+    /// Callers that were let in and have not queued their ticket yet.
+    var admitted = 0
+    /// Bytes of the waiting tickets and of the admitted callers.
     var bytes = 0
     var nextID: UInt64 = 0
     var cancelled: Set<UInt64> = []
@@ -67,7 +72,7 @@ final class GroupLane: Sendable {
     {
       return
     }
-    try await waitForRoom(batch.byteCount, deadline: deadline)
+    try await reserveRoom(batch.byteCount, deadline: deadline)
     try await enqueue(batch, durability: durability, deadline: deadline)
   }
 
@@ -101,16 +106,26 @@ final class GroupLane: Sendable {
     }
   }
 
-  private func waitForRoom(_ bytes: Int, deadline: WriteDeadline) async throws {
+  /// Takes a place in the queue, which ``add(_:)`` fills or gives back.
+  private func reserveRoom(_ bytes: Int, deadline: WriteDeadline) async throws {
     var backoff = WriteBackoff()
     var limit: WriteDeadline.Effective?
     while true {
-      let hasRoom = queue.withLock { queue in
-        queue.tickets.isEmpty
-          || queue.tickets.count < settings.groupQueueLimit
-            && queue.bytes + bytes <= settings.groupQueueByteLimit
+      let isAdmitted = try queue.withLock { queue -> Bool in
+        if queue.stopping { throw SpindleError(.closed, "the store is closed") }
+        let waiting = queue.tickets.count + queue.admitted
+        // A batch larger than the bound gets through alone.
+        guard
+          waiting == 0
+            || waiting < settings.groupQueueLimit
+              && bytes <= settings.groupQueueByteLimit - queue.bytes
+        else { return false }
+        queue.admitted += 1
+        queue.bytes += bytes
+        return true
       }
-      if hasRoom { return }
+      if isAdmitted { return }
+      try engine.checkGate()
       let effective = limit ?? deadline.effective(from: engine.clock.now)
       limit = effective
       if engine.clock.now >= effective.instant { throw effective.error }
@@ -130,7 +145,7 @@ final class GroupLane: Sendable {
       await unsafe withUnsafeContinuation { continuation in
         let refusal = unsafe add(
           Ticket(
-            id: id, batch: owned, durability: durability, deadline: deadline,
+            id: id, batch: owned, durability: durability, deadline: deadline, limit: nil,
             continuation: unsafe continuation))
         if let refusal { unsafe continuation.resume(returning: .failure(refusal)) }
       }
@@ -140,13 +155,21 @@ final class GroupLane: Sendable {
     try outcome.get()
   }
 
-  /// Puts a ticket in the queue; gives the error when it cannot.
+  /// Puts a ticket in the place reserved for it; gives the error when it cannot.
   private func add(_ ticket: Ticket) -> (any Error)? {
     enum Outcome { case queued(wake: Bool), refused(any Error) }
     let outcome = queue.withLock { queue -> Outcome in
-      if queue.stopping { return .refused(SpindleError(.closed, "the store is closed")) }
-      if queue.cancelled.remove(ticket.id) != nil { return .refused(CancellationError()) }
-      queue.bytes += ticket.batch.byteCount
+      queue.admitted -= 1
+      // A task is marked cancelled before its handler runs. So either the mark is seen here, or
+      // the handler takes the lock later and finds the ticket.
+      let refusal: (any Error)? =
+        queue.stopping
+        ? SpindleError(.closed, "the store is closed")
+        : Task.isCancelled ? CancellationError() : nil
+      if let refusal {
+        queue.bytes -= ticket.batch.byteCount
+        return .refused(refusal)
+      }
       queue.tickets.append(ticket)
       defer { queue.parked = false }
       return .queued(wake: queue.parked)
@@ -167,11 +190,8 @@ final class GroupLane: Sendable {
         queue.bytes -= ticket.batch.byteCount
         return ticket
       }
-      // Either the writer has it, or the handler ran before the ticket was queued. A ticket that
-      // is done already leaves nothing behind: ids are never used twice, and `finish` clears.
-      if queue.taken.contains(id) || id == queue.nextID || id > queue.nextID - 64 {
-        queue.cancelled.insert(id)
-      }
+      // The writer has it, or it is done, or it was not queued yet; see `add`.
+      if queue.taken.contains(id) { queue.cancelled.insert(id) }
       return nil
     }
     if let removed { unsafe removed.continuation.resume(returning: .failure(CancellationError())) }
@@ -237,7 +257,6 @@ final class GroupLane: Sendable {
   private func write(_ group: [Ticket]) {
     var tickets = group
     var backoff = WriteBackoff()
-    var limits: [UInt64: WriteDeadline.Effective] = [:]
     while !tickets.isEmpty {
       let attempt = commitLock.withLock { _ in engine.commitGroup(tickets.map(\.batch)) }
       // The batches whose precondition failed are out, whatever became of the rest.
@@ -256,18 +275,43 @@ final class GroupLane: Sendable {
       case .stalled:
         // Nothing was written. Who ran out of time or was cancelled gets the error and can never
         // be written later; the others are tried again.
-        let now = engine.clock.now
-        tickets = tickets.filter { ticket in
-          let effective = limits[ticket.id] ?? ticket.deadline.effective(from: now)
-          limits[ticket.id] = effective
-          let wasCancelled = queue.withLock { $0.cancelled.contains(ticket.id) }
-          guard wasCancelled || now >= effective.instant else { return true }
-          finish(ticket, .failure(wasCancelled ? CancellationError() : effective.error))
-          return false
-        }
-        engine.pause(backoff.next())
+        expire(&tickets)
+        if !tickets.isEmpty { engine.pause(backoff.next()) }
       }
     }
+  }
+
+  /// Ends the waiting of all whose time is over, those of the group and those still in the queue
+  /// behind it: the stall stops them just the same.
+  private func expire(_ group: inout [Ticket]) {
+    let now = engine.clock.now
+    var ended: [(Ticket, any Error)] = []
+    let stays = { (ticket: inout Ticket, wasCancelled: Bool) -> Bool in
+      let limit = ticket.limit ?? ticket.deadline.effective(from: now)
+      ticket.limit = limit
+      guard wasCancelled || now >= limit.instant else { return true }
+      ended.append((ticket, wasCancelled ? CancellationError() : limit.error))
+      return false
+    }
+    let cancelled = queue.withLock { $0.cancelled }
+    var kept: [Ticket] = []
+    for var ticket in group where stays(&ticket, cancelled.contains(ticket.id)) {
+      kept.append(ticket)
+    }
+    group = kept
+    queue.withLock { queue in
+      var waiting: [Ticket] = []
+      waiting.reserveCapacity(queue.tickets.count)
+      for var ticket in queue.tickets {
+        if stays(&ticket, false) {
+          waiting.append(ticket)
+        } else {
+          queue.bytes -= ticket.batch.byteCount
+        }
+      }
+      queue.tickets = waiting
+    }
+    for (ticket, error) in ended { finish(ticket, .failure(error)) }
   }
 
   private func finishWritten(_ tickets: [Ticket]) {

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import SpindleCore
 internal import SpindleRocks
 
@@ -47,20 +48,27 @@ struct LogCure {
     try step(.quiesce) {
       // Writes that passed the gate before it shut end within RocksDB's own write queue. The gate
       // stays shut, so this count only falls.
+      for _ in 0..<1000 where !health.isQuiet { usleep(1000) }
       guard health.isQuiet else { throw RocksError(message: "Resource busy: writes end first") }
     }
     let old = try step(.retire) {
-      let number = try database.currentLog().number
-      if guardian.failure != nil { try guardian.retireFailedLog() }
-      return number
+      let current = try database.currentLog().number
+      guard let failure = guardian.failure else { return (number: current, mustRotate: false) }
+      try guardian.retireFailedLog()
+      // An earlier attempt may have left the failed log already. RocksDB then has an empty log and
+      // does not replace it, so a newer number than now must not be asked for.
+      return (number: failure.logNumber, mustRotate: true)
     }
     try step(.resume) {
       // Resuming flushes, and a flush leaves the failed log; so that must be retired before.
       if database.listener.isInBackgroundError { try database.resume() }
     }
     try step(.marker) {
+      // A second marker before any logged write would leave a gap of two; the first serves.
+      guard try reusableMarker() == nil else { return }
       var record = WriteRecord()
-      let value: [UInt8] = Array("log \(old)".utf8)
+      let sequence = try database.latestSequenceNumber() + 1
+      let value = LogMarker(sequence: sequence, logNumber: old.number).encoded()
       record.put(0, key: Self.markerKey.span, value: value.span)
       try database.writeWithoutLog(&record)
     }
@@ -70,8 +78,8 @@ struct LogCure {
     }
     let new = try step(.checkRotation) {
       let number = try database.currentLog().number
-      guard number > old else {
-        throw RocksError(message: "Operation aborted: log \(old) is still the newest")
+      guard number > old.number || !old.mustRotate else {
+        throw RocksError(message: "Operation aborted: log \(old.number) is still the newest")
       }
       return number
     }
@@ -81,7 +89,19 @@ struct LogCure {
         throw RocksError(message: "Operation aborted: the failed log is still the newest")
       }
     }
-    return (old, new)
+    return (old.number, new)
+  }
+
+  /// The marker of an attempt that failed behind it: nothing was written since, and the failed log
+  /// is not newer than the one it leaves.
+  private func reusableMarker() throws -> LogMarker? {
+    guard let family = database.columnFamilies.first(where: { $0.id == 0 }),
+      let value = try database.get(family, Self.markerKey.span),
+      let marker = LogMarker.decode(copyBytes(value.bytes)),
+      try database.latestSequenceNumber() == marker.sequence,
+      guardian.failure.map({ $0.logNumber <= marker.logNumber }) ?? true
+    else { return nil }
+    return marker
   }
 
   private func step<Result>(

@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import Glibc
 internal import SpindleIO
 package import SpindleRocks
 internal import Synchronization
@@ -58,6 +59,9 @@ public final class Store: Sendable {
   private let lock: Mutex<FileLock?>
   private let secondaryScratch: String?
   private let closed = Atomic<Bool>(false)
+  private let isClosingDone = Atomic<Bool>(false)
+  /// Held while closing is under way, on a thread of the pool.
+  private let closing = Mutex(())
 
   /// What an open found.
   public struct RecoverySummary: Sendable, Equatable {
@@ -157,7 +161,7 @@ public final class Store: Sendable {
     let health = StoreHealth(events: broadcaster)
     let highWater = try withSpindleErrors { () throws(IOFailure) in try HighWaterFile(directory) }
     let engine = CommitEngine(
-      database: database, health: health, highWater: highWater, clock: clock)
+      database: database, guardian: guardian, health: health, highWater: highWater, clock: clock)
     path = directory.path
     view = .owned
     self.directory = directory
@@ -194,14 +198,16 @@ public final class Store: Sendable {
   ) throws {
     guard directory.isStore else { throw Self.missing(directory) }
     try directory.checkFormat()
+    // A store without the file, such as a copy, has no owner.
+    let hasOwnerFile = Files.exists(directory.owner)
     let lock = try withSpindleErrors { () throws(IOFailure) in
-      try FileLock.acquire(directory.owner, writesOwner: false)
+      hasOwnerFile ? try FileLock.acquire(directory.owner, writesOwner: false) : nil
     }
     var options = settings.database
     options.createIfMissing = false
     let mode: Database.Mode
     var tornTailBytes: UInt64 = 0
-    if lock != nil {
+    if lock != nil || !hasOwnerFile {
       guard Files.exists(directory.database + "/CURRENT") else {
         throw SpindleError(
           .notFound, "the store \(directory.path) was never opened for writing: it holds nothing",
@@ -225,8 +231,13 @@ public final class Store: Sendable {
     self.directory = directory
     self.settings = settings
     self.clock = clock
-    database = try Self.openDatabase(
-      directory, mode: mode, options: options, settings: settings, guardian: nil)
+    do {
+      database = try Self.openDatabase(
+        directory, mode: mode, options: options, settings: settings, guardian: nil)
+    } catch {
+      if let secondaryScratch { TemporaryDirectory.remove(secondaryScratch) }
+      throw error
+    }
     guardian = nil
     broadcaster = EventBroadcaster()
     health = StoreHealth(events: broadcaster)
@@ -264,7 +275,7 @@ public final class Store: Sendable {
   }
 
   private func adoptFamilies() {
-    let families = database.columnFamilies.map { StoreFamily($0) }
+    let families = database.columnFamilies.map { StoreFamily($0, of: database) }
     registry.withLock { registry in
       for family in families { registry[family.name] = family }
     }
@@ -273,8 +284,12 @@ public final class Store: Sendable {
   deinit {
     // Owners close explicitly. A store that was dropped open is closed as after a crash: without
     // the marker of a clean end, so the next open checks the log.
+    guard !closed.load(ordering: .acquiring) else { return }
     lane?.stop()
     monitor?.stop()
+    // On a thread of its own: this one may be one of the pool's.
+    _ = try? NamedThread(name: "spindle-stop") { [pool] in pool.stop() }
+    if let secondaryScratch { TemporaryDirectory.remove(secondaryScratch) }
   }
 
   // MARK: Closing
@@ -285,28 +300,31 @@ public final class Store: Sendable {
   /// Repeats do nothing. After a failed log the marker is left out, and the next open checks the
   /// log.
   ///
-  /// - Throws: ``SpindleError`` with `unavailable` when reads are still in use after 30 s.
+  /// - Throws: ``SpindleError`` with `unavailable` when reads are still in use after 30 s. The
+  ///   store takes no calls any more but stays locked; closing may be tried again.
   public func close() async throws {
-    guard !closed.exchange(true, ordering: .acquiringAndReleasing) else { return }
+    closed.store(true, ordering: .sequentiallyConsistent)
+    if isClosingDone.load(ordering: .acquiring) { return }
     do {
-      try await pool.run { try self.closeBlocking() }
-    } catch {
-      await Self.stopDetached(pool)
-      throw error
+      try await pool.run { try self.closing.withLock { _ in try self.closeBlocking() } }
+    } catch let error as SpindleError where error.kind == .closed {
+      // Another caller closed the store meanwhile.
+      return
     }
     await Self.stopDetached(pool)
   }
 
   private func closeBlocking() throws {
-    defer {
-      lock.withLock { $0 = nil }
-      broadcaster.finish()
-    }
+    if isClosingDone.load(ordering: .acquiring) { return }
     lane?.stop()
     monitor?.stop()
+    let mayBeClean = guardian?.failure == nil && !health.isDamaged
+    // Writes that passed the gate end first, so that the sync below covers all of them.
+    health.shutForClosing()
+    while !health.isQuiet { usleep(1000) }
     var isClean = false
     var sequence: UInt64 = 0
-    if let engine, guardian?.failure == nil, health.refusalForClose == nil {
+    if let engine, mayBeClean {
       isClean = engine.syncLog() == nil
       sequence = (try? database.latestSequenceNumber()) ?? 0
     }
@@ -316,13 +334,20 @@ public final class Store: Sendable {
       throw SpindleError(
         .unavailable, "the store \(path) cannot be closed: \(error.message)", path: path)
     }
+    isClosingDone.store(true, ordering: .releasing)
     if let secondaryScratch { TemporaryDirectory.remove(secondaryScratch) }
     if isClean {
-      try withSpindleErrors { () throws(IOFailure) in
+      // On a full disk the marker may not fit. Everything is stored all the same, and the next
+      // open checks the log.
+      do throws(IOFailure) {
         try directory.writeCleanMarker(sequence: sequence)
+      } catch {
+        isClean = false
       }
     }
     broadcaster.send(.closed(clean: isClean))
+    broadcaster.finish()
+    lock.withLock { $0 = nil }
   }
 
   /// Throws once the store is closed.
@@ -376,7 +401,7 @@ public final class Store: Sendable {
       do throws(RocksError) {
         let created = try database.createColumnFamily(
           named: name, options: settings.options(forFamily: name))
-        let family = StoreFamily(created)
+        let family = StoreFamily(created, of: database)
         registry.withLock { $0[name] = family }
         return family
       } catch {
@@ -401,7 +426,8 @@ public final class Store: Sendable {
   /// - Throws: ``SpindleError``: `uniqueViolation` or `conflict` for a precondition,
   ///   `deadlineExceeded` or `overloaded` when the deadline or the store's bound passed,
   ///   `unavailable` while the gate is shut, `closed`, `invalidArgument` for a batch over the
-  ///   limit; or `CancellationError`. Nothing was stored then.
+  ///   limit; or `CancellationError`. Nothing was stored then, with one exception: when the log
+  ///   failed between a synced batch's write and its sync, the batch may or may not be found later.
   public func commit(
     _ batch: consuming Batch, durability: Durability,
     deadline: ContinuousClock.Instant? = nil
@@ -410,12 +436,7 @@ public final class Store: Sendable {
     var batch = batch
     if batch.isEmpty { return }
     try checkOpen()
-    guard batch.byteCount <= settings.valueByteLimit else {
-      throw SpindleError(
-        .invalidArgument,
-        "the batch has \(batch.byteCount) bytes; the limit is \(settings.valueByteLimit)")
-    }
-    for family in batch.families { try family.checkGate() }
+    try check(batch)
     let limit = WriteDeadline(caller: deadline, storeLimit: settings.writeDeadline)
     if durability == .synced || batch.needsGroupLane {
       try await lane.commit(batch, durability: durability, deadline: limit)
@@ -440,13 +461,35 @@ public final class Store: Sendable {
     }
   }
 
+  /// Refuses what could never be stored, before any lane sees it.
+  private func check(_ batch: borrowing Batch) throws {
+    guard batch.byteCount <= settings.valueByteLimit else {
+      throw SpindleError(
+        .invalidArgument,
+        "the batch has \(batch.byteCount) bytes; the limit is \(settings.valueByteLimit)")
+    }
+    for family in batch.families {
+      try checkOrigin(family)
+      try family.checkGate()
+    }
+    for condition in batch.preconditions { try checkOrigin(condition.family) }
+  }
+
+  /// A family's number means another family in another store.
+  private func checkOrigin(_ family: StoreFamily) throws {
+    guard family.origin == ObjectIdentifier(database) else {
+      throw SpindleError(
+        .invalidArgument, "the batch writes to \(family.name) of a store other than \(path)")
+    }
+  }
+
   /// Commits a buffered batch on the calling thread, one of our own that may block. The order with
   /// other conditional commits is that in which they take the commit lock.
   package func commitBlocking(_ batch: Batch) throws {
     guard let lane else { throw Self.readOnly(path) }
     if batch.isEmpty { return }
     try checkOpen()
-    for family in batch.families { try family.checkGate() }
+    try check(batch)
     try lane.commitBlocking(
       batch, deadline: WriteDeadline(caller: nil, storeLimit: settings.writeDeadline))
   }
@@ -510,8 +553,7 @@ public final class Store: Sendable {
 
 extension StoreHealth {
   /// Whether the log is in a state that must not be called clean.
-  var refusalForClose: SpindleError? {
+  var isDamaged: Bool {
     isLatched(.logFailed) || isLatched(.logSyncFailed) || isLatched(.backgroundError)
-      ? refusal() : nil
   }
 }

@@ -82,7 +82,9 @@ package struct StoreDirectory: Sendable {
 
   /// The error of a second opener, with the owner's process id.
   func heldByAnother() -> SpindleError {
-    let holder = FileLock.owner(owner).map { "process \($0)" } ?? "another process"
+    // A reader holds the lock without writing its id; the file then names an owner that is gone.
+    let named = FileLock.owner(owner).flatMap { kill($0, 0) == 0 || errno == EPERM ? $0 : nil }
+    let holder = named.map { "process \($0)" } ?? "another process"
     return SpindleError(
       .unavailable, "the store \(path) is held by \(holder); stop it, or wait until it ends",
       path: path, reason: "locked")

@@ -27,27 +27,56 @@ final class EventBroadcaster: Sendable {
   /// Events that a slow listener may fall behind; chosen to cover a burst of state changes.
   static let bufferLimit = 256
 
-  private let listeners = Mutex<[Int: AsyncStream<StoreEvent>.Continuation]>([:])
-  private let next = Atomic<Int>(0)
+  private struct State {
+    var listeners: [Int: AsyncStream<StoreEvent>.Continuation] = [:]
+    var nextID = 0
+    /// What happened before anybody could listen, such as the opening itself; nil once told.
+    var backlog: [StoreEvent]? = []
+    var isFinished = false
+  }
+
+  private let state = Mutex(State())
 
   func subscribe() -> AsyncStream<StoreEvent> {
     let (stream, continuation) = AsyncStream.makeStream(
       of: StoreEvent.self, bufferingPolicy: .bufferingNewest(Self.bufferLimit))
-    let id = next.add(1, ordering: .relaxed).newValue
-    continuation.onTermination = { [self] _ in
-      _ = listeners.withLock { $0.removeValue(forKey: id) }
+    let (id, backlog) = state.withLock { state -> (Int?, [StoreEvent]) in
+      let backlog = state.backlog ?? []
+      state.backlog = nil
+      if state.isFinished { return (nil, backlog) }
+      state.nextID += 1
+      state.listeners[state.nextID] = continuation
+      // Told under the lock, so that no later event overtakes them.
+      for event in backlog { continuation.yield(event) }
+      return (state.nextID, [])
     }
-    listeners.withLock { $0[id] = continuation }
+    guard let id else {
+      for event in backlog { continuation.yield(event) }
+      continuation.finish()
+      return stream
+    }
+    continuation.onTermination = { [self] _ in
+      _ = state.withLock { $0.listeners.removeValue(forKey: id) }
+    }
     return stream
   }
 
   func send(_ event: StoreEvent) {
-    let current = listeners.withLock { Array($0.values) }
+    let current = state.withLock { state in
+      if state.backlog != nil {
+        if state.backlog?.count == Self.bufferLimit { state.backlog?.removeFirst() }
+        state.backlog?.append(event)
+      }
+      return Array(state.listeners.values)
+    }
     for continuation in current { continuation.yield(event) }
   }
 
   func finish() {
-    let current = listeners.withLock { Array($0.values) }
+    let current = state.withLock { state in
+      state.isFinished = true
+      return Array(state.listeners.values)
+    }
     for continuation in current { continuation.finish() }
   }
 }

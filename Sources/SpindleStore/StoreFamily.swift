@@ -12,12 +12,15 @@ public final class StoreFamily: Sendable {
   /// hold.
   public let isGuarded: Bool
   package let columnFamily: ColumnFamily
+  /// The database that the family is part of.
+  let origin: ObjectIdentifier
   var id: UInt32 { columnFamily.id }
   /// Set when a read of this family failed for damage; stops this family alone.
   private let damage = Mutex<String?>(nil)
   private let damaged = Atomic<Bool>(false)
 
-  init(_ columnFamily: ColumnFamily) {
+  init(_ columnFamily: ColumnFamily, of database: Database) {
+    origin = ObjectIdentifier(database)
     name = columnFamily.name
     isGuarded = Self.isGuarded(columnFamily.name)
     self.columnFamily = columnFamily
@@ -44,13 +47,16 @@ public final class StoreFamily: Sendable {
       default: false
       }
     }
-    guard parts.count == 2, kinds[String(parts[0])] != nil,
-      (1...64).contains(parts[1].utf8.count), parts[1].utf8.allSatisfy(allowed)
-    else {
-      let shown = parts.count == 2 ? String(parts[1]) : name
+    guard parts.count == 2, kinds[String(parts[0])] != nil else {
       throw SpindleError(
         .invalidArgument,
-        "the name \"\(printable(shown))\" is not valid: expected 1 to 64 characters of "
+        "the family \"\(printable(name))\" is not valid: expected one of "
+          + kinds.keys.sorted().joined(separator: ", ") + ", a colon and a name")
+    }
+    guard (1...64).contains(parts[1].utf8.count), parts[1].utf8.allSatisfy(allowed) else {
+      throw SpindleError(
+        .invalidArgument,
+        "the name \"\(printable(String(parts[1])))\" is not valid: expected 1 to 64 characters of "
           + "A-Z a-z 0-9 . _ -")
     }
   }

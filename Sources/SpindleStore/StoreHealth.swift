@@ -89,10 +89,17 @@ public final class StoreHealth: Sendable {
     noSpace ? "disk_full" : cause.reason
   }
 
+  /// The bit of the gate that no cause owns: the store is closing, for good.
+  private static let closingBit: UInt8 = 128
+
+  /// Shuts the gate for good, as the first step of closing.
+  func shutForClosing() { bits.bitwiseOr(Self.closingBit, ordering: .sequentiallyConsistent) }
+
   /// The error that a refused write gets; nil while the gate is open.
   func refusal() -> SpindleError? {
     let current = bits.load(ordering: .sequentiallyConsistent)
     guard current != 0 else { return nil }
+    if current & Self.closingBit != 0 { return SpindleError(.closed, "the store is closed") }
     return details.withLock { details in
       let cause = Cause.allCases.first { $0.rawValue & current != 0 } ?? .operatorRequest
       let detail = details[cause]
@@ -109,6 +116,9 @@ public final class StoreHealth: Sendable {
   /// The count rises before the gate is read, and whoever heals the log shuts the gate before
   /// reading the count; so a write that passed the gate is always waited for.
   func beginWrite() throws {
+    // Looked at first without counting: refused callers that come again and again must not keep
+    // a cure from seeing the last write end.
+    if bits.load(ordering: .acquiring) != 0, let refusal = refusal() { throw refusal }
     writing.add(1, ordering: .sequentiallyConsistent)
     if bits.load(ordering: .sequentiallyConsistent) != 0, let refusal = refusal() {
       endWrite()
@@ -126,12 +136,12 @@ extension StoreHealth {
   /// Judges a failed write and shuts the gate where writing is not safe any more.
   ///
   /// - Returns: The error for the caller.
-  func recordFailure(ofWrite error: RocksError) -> SpindleError {
+  func recordFailure(ofWrite error: RocksError, noSpace: Bool = false) -> SpindleError {
     switch error.kind {
     case .ioError, .corruption:
       // Whatever failed, the log may end in a torn record now: acknowledging later writes into it
       // would lose them at the next open.
-      latch(.logFailed, detail: describe(error), noSpace: error.isNoSpace)
+      latch(.logFailed, detail: describe(error), noSpace: error.isNoSpace || noSpace)
       return refusal() ?? error.spindleError
     default:
       return error.spindleError
@@ -144,8 +154,10 @@ extension StoreHealth {
   }
 
   private func describe(_ error: RocksError) -> String {
-    error.isNoSpace
-      ? "the disk is full (\(error.message))" : "the write-ahead log failed (\(error.message))"
+    // A write that the guard refused says what failed first; that is what helps.
+    let cause = error.message.split(separator: "; first: ").last ?? error.message[...]
+    return error.isNoSpace
+      ? "the disk is full (\(cause))" : "the write-ahead log failed (\(cause))"
   }
 }
 

@@ -365,6 +365,50 @@ typedef struct {
 int spindle_rocks_table_properties(rocksdb_t *db, rocksdb_column_family_handle_t *column_family,
                                    spindle_rocks_table_properties_t *sum, char **errptr);
 
+// MARK: - The logs a manifest knows
+
+/// What the manifest says about the write-ahead logs of a database that nobody has open. Why: the
+/// C API cannot open without replaying the logs, and a replay of damaged logs may end the process.
+typedef struct spindle_rocks_log_numbers_t spindle_rocks_log_numbers_t;
+
+typedef struct {
+  uint32_t id;
+  /// The family's tables hold what older logs than this one held for it.
+  uint64_t log_number;
+  /// The greatest sequence number any of its tables states; compaction may state less than the
+  /// tables once held. 0 without tables.
+  uint64_t largest_sequence;
+  /// The greatest number of a table in level 0, as flushes make them; or 0.
+  uint64_t newest_flushed_table;
+  /// The greatest number of a table above level 0, whose stated sequence may be too small; or 0.
+  uint64_t newest_compacted_table;
+  uint64_t tables;
+} spindle_rocks_log_family_t;
+
+/// Reads the numbers by a read-only open that stops before the first log record, and the value that
+/// the tables of `default` hold for `key`. Writes nothing. Returns NULL with `errptr` set when the
+/// manifest or a table cannot be read.
+spindle_rocks_log_numbers_t *spindle_rocks_log_numbers_create(const char *path, const char *key,
+                                                              size_t key_length, char **errptr);
+void spindle_rocks_log_numbers_destroy(spindle_rocks_log_numbers_t *numbers);
+
+/// Logs with smaller numbers hold nothing that is not in tables.
+uint64_t spindle_rocks_log_numbers_oldest_needed(const spindle_rocks_log_numbers_t *numbers);
+
+/// The greatest sequence number that the manifest states, or the one before the first log record.
+uint64_t spindle_rocks_log_numbers_latest_sequence(const spindle_rocks_log_numbers_t *numbers);
+
+/// The value of the key; NULL when the tables hold none. The bytes live as long as `numbers`.
+const char *spindle_rocks_log_numbers_value(const spindle_rocks_log_numbers_t *numbers,
+                                            size_t *length);
+
+size_t spindle_rocks_log_numbers_family_count(const spindle_rocks_log_numbers_t *numbers);
+
+/// Fills `family` and returns its name, which lives as long as `numbers`; NULL when `index` is out
+/// of range.
+const char *spindle_rocks_log_numbers_family(const spindle_rocks_log_numbers_t *numbers,
+                                             size_t index, spindle_rocks_log_family_t *family);
+
 // MARK: - Logging
 
 /// The order of RocksDB's InfoLogLevel. Header lines repeat the options at every open.

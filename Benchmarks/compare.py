@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Runs the store's jobs and the same jobs written straight on RocksDB's C++ API, in turn.
+
+Prints a table of medians and ratios. Both sides get the same options, sizes and counts; the runs
+alternate, because the machine's speed drifts. Usage:
+
+    compare.py [--repeat N] [--dir DIR] [--quick] > Benchmarks/Results/store.md
+"""
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+SPINDLE = os.path.join(ROOT, ".build/release/spindle")
+RAW = os.path.join(ROOT, "Benchmarks/Raw/build/raw_store")
+
+
+def lines(command):
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        sys.exit(f"{' '.join(command)}: {result.stderr.strip()}")
+    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+
+
+def runs(quick):
+    sizes = [256, 1024, 4096, 65536]
+    for job in ["inline", "group", "conditional"]:
+        for size in [256] if quick else sizes:
+            yield job, size, 1
+    for threads in [1, 64] if quick else [1, 16, 64]:
+        for size in [1024] if quick else sizes[:3]:
+            yield "synced", size, threads
+    yield "beside", 256, 1
+
+
+def measure(job, size, threads, directory):
+    ours = lines([SPINDLE, "bench", "store", "--job", job, "--value-bytes", str(size),
+                  "--tasks", str(threads), "--dir", directory, "--json"])
+    raw = lines([RAW, job, "--value-bytes", str(size), "--threads", str(threads),
+                 "--dir", directory])
+    return {row["job"]: row for row in ours}, {row["job"]: row for row in raw}
+
+
+def machine():
+    model = "unknown processor"
+    with open("/proc/cpuinfo") as info:
+        for line in info:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    return f"{os.cpu_count()} cores, {model}, Linux {platform.release().split('-')[0]}"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--dir", default=".")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
+                            capture_output=True, text=True).stdout.strip()
+    print("# The store beside plain RocksDB\n")
+    print(f"Machine: {machine()}. Commit {commit}. Command: `make bench`. Medians of "
+          f"{options.repeat} runs, both sides in turn with the same options; times in "
+          "microseconds. The ratio is Spindle's operations a second over plain RocksDB's.\n")
+    print("| job | bytes | callers | Spindle ops/s | RocksDB ops/s | ratio | p50 | p50 raw | "
+          "p99 | p99 raw | fsync/op | fsync/op raw |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|---|")
+    for job, size, threads in runs(options.quick):
+        ours, raw = {}, {}
+        for _ in range(options.repeat):
+            first, second = measure(job, size, threads, options.dir)
+            for name, row in first.items():
+                ours.setdefault(name, []).append(row)
+            for name, row in second.items():
+                raw.setdefault(name, []).append(row)
+        for name in ours:
+            def median(rows, key):
+                return statistics.median(row[key] for row in rows)
+            mine, theirs = ours[name], raw[name]
+            speed, base = median(mine, "opsPerSecond"), median(theirs, "opsPerSecond")
+            syncs = [statistics.median(row["fsyncs"] / max(row["ops"], 1) for row in rows)
+                     for rows in (mine, theirs)]
+            print(f"| {name} | {size} | {threads} | {speed:,.0f} | {base:,.0f} | "
+                  f"{speed / base:.2f} | {median(mine, 'p50us'):.1f} | "
+                  f"{median(theirs, 'p50us'):.1f} | {median(mine, 'p99us'):.1f} | "
+                  f"{median(theirs, 'p99us'):.1f} | {syncs[0]:.3f} | {syncs[1]:.3f} |", flush=True)
+
+
+main()

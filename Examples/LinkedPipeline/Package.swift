@@ -1,0 +1,11 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let package = Package(
+  name: "LinkedPipeline",
+  dependencies: [.package(name: "spindle", path: "../..")],
+  targets: [
+    .executableTarget(
+      name: "LinkedPipeline", dependencies: [.product(name: "Spindle", package: "spindle")])
+  ]
+)
