@@ -16,8 +16,11 @@ func library(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
 }
 
-func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-  .testTarget(name: name, dependencies: dependencies, swiftSettings: swiftSettings)
+func tests(
+  _ name: String, _ dependencies: [Target.Dependency], excluding files: [String] = []
+) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies, exclude: files, swiftSettings: swiftSettings)
 }
 
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
@@ -44,7 +47,9 @@ let package = Package(
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CSpindleChecksum"),
-    .target(name: "CRocksDBShim", dependencies: ["CRocksDB"], linkerSettings: [.linkedLibrary("rocksdb")]),
+    .target(
+      name: "CRocksDBShim", dependencies: ["CRocksDB"],
+      linkerSettings: [.linkedLibrary("rocksdb")]),
     library("SpindleCore", ["CSpindleChecksum"]),
     library("SpindleIO", ["SpindleCore"]),
     library("SpindleRocks", ["CRocksDB", "CRocksDBShim", "SpindleCore"]),
@@ -66,7 +71,10 @@ let package = Package(
       ]),
     library(
       "SpindleDiagnostics",
-      ["SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleCore"]),
+      [
+        "SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore", "SpindleRocks",
+        "SpindleCore",
+      ]),
     .executableTarget(
       name: "SpindleCLI",
       dependencies: [
@@ -74,12 +82,21 @@ let package = Package(
         "SpindleFormats", "SpindleStore", "SpindleRocks", "SpindleCore", argumentParser,
       ],
       swiftSettings: swiftSettings),
+    tests("RepositoryTests", ["SpindleIO"]),
     tests("SpindleCoreTests", ["SpindleCore"]),
+    tests("SpindleIOTests", ["SpindleIO", "SpindleCore"]),
+    tests(
+      "SpindleCodecsTests", ["SpindleCodecs", "SpindleIO", "SpindleCore"],
+      excluding: ["Fixtures"]),
+    tests(
+      "SpindleSpoolTests",
+      ["SpindleSpool", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     tests("SpindleFormatsTests", ["SpindleFormats"]),
     tests("SpindleStoreTests", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     library("SpindleSpool", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     tests(
-      "SpindleOpLogTests", ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+      "SpindleOpLogTests",
+      ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
   ],
   cxxLanguageStandard: .cxx17
 )

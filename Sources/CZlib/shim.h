@@ -3,7 +3,7 @@
 
 #include <zlib.h>
 
-/* inflateInit2 is a macro, which Swift cannot import. 15 + 16: any window size, gzip header only. */
+/* inflateInit2 is a macro, which Swift cannot import. 15 + 16: any window, gzip header only. */
 static inline int spindle_inflate_init(z_stream *stream) {
   return inflateInit2(stream, 15 + 16);
 }

@@ -254,7 +254,8 @@ public final class RocksSpool: Spool {
         }
         guard queue.send(entry, isStopped: { self.isStopped }) else {
           throw SpindleError(
-            .closed, "the enumeration of spool \(name) ended before its last message: "
+            .closed,
+            "the enumeration of spool \(name) ended before its last message: "
               + (isStopped ? "the spool was closed" : "its reader is gone"))
         }
         if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }

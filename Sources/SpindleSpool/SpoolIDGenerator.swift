@@ -45,7 +45,9 @@ public final class SpoolIDGenerator: Sendable {
     let high = (stamp >> 12) << 16 | 0x7000 | stamp & 0xFFF
     let low = 0b10 << 62 | random >> 2
     // Version and variant are set above, so the id is valid.
-    guard let id = SpoolID(UUIDValue(high: high, low: low)) else { preconditionFailure("version 7") }
+    guard let id = SpoolID(UUIDValue(high: high, low: low)) else {
+      preconditionFailure("version 7")
+    }
     return id
   }
 }

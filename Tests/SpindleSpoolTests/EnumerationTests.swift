@@ -1,0 +1,223 @@
+import SpindleCore
+import SpindleSpool
+import SpindleStore
+import Testing
+
+@Suite("Enumerations")
+struct EnumerationTests {
+  private func fill(_ spool: RocksSpool, _ count: Int) async throws -> [SpoolID] {
+    var ids: [SpoolID] = []
+    for number in 0..<count {
+      let id = spool.makeID()
+      try await spool.put(id, [UInt8(truncatingIfNeeded: number)])
+      ids.append(id)
+    }
+    return ids
+  }
+
+  @Test("A-E-1: messages made at or after the start are left out, the boundary too")
+  func laterMessagesAreSkipped() async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = (1...5).map { id(atMilliseconds: UInt64($0 * 1_000)) }
+      for id in ids { try await spool.put(id, [1]) }
+      // Of the same moment as the third, in the two other versions.
+      let start = ids[2].created
+      let (entries, outcome) = try await spool.all(before: start)
+      #expect(outcome.count == 2)
+      #expect(outcome.skipped == 3)
+      #expect(entries == [.item(id: ids[0], data: [1]), .item(id: ids[1], data: [1])])
+      let next = SpoolInstant(ticks: start.ticks + 1)
+      #expect(try await spool.all(before: next).outcome.count == 3)
+      #expect(try await spool.all(before: SpoolInstant(ticks: 0)).outcome.count == 0)
+    }
+  }
+
+  @Test("A-E-2: a slow reader of a channel for one message gets them all, one at a time")
+  func smallestChannelDeliversAll() async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = try await fill(spool, 200)
+      let channel = SpoolEntryChannel(capacity: 0)
+      #expect(channel.capacity == 1)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      var seen: [SpoolID] = []
+      for await entry in channel {
+        for _ in 0..<20 { await Task.yield() }
+        if case .item(let id, _) = entry { seen.append(id) }
+      }
+      #expect(seen == ids)
+      #expect(await walk.finished().count == 200)
+      #expect(await walk.finished().error == nil)
+    }
+  }
+
+  /// The walk used to wait for ever for a reader that had left its loop, and with it the close of
+  /// the store.
+  @Test("A-E-3: a reader that leaves its loop ends the walk, and the store closes")
+  func leavingTheLoopEndsTheWalk() async throws {
+    try await withNewSpool { (spool) async throws in
+      _ = try await fill(spool, 300)
+      let channel = SpoolEntryChannel(capacity: 2)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      var seen = 0
+      for await _ in channel {
+        seen += 1
+        if seen == 5 { break }
+      }
+      let outcome = await walk.finished()
+      #expect(outcome.error?.kind == .closed)
+      #expect(outcome.error?.message.contains("its reader is gone") == true)
+      #expect((5...8).contains(outcome.count))
+      // A second look at the channel gives nothing.
+      for await _ in channel { Issue.record("an entry after the end") }
+    }
+  }
+
+  @Test("A-E-3: a channel dropped unread, cancelled, or of a cancelled task ends the walk")
+  func lostReadersEndTheWalk() async throws {
+    try await withNewSpool { (spool) async throws in
+      _ = try await fill(spool, 50)
+      let start = SpoolInstant(ticks: .max)
+      let dropped = try spool.enumerate(into: SpoolEntryChannel(capacity: 3), startTime: start)
+      #expect(await dropped.finished().error?.kind == .closed)
+
+      let channel = SpoolEntryChannel(capacity: 3)
+      let cancelled = try spool.enumerate(into: channel, startTime: start)
+      channel.cancel()
+      channel.cancel()
+      #expect(await cancelled.finished().error?.kind == .closed)
+
+      let read = SpoolEntryChannel(capacity: 3)
+      let walk = try spool.enumerate(into: read, startTime: start)
+      let task = Task {
+        var count = 0
+        for await _ in read {
+          count += 1
+          // Only the cancellation ends this.
+          while !Task.isCancelled { await Task.yield() }
+        }
+        return count
+      }
+      task.cancel()
+      #expect(await walk.finished().error?.kind == .closed)
+      #expect(await task.value <= 1)
+    }
+  }
+
+  @Test("A reader that holds its channel and takes nothing does not keep the store open")
+  func anIdleReaderDoesNotStopTheClose() async throws {
+    try await withPlace { (place) async throws in
+      let store = try await place.open()
+      let spool = try await RocksSpool(store: store, name: "main")
+      _ = try await fill(spool, 50)
+      let channel = SpoolEntryChannel(capacity: 3)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      var iterator = channel.makeAsyncIterator()
+      #expect(await iterator.next() != nil)
+      try await store.close()
+      let outcome = await walk.finished()
+      #expect(outcome.error?.kind == .closed)
+      #expect((1...4).contains(outcome.count))
+      // What was taken before the end is still given.
+      var count = 1
+      while await iterator.next() != nil { count += 1 }
+      #expect(count == outcome.count)
+    }
+  }
+
+  @Test func aShutDownSpoolEndsAnEnumerationThatNobodyReads() async throws {
+    try await withNewSpool { (spool) async throws in
+      _ = try await fill(spool, 50)
+      let channel = SpoolEntryChannel(capacity: 3)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      try await spool.shutdown()
+      let outcome = await walk.finished()
+      #expect(outcome.error?.message.contains("the spool was closed") == true)
+      withExtendedLifetime(channel) {}
+    }
+  }
+
+  @Test("A-E-4: keys that are no spool id are passed over and counted")
+  func strayKeysHideNothing() async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = try await fill(spool, 3)
+      let version4 = UUIDValue(high: 0x4000, low: 1 << 63).bytes
+      let stray: [[UInt8]] = [
+        [], [UInt8](repeating: 0, count: 15), [UInt8](repeating: 0xFF, count: 17), version4,
+        [UInt8](repeating: 0, count: 16), [UInt8](repeating: 0xFF, count: 16),
+      ]
+      for key in stray { try await spool.putRaw(key, [1, 2, 3]) }
+      let (entries, outcome) = try await spool.all()
+      #expect(entries.count == 3)
+      #expect(outcome.count == 3)
+      #expect(outcome.skipped == stray.count)
+      #expect(outcome.error == nil)
+      #expect(try await spool.ids(from: nil, limit: 10) == ids)
+    }
+  }
+
+  @Test(
+    "Every version of id is given, in its own time",
+    arguments: [
+      "C232AB00-9414-11EC-B3C8-9F6BDECED846", "1EC9414C-232A-6B00-B3C8-9F6BDECED846",
+      "017F22E2-79B0-7CC3-98C4-DC0C0C07398F",
+    ])
+  func foreignVersionsAreGiven(text: String) async throws {
+    let id = try #require(SpoolID(text: text))
+    try await withNewSpool { (spool) async throws in
+      try await spool.put(id, [1])
+      #expect(try await spool.load(id) == [1])
+      #expect(try await spool.allIDs() == [id])
+      #expect(try await spool.all(before: id.created).outcome.skipped == 1)
+    }
+  }
+
+  @Test("A-E-7: stores during an enumeration do not fail, and new ones are not given")
+  func storesGoOnDuringAnEnumeration() async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = try await fill(spool, 100)
+      let channel = SpoolEntryChannel(capacity: 1)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      var seen: [SpoolID] = []
+      for await entry in channel {
+        if case .item(let id, _) = entry { seen.append(id) }
+        try await spool.put(spool.makeID(), [9])
+      }
+      #expect(await walk.finished().error == nil)
+      // The walk may begin after the first of the new ones: the first 100 are there in any case.
+      #expect(Array(seen.prefix(100)) == ids)
+      #expect(try await spool.allIDs().count == 100 + seen.count)
+    }
+  }
+
+  @Test func severalReadersShareTheEntries() async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = try await fill(spool, 500)
+      let channel = SpoolEntryChannel(capacity: 4)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      let seen = await withTaskGroup(of: [SpoolID].self) { group in
+        for _ in 0..<4 {
+          group.addTask {
+            var own: [SpoolID] = []
+            for await entry in channel {
+              if case .item(let id, _) = entry { own.append(id) }
+            }
+            return own
+          }
+        }
+        return await group.reduce(into: []) { $0 += $1 }
+      }
+      #expect(Set(seen) == Set(ids))
+      #expect(seen.count == ids.count)
+      #expect(await walk.finished().count == 500)
+    }
+  }
+
+  @Test func idsAreGivenFromALowerBoundUpToALimit() async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = try await fill(spool, 10)
+      #expect(try await spool.ids(from: nil, limit: 4) == Array(ids.prefix(4)))
+      #expect(try await spool.ids(from: ids[3], limit: 3) == Array(ids[3..<6]))
+      #expect(try await spool.ids(from: ids[9], limit: 3) == [ids[9]])
+    }
+  }
+}
