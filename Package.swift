@@ -80,6 +80,18 @@ let package = Package(
     library("SpindleSpool", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     tests(
       "SpindleOpLogTests", ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    tests(
+      "SpindlePipelineTests",
+      [
+        "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleOpLog", "SpindleFormats",
+        "SpindleCodecs", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore",
+      ]),
+    tests(
+      "SpindleCLITests",
+      [
+        "SpindleCLI", "SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore",
+        "SpindleRocks", "SpindleIO", "SpindleCore",
+      ]),
   ],
   cxxLanguageStandard: .cxx17
 )
