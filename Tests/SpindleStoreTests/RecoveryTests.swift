@@ -252,7 +252,7 @@ import Testing
     ]
     var random = SeededBytes(seed: 77)
     var tally: [String: Int] = [:]
-    for index in 0..<(soak ? 2_000 : 60) {
+    for index in 0..<(soak ? 600 : 60) {
       let image = try StoreImage(copying: bases[index % bases.count].path)
       let oldest = image.logs.first ?? ""
       let story = try WALOracleTests.damage(image.path + "/rocks", &random)
