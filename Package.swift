@@ -97,6 +97,18 @@ let package = Package(
     tests(
       "SpindleOpLogTests",
       ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    tests(
+      "SpindlePipelineTests",
+      [
+        "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleOpLog", "SpindleFormats",
+        "SpindleCodecs", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore",
+      ]),
+    tests(
+      "SpindleCLITests",
+      [
+        "SpindleCLI", "SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore",
+        "SpindleRocks", "SpindleIO", "SpindleCore",
+      ]),
   ],
   cxxLanguageStandard: .cxx17
 )

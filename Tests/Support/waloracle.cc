@@ -6,7 +6,6 @@
 //   waloracle open MODE DIR...          one JSON line per directory; MODE is one of
 //                                         ro1 ro0   read-only, paranoid_checks true / false
 //                                         rw1 rw0   read-write, the same, then close
-//   waloracle lognumbers DIR...         what the manifest says about the WALs, without a replay
 //   waloracle churn DIR SEED            write and flush from several threads until killed
 //   waloracle fill DIR MIB VALUEBYTES   one big WAL, for timing
 //
@@ -20,7 +19,6 @@
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/options.h>
-#include <rocksdb/wal_filter.h>
 #include <rocksdb/write_batch.h>
 #include <dirent.h>
 #include <signal.h>
@@ -49,38 +47,6 @@ class SilentLogger : public Logger {
  public:
   using Logger::Logv;
   void Logv(const char*, va_list) override {}
-};
-
-// Notes which logs the recovery skips as obsolete. No API tells it: the manifest's least log
-// number to keep is not among what a WalFilter is shown. Should the text ever change, no log
-// counts as obsolete, which only makes the judgement stricter.
-class RecoveryLogger : public Logger {
- public:
-  uint64_t oldestNeeded = 0;
-  using Logger::Logv;
-  void Logv(const char* format, va_list arguments) override {
-    char text[512];
-    vsnprintf(text, sizeof text, format, arguments);
-    const char* found = strstr(text, "Skipping log #");
-    unsigned long long number = 0;
-    if (found && sscanf(found, "Skipping log #%llu", &number) == 1)
-      oldestNeeded = std::max<uint64_t>(oldestNeeded, number + 1);
-  }
-};
-
-// Stops the replay at the first record, and keeps what the MANIFEST says about the WALs.
-class LogNumberReader : public WalFilter {
- public:
-  std::map<uint32_t, uint64_t> numbers;
-  void ColumnFamilyLogNumberMap(const std::map<uint32_t, uint64_t>& byFamily,
-                                const std::map<std::string, uint32_t>&) override {
-    numbers = byFamily;
-  }
-  WalProcessingOption LogRecordFound(unsigned long long, const std::string&, const WriteBatch&,
-                                     WriteBatch*, bool*) override {
-    return WalProcessingOption::kStopReplay;
-  }
-  const char* Name() const override { return "LogNumberReader"; }
 };
 
 DBOptions options(bool paranoid) {
@@ -268,52 +234,6 @@ int openOne(const std::string& mode, const std::string& dir) {
   return 0;
 }
 
-int logNumbers(const std::string& dir) {
-  LogNumberReader reader;
-  auto logger = std::make_shared<RecoveryLogger>();
-  DBOptions o = options(false);
-  o.create_if_missing = false;
-  o.create_missing_column_families = false;
-  o.wal_filter = &reader;
-  o.info_log = logger;
-  auto start = std::chrono::steady_clock::now();
-  std::vector<std::string> names;
-  Status s = DB::ListColumnFamilies(o, dir, &names);
-  std::vector<ColumnFamilyDescriptor> descriptors;
-  for (auto& name : names) descriptors.emplace_back(name, familyOptions());
-  std::vector<ColumnFamilyHandle*> handles;
-  DB* db = nullptr;
-  if (s.ok()) s = DB::OpenForReadOnly(o, dir, descriptors, &handles, &db);
-  // What each family's tables hold came from logs older than the one the family names.
-  uint64_t newest = 0;
-  std::map<std::string, std::pair<uint64_t, uint64_t>> flushed;
-  for (auto* handle : handles) {
-    flushed[handle->GetName()].first = reader.numbers[handle->GetID()];
-    newest = std::max(newest, reader.numbers[handle->GetID()]);
-  }
-  if (s.ok()) {
-    std::vector<LiveFileMetaData> files;
-    db->GetLiveFilesMetaData(&files);
-    for (auto& file : files) {
-      uint64_t& greatest = flushed[file.column_family_name].second;
-      greatest = std::max<uint64_t>(greatest, file.largest_seqno);
-    }
-  }
-  double seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::string list;
-  for (auto& [name, entry] : flushed) {
-    list += (list.empty() ? "[" : ",[") + std::to_string(entry.first) + "," +
-            std::to_string(entry.second) + "]";
-  }
-  printf("{\"mode\":\"lognumbers\",\"dir\":\"%s\",\"ok\":%s,\"status\":\"%s\","
-         "\"oldestNeeded\":%llu,\"newestNamed\":%llu,\"flushed\":[%s],\"seconds\":%.4f}\n",
-         escaped(dir).c_str(), s.ok() ? "true" : "false", escaped(s.ToString()).c_str(),
-         (unsigned long long)logger->oldestNeeded, (unsigned long long)newest, list.c_str(),
-         seconds);
-  return 0;
-}
-
 int churn(const std::string& dir, uint64_t seed) {
   std::vector<ColumnFamilyDescriptor> descriptors;
   for (auto& name : kFamilies) {
@@ -388,11 +308,6 @@ int main(int argc, char** argv) {
       isolated(argv[2], argv[i], [&] { return openOne(argv[2], argv[i]); });
     return 0;
   }
-  if (verb == "lognumbers" && argc >= 3) {
-    for (int i = 2; i < argc; i++)
-      isolated("lognumbers", argv[i], [&] { return logNumbers(argv[i]); });
-    return 0;
-  }
-  fprintf(stderr, "usage: waloracle build|open|lognumbers|churn|fill ...\n");
+  fprintf(stderr, "usage: waloracle build|open|churn|fill ...\n");
   return 64;
 }

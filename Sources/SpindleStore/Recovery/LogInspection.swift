@@ -1,6 +1,6 @@
 internal import SpindleCore
 internal import SpindleIO
-internal import SpindleRocks
+package import SpindleRocks
 
 /// What can be learnt of a shut store's logs without replaying one and without writing anything.
 struct LogInspection {
@@ -76,7 +76,8 @@ struct LogInspection {
 }
 
 extension LogNumbers {
-  var inManifest: WALNumbersInManifest {
+  /// The same as the scan takes it.
+  package var inManifest: WALNumbersInManifest {
     WALNumbersInManifest(
       oldestNeeded: oldestNeeded, newestNamed: families.map(\.logNumber).max() ?? 0,
       flushed: families.map {

@@ -136,6 +136,7 @@ struct RecoveryPlan {
     var gaps: [(log: UInt64, isStart: Bool, first: UInt64, last: UInt64)] = []
     var greatestDropped: UInt64 = 0
     let actions = actions
+    let firstDue = firstDue
     let marker = inspection.marker?.sequence
     _ = try LogInspection.scan(inspection.directory, inspection.numbers) { record in
       var tally = tallies[record.fileNumber] ?? Tally()
@@ -155,8 +156,8 @@ struct RecoveryPlan {
       }
       tally.kept += 1
       tally.greatestKept = max(tally.greatestKept ?? 0, last)
-      if let due = filter.due, record.sequence > due {
-        gaps.append((record.fileNumber, tally.kept == 1, due, record.sequence - 1))
+      if let due = filter.due ?? firstDue, record.sequence > due {
+        gaps.append((record.fileNumber, tally.kept == 1 && filter.due != nil, due, record.sequence - 1))
       }
       filter.advance(to: last + 1)
     }
@@ -165,6 +166,33 @@ struct RecoveryPlan {
     lost = gaps.filter { $0.first != $0.last || $0.first != marker }
       .map { range(of: $0.log, isStart: $0.isStart, $0.first, $0.last) }
     addLostEnd(greatestDropped: greatestDropped, required: required)
+    addLostBehindTables()
+  }
+
+  /// What was due when damage comes before any record: what follows the tables of the families that
+  /// need the first log from its beginning.
+  private var firstDue: UInt64? {
+    guard let first = files.first(where: { $0.recordCount > 0 || !$0.findings.isEmpty }),
+      first.recordCount == 0
+    else { return nil }
+    let families = inspection.numbers?.families.filter { $0.logNumber <= first.fileNumber } ?? []
+    return (families.map(\.largestSequence).max() ?? 0) + 1
+  }
+
+  /// What only tables tell: a log that lost all its records, or its end before an empty log, leaves
+  /// no gap between records.
+  private mutating func addLostBehindTables() {
+    let families = inspection.numbers?.families ?? []
+    for finding in inspection.unexplained {
+      guard case .behindTables(let reached, let flushed) = finding.kind,
+        !lost.contains(where: { $0.firstSequence <= flushed && $0.lastSequence ?? .max >= flushed })
+      else { continue }
+      let earlier = families.filter { $0.logNumber <= finding.fileNumber }
+      let first = max(reached, earlier.map(\.largestSequence).max() ?? 0) + 1
+      guard first <= flushed else { continue }
+      lost.append(range(of: finding.fileNumber, isStart: false, first, flushed))
+      lost.sort { $0.firstSequence < $1.firstSequence }
+    }
   }
 
   /// The lost end: cut off, damaged in the newest log, or missing by what was synced.

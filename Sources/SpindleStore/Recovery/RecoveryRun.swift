@@ -68,7 +68,7 @@ struct RecoveryRun {
       report.findings = inspection.unexplained.map { "rocks/" + $0.description }
     }
     report.lost = plan.lost
-    let quarantine = try copyLogs()
+    let quarantine = try copyLogs(report)
     report.quarantine = quarantine
     report.logs = try change(plan, quarantine)
     report.lastKeptSequence = try openAndClose()
@@ -87,8 +87,9 @@ struct RecoveryRun {
 
   // MARK: Copies
 
-  /// Copies every log, synced, and gives the directory its name only when all are there.
-  private func copyLogs() throws -> String {
+  /// Copies every log, synced, and gives the directory its name only when all are there. What is
+  /// known of the damage goes with them, because a repeated recovery may not find it any more.
+  private func copyLogs(_ report: StoreRecovery.Report) throws -> String {
     try before(.copy)
     return try withSpindleErrors { () throws(IOFailure) in
       try Files.createDirectory(directory.quarantine)
@@ -102,7 +103,7 @@ struct RecoveryRun {
       for file in try Files.names(in: directory.database) where WALFormat.fileNumber(file) != nil {
         try Files.copy(directory.database + "/" + file, to: target + ".partial/" + file)
       }
-      try Files.synchronizeDirectory(target + ".partial")
+      try Files.writeAtomically(Array(report.text.utf8), to: target + ".partial/REPORT")
       try rename(target + ".partial", to: target)
       try Files.synchronizeDirectory(directory.quarantine)
       return target

@@ -34,7 +34,7 @@ public enum StoreRecovery {
   }
 
   /// Writes that are gone, by sequence number. A batch takes one number for each of its changes.
-  public struct LostRange: Sendable, Equatable {
+  public struct LostRange: Sendable, Equatable, CustomStringConvertible {
     /// The log they stood in, or the one whose beginning shows that they are missing.
     public var log: String
     public var firstSequence: UInt64
@@ -46,6 +46,17 @@ public enum StoreRecovery {
     public var lostBy: [String]
     /// Whether batches may be there in part.
     public var isTorn: Bool { !heldBy.isEmpty && !lostBy.isEmpty }
+
+    /// The loss as one sentence.
+    public var description: String {
+      let end = lastSequence.map { "to \($0)" } ?? "on, how many is unknown,"
+      var text = "\(log): the writes from sequence \(firstSequence) \(end) are lost"
+      if isTorn {
+        text += " in \(lostBy.joined(separator: ", ")), and kept in "
+          + heldBy.joined(separator: ", ")
+      }
+      return text + "."
+    }
   }
 
   /// What a recovery found and did.
@@ -66,6 +77,13 @@ public enum StoreRecovery {
 
     public var keptRecordCount: Int { logs.reduce(0) { $0 + $1.keptRecordCount } }
     public var droppedRecordCount: Int { logs.reduce(0) { $0 + $1.droppedRecordCount } }
+
+    /// Mode, findings, losses and notes, one sentence a line.
+    public var text: String {
+      var lines = ["Recovery mode: \(mode.rawValue)."] + findings
+      lines += lost.map(\.description)
+      return (lines + notes).joined(separator: "\n") + "\n"
+    }
   }
 }
 
