@@ -142,13 +142,12 @@ struct ClaimTests {
       #expect(try await spool.loadIfPresent(id) == nil)
       let quarantine = try await spool.storage.family("spool:main.quarantine")
       #expect(try await spool.storage.get(quarantine, key: id.bytes) == record)
-      var first: StoreEvent?
-      for await event in events {
-        first = event
-        break
-      }
-      #expect(
-        first == .quarantined(spool: "main", id: id.description, reason: "it is damaged"))
+      let expected = StoreEvent.quarantined(
+        spool: "main", id: id.description, reason: "it is damaged")
+      try await spool.storage.close()
+      // The stream ends with the store.
+      let seen = await events.filter { $0 == expected }.reduce(0) { count, _ in count + 1 }
+      #expect(seen == 1)
     }
   }
 
