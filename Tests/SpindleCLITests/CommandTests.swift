@@ -2,6 +2,7 @@ import Foundation
 import SpindleCore
 import SpindleIO
 import SpindlePipeline
+import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import Testing
