@@ -79,7 +79,8 @@ import Testing
   @Test func anUnreadableFileIsRefused() async throws {
     try await withPlace { place in
       // Opens and cannot be read, for every user.
-      let result = try await place.ingest("/proc/self/mem")
+      let result = try await spindle(
+        "ingest", "--store", place.directory + "/other", "/proc/self/mem")
       result.expectRefusal("/proc/self/mem")
       guard getuid() == 0 else { return }
       let file = try place.file("secret", "m v=1 1\n")

@@ -109,7 +109,9 @@ final class RunningCommand {
 }
 
 /// The product under test, which stands beside the test bundle.
+/// SPINDLE_PROGRAM names another one, such as a release build for the long crash tests.
 let spindleProgram: String = {
+  if let named = ProcessInfo.processInfo.environment["SPINDLE_PROGRAM"] { return named }
   let link = "/proc/self/exe"
   let runner = (try? FileManager.default.destinationOfSymbolicLink(atPath: link)) ?? ""
   let beside = Files.directory(of: runner) + "/spindle"
@@ -118,7 +120,7 @@ let spindleProgram: String = {
     let other = Files.directory(of: argument) + "/spindle"
     if Files.exists(other) { return other }
   }
-  return ProcessInfo.processInfo.environment["SPINDLE_PROGRAM"] ?? beside
+  return beside
 }()
 
 func spindle(
