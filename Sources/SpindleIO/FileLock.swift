@@ -43,7 +43,12 @@ public final class FileLock: Sendable {
     self.file = file
   }
 
-  deinit { close(file) }
+  deinit {
+    // Unlocked by word, not by the close alone: a child that is being spawned right now holds a copy
+    // of the descriptor until it executes, and the lock would live as long.
+    flock(file, LOCK_UN)
+    close(file)
+  }
 
   /// The process id that the file names, if it is readable.
   public static func owner(_ path: String) -> Int32? {
