@@ -539,6 +539,9 @@ public final class Store: Sendable {
     if let failure { throw failure }
   }
 
+  /// Batches that wait for the group lane's writer.
+  package var waitingCommits: Int { lane?.waitingCount ?? 0 }
+
   /// Syncs that commits caused.
   package var commitSyncCount: Int { engine?.syncCount ?? 0 }
 
