@@ -161,7 +161,8 @@ public final class Store: Sendable {
     let health = StoreHealth(events: broadcaster)
     let highWater = try withSpindleErrors { () throws(IOFailure) in try HighWaterFile(directory) }
     let engine = CommitEngine(
-      database: database, guardian: guardian, health: health, highWater: highWater, clock: clock)
+      database: database, guardian: guardian, health: health, highWater: highWater, clock: clock,
+      beforeSync: hooks.beforeSync)
     path = directory.path
     view = .owned
     self.directory = directory

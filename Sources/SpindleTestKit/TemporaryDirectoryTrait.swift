@@ -63,5 +63,6 @@ extension Trait where Self == TemporaryDirectoryTrait {
 final class Flag: Sendable {
   private let value = Atomic<Bool>(false)
   var isSet: Bool { value.load(ordering: .acquiring) }
+  func clear() { value.store(false, ordering: .releasing) }
   func set() { value.store(true, ordering: .releasing) }
 }

@@ -1,3 +1,4 @@
+internal import Glibc
 package import SpindleCore
 internal import SpindleRocks
 package import SpindleStore
@@ -24,6 +25,18 @@ extension StoreHooks {
     hooks.disablesMonitorThread = true
     return hooks
   }
+}
+
+/// Holds whoever syncs the log, so that what is committed meanwhile waits in the group lane.
+public final class SyncGate: Sendable {
+  private let isShut = Flag()
+
+  public init() {}
+  public func shut() { isShut.set() }
+  public func open() { isShut.clear() }
+
+  /// For ``StoreHooks/beforeSync``: blocks the calling thread while the gate is shut.
+  public func wait() { while isShut.isSet { usleep(200) } }
 }
 
 extension Store {

@@ -198,6 +198,22 @@ import Testing
     try database.close()
   }
 
+  @Test func optionsChangeWhileTheDatabaseIsOpen() throws {
+    let database = try filled()
+    let family = try database.main
+    try database.flush(family)
+    let triggers = ["level0_slowdown_writes_trigger": "1", "level0_stop_writes_trigger": "1"]
+    try database.setOptions(triggers, of: family)
+    #expect(try database.property("rocksdb.is-write-stopped") == 1)
+    #expect(database.listener.counters.stoppedFamilies == 1)
+    let error = #expect(throws: RocksError.self) { try database.put(family, "refused", "") }
+    #expect(error?.kind == .incomplete)
+    try database.setOptions(triggers.mapValues { _ in "100" }, of: family)
+    try database.put(family, "taken", "")
+    #expect(throws: RocksError.self) { try database.setOptions(["no_such_option": "1"], of: family) }
+    try database.close()
+  }
+
   @Test func aWriteRateLimitIsTaken() throws {
     var options = DatabaseOptions.small
     options.writeRateLimit = 100 << 20

@@ -1,19 +1,20 @@
 import SpindleCore
+import SpindleRocks
 import SpindleStore
 import SpindleTestKit
-import Synchronization
 import Testing
 
 @Suite(.temporaryDirectory) struct BatchTests {
   private struct Fixture {
-    let store: Store
+    let held: HeldStore
+    var store: Store { held.store }
     let plain: StoreFamily
     let guarded: StoreFamily
 
     init(_ settings: StoreSettings = .small) async throws {
-      store = try await Store.small(at: TestDirectory.path("store"), settings: settings)
-      plain = try await store.family("spool:a")
-      guarded = try await store.family("oplog:a")
+      held = try await HeldStore(at: TestDirectory.path("store"), settings: settings)
+      plain = try await held.store.family("spool:a")
+      guarded = try await held.store.family("oplog:a")
     }
   }
 
@@ -107,23 +108,19 @@ import Testing
   private func commitAsOneGroup(
     _ fixture: Fixture, _ batches: [Batch]
   ) async throws -> [Result<Void, any Error>] {
-    let guardian = try #require(fixture.store.guardian)
-    guardian.setSyncDelay(microseconds: 100_000)
-    let blocker = Task { try await fixture.store.put(fixture.plain, 999_999, .synced) }
-    try await eventually {
-      try await fixture.store.get(fixture.plain, key: numberedKey(999_999)) != nil
-    }
+    let blocker = try await fixture.held.hold(with: fixture.plain, 999_999)
     var tasks: [Task<Void, any Error>] = []
     for (index, batch) in batches.enumerated() {
       tasks.append(Task { try await fixture.store.commit(batch, durability: .synced) })
       try await eventually { fixture.store.waitingCommits == index + 1 }
     }
     let before = fixture.store.commitSyncCount
+    fixture.held.gate.open()
     try await blocker.value
     var results: [Result<Void, any Error>] = []
     for task in tasks { results.append(await task.result) }
     // The blocker's own sync and one for the group.
-    #expect(fixture.store.commitSyncCount <= before + 2)
+    #expect(fixture.store.commitSyncCount == before + 2)
     return results
   }
 
@@ -179,7 +176,7 @@ import Testing
   @Test func ofAThousandRacersForAKeyExactlyOneWins() async throws {
     let fixture = try await Fixture()
     let keys = 20
-    let winners = Mutex<[Int: [Int]]>([:])
+    let winners = Shared<[Int: [Int]]>([:])
     await withTaskGroup(of: Void.self) { group in
       for racer in 0..<1000 {
         group.addTask {
@@ -191,14 +188,14 @@ import Testing
           batch.put(fixture.plain, key: numberedKey(racer), value: numberedValue(racer))
           do {
             try await fixture.store.commit(batch, durability: racer % 7 == 0 ? .synced : .buffered)
-            winners.withLock { $0[key, default: []].append(racer) }
+            winners.update { $0[key, default: []].append(racer) }
           } catch {
             #expect((error as? SpindleError)?.kind == .uniqueViolation)
           }
         }
       }
     }
-    let won = winners.withLock { $0 }
+    let won = winners.value
     #expect(won.count == keys)
     #expect(won.values.allSatisfy { $0.count == 1 })
     for (key, racers) in won {
@@ -211,10 +208,7 @@ import Testing
 
   @Test func onlyFreeBatchesPassTheGroupLaneBy() async throws {
     let fixture = try await Fixture()
-    let guardian = try #require(fixture.store.guardian)
-    guardian.setSyncDelay(microseconds: 200_000)
-    let blocker = Task { try await fixture.store.put(fixture.plain, 1, .synced) }
-    try await eventually { try await fixture.store.get(fixture.plain, key: numberedKey(1)) != nil }
+    let blocker = try await fixture.held.hold(with: fixture.plain, 1)
     // The lane waits for a sync: an unconditional batch on a free family does not.
     try await fixture.store.put(fixture.plain, 2)
     var joined = Batch()
@@ -228,6 +222,7 @@ import Testing
     try await eventually { fixture.store.waitingCommits == 2 }
     #expect(try await fixture.store.get(fixture.guarded, key: numberedKey(2)) == nil)
     #expect(try await fixture.store.get(fixture.plain, key: numberedKey(3)) == nil)
+    fixture.held.gate.open()
     try await blocker.value
     for task in tasks { try await task.value }
     #expect(try await fixture.store.get(fixture.guarded, key: numberedKey(2)) != nil)

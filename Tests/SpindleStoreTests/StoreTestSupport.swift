@@ -60,3 +60,26 @@ func eventually(
   }
   Issue.record("the condition never came true", sourceLocation: location)
 }
+
+/// A store whose writer a test can hold between a write and its sync.
+struct HeldStore {
+  let store: Store
+  let gate = SyncGate()
+
+  init(
+    at path: String, settings: StoreSettings = .small, clock: any StoreClock = SystemClock()
+  ) async throws {
+    var hooks = StoreHooks.manual
+    hooks.beforeSync = { [gate] in gate.wait() }
+    store = try await Store.small(at: path, settings: settings, clock: clock, hooks: hooks)
+  }
+
+  /// Holds the writer in the sync of a commit of this number; opening the gate frees it.
+  func hold(with family: StoreFamily, _ number: Int) async throws -> Task<Void, any Error> {
+    gate.shut()
+    let store = store
+    let blocker = Task { try await store.put(family, number, .synced) }
+    try await eventually { try await store.get(family, key: numberedKey(number)) != nil }
+    return blocker
+  }
+}
