@@ -92,7 +92,19 @@ let package = Package(
       "SpindleSpoolTests",
       ["SpindleSpool", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     tests("SpindleFormatsTests", ["SpindleFormats"]),
-    tests("SpindleStoreTests", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    library("SpindleTestKit", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    .executableTarget(
+      name: "CrashWorker",
+      dependencies: ["SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleCore"],
+      swiftSettings: swiftSettings),
+    tests(
+      "SpindleRocksTests", ["CRocksDB", "SpindleTestKit", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    tests(
+      "SpindleStoreTests",
+      [
+        "CrashWorker", "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO",
+        "SpindleCore",
+      ]),
     library("SpindleSpool", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     tests(
       "SpindleOpLogTests",

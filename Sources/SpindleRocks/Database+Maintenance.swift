@@ -152,12 +152,14 @@ extension Database {
     }
   }
 
-  /// Reads every file of a backup and compares sizes.
+  /// Checks that every file of a backup is there, with the size it had when this directory was
+  /// opened. Contents are checked by ``restore(_:to:)`` alone.
   public func verify(_ id: UInt32) throws(RocksError) {
     try unsafe checked { unsafe rocksdb_backup_engine_verify_backup(pointer, id, $0) }
   }
 
-  /// Restores a backup into a database directory that nobody has open.
+  /// Restores a backup into a database directory that nobody has open, and checks every file
+  /// against the checksum that the backup recorded.
   public func restore(_ id: UInt32, to database: String) throws(RocksError) {
     let options = unsafe rocksdb_restore_options_create()
     defer { unsafe rocksdb_restore_options_destroy(options) }

@@ -230,6 +230,26 @@ internal import Synchronization
     unsafe rocksdb_column_family_handle_destroy(family.handle)
   }
 
+  /// Changes options of an open family by RocksDB's own names and texts, until the next open.
+  ///
+  /// - Throws: `invalidArgument` for an unknown name, a value out of range, or an option that cannot
+  ///   change while the database is open; nothing is changed then.
+  public func setOptions(
+    _ options: [String: String], of family: ColumnFamily
+  ) throws(RocksError) {
+    let names = unsafe options.keys.map { unsafe strdup($0) }
+    let values = unsafe options.values.map { unsafe strdup($0) }
+    defer { for unsafe text in unsafe names + values { unsafe free(text) } }
+    let namePointers = unsafe names.map { unsafe UnsafePointer($0) }
+    let valuePointers = unsafe values.map { unsafe UnsafePointer($0) }
+    try unsafe use { db throws(RocksError) in
+      try unsafe checked {
+        unsafe rocksdb_set_options_cf(
+          db, family.handle, Int32(options.count), namePointers, valuePointers, $0)
+      }
+    }
+  }
+
   // MARK: Writes
 
   /// Writes a record: all of it or nothing, logged, not synced, never waiting for a write stall.

@@ -10,13 +10,15 @@ final class CommitEngine: Sendable {
   private let health: StoreHealth
   private let highWater: HighWaterFile
   let clock: any StoreClock
+  private let beforeSync: @Sendable () -> Void
   private let paused = ThreadSemaphore()
   private let syncs = Atomic<Int>(0)
 
   init(
     database: Database, guardian: WALGuard, health: StoreHealth, highWater: HighWaterFile,
-    clock: any StoreClock
+    clock: any StoreClock, beforeSync: @escaping @Sendable () -> Void
   ) {
+    self.beforeSync = beforeSync
     self.database = database
     self.guardian = guardian
     self.health = health
@@ -100,6 +102,7 @@ final class CommitEngine: Sendable {
   /// Syncs the log. A failed sync shuts the gate until the store is opened anew; a sync that was
   /// refused because an append had failed before shuts it until the log is replaced.
   func syncLog() -> SpindleError? {
+    beforeSync()
     do throws(RocksError) {
       // Read before the sync: everything up to this number is in the log already, so the sync
       // covers it.

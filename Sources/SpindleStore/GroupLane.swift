@@ -197,6 +197,9 @@ final class GroupLane: Sendable {
     if let removed { unsafe removed.continuation.resume(returning: .failure(CancellationError())) }
   }
 
+  /// Batches that wait; those the writer holds are not among them.
+  var waitingCount: Int { queue.withLock { $0.tickets.count } }
+
   // MARK: The writer
 
   /// Stops admission, writes what waits, and ends the thread. Call it where blocking is allowed.

@@ -188,6 +188,8 @@ package struct StoreHooks: Sendable {
   package var beforeCureStepNamed: @Sendable (String) throws -> Void = { _ in }
   /// Stands in for the file system's answer.
   package var diskSpace: (@Sendable () -> DiskSpace?)?
+  /// Called on the thread that is about to sync the log for a commit.
+  package var beforeSync: @Sendable () -> Void = {}
   /// The test calls ``Store/checkHealth()`` itself.
   package var disablesMonitorThread = false
 

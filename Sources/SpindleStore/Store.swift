@@ -161,7 +161,8 @@ public final class Store: Sendable {
     let health = StoreHealth(events: broadcaster)
     let highWater = try withSpindleErrors { () throws(IOFailure) in try HighWaterFile(directory) }
     let engine = CommitEngine(
-      database: database, guardian: guardian, health: health, highWater: highWater, clock: clock)
+      database: database, guardian: guardian, health: health, highWater: highWater, clock: clock,
+      beforeSync: hooks.beforeSync)
     path = directory.path
     view = .owned
     self.directory = directory
@@ -538,6 +539,9 @@ public final class Store: Sendable {
     let failure = try await pool.run { monitor.attemptCure() }
     if let failure { throw failure }
   }
+
+  /// Batches that wait for the group lane's writer.
+  package var waitingCommits: Int { lane?.waitingCount ?? 0 }
 
   /// Syncs that commits caused.
   package var commitSyncCount: Int { engine?.syncCount ?? 0 }

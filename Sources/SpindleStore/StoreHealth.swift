@@ -85,6 +85,12 @@ public final class StoreHealth: Sendable {
     if old.wasSet { events.send(.gateOpened(reason: reason(cause, noSpace: old.noSpace))) }
   }
 
+  /// Shuts the gate at an operator's wish, until ``openForOperator()``.
+  public func shutForOperator(note: String) { latch(.operatorRequest, detail: note) }
+
+  /// Ends the operator's wish; other causes stay.
+  public func openForOperator() { unlatch(.operatorRequest) }
+
   private func reason(_ cause: Cause, noSpace: Bool) -> String {
     noSpace ? "disk_full" : cause.reason
   }
