@@ -115,6 +115,13 @@ let package = Package(
         "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleOpLog", "SpindleFormats",
         "SpindleCodecs", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore",
       ]),
+    .testTarget(
+      name: "FormatTests",
+      dependencies: [
+        "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleStore", "SpindleIO",
+        "SpindleCore",
+      ],
+      exclude: ["Fixtures"], swiftSettings: swiftSettings),
     tests(
       "SpindleCLITests",
       [

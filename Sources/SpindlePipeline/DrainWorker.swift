@@ -352,6 +352,8 @@ final class DrainWorker: Sendable {
   private func fail(_ error: any Error, _ applier: inout OpApplier) {
     let plain =
       error as? SpindleError ?? SpindleError(.unavailable, "applying stopped: \(error)")
+    // What was committed before the failure stays applied.
+    finish(applier)
     applier.reset()
     let (dropped, waiters) = state.withLock { state in
       state.failure = plain

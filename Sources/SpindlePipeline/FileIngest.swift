@@ -158,8 +158,8 @@ public struct FileIngest: Sendable {
     case .within:
       throw SpindleError(
         .conflict,
-        "\(input.name): line \(start.lineCount) was applied when it was the last and had no newline, "
-          + "and has grown since; use --producer NAME", reason: "other_input")
+        "\(input.name): line \(start.lineCount) was applied when it was the last and had no "
+          + "newline, and has grown since; use --producer NAME", reason: "other_input")
     }
   }
 }
@@ -246,7 +246,8 @@ private final class InputBox: Sendable {
           guard let newline = waiting.lastIndex(of: UInt8(ascii: "\n")) else {
             throw SpindleError(
               .invalidArgument,
-              "\(name): a line is longer than \(Self.longestLine >> 20) MiB; expected line protocol",
+              "\(name): a line is longer than \(Self.longestLine >> 20) MiB; expected line "
+                + "protocol",
               path: name)
           }
           count = newline + 1 - state.start

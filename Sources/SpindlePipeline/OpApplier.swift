@@ -77,7 +77,10 @@ struct OpApplier: ~Copyable {
     }
     while !ready.isEmpty {
       do {
-        ready = try applyOrderly(ready, positions: positions)
+        let group = Array(ready.prefix(DrainWorker.groupLimit))
+        let successors = try applyOrderly(group, positions: positions)
+        ready.removeFirst(group.count)
+        ready += successors
       } catch {
         // They may have waited since an earlier call, so nothing else knows of them any more.
         for entry in ready { spool.release(entry.item.id) }

@@ -121,7 +121,10 @@ import Testing
       _ = try await place.counts(file)
       try await withStore(place.store) { _ in
         try await place.ingest(file).expectRefusal("held by process \(getpid())")
-        for command in [["check"], ["series"], ["oplog", "cursors"], ["oplog", "read"], ["spool", "list"]] {
+        let readers = [
+          ["check"], ["series"], ["oplog", "cursors"], ["oplog", "read"], ["spool", "list"],
+        ]
+        for command in readers {
           let result = try await RunningCommand(
             [spindleProgram] + command + ["--store", place.store]).result()
           #expect(result.status == 0, "\(command) \(result.problems)")
@@ -146,7 +149,8 @@ import Testing
 
   @Test(arguments: [
     [], ["ingest"], ["ingest", "--store"], ["ingest", "--store", "x"], ["nonsense"],
-    ["ingest", "--store", "x", "--batch", "0", "f"], ["ingest", "--store", "x", "--batch", "-1", "f"],
+    ["ingest", "--store", "x", "--batch", "0", "f"],
+    ["ingest", "--store", "x", "--batch", "-1", "f"],
     ["ingest", "--store", "x", "--batch", "1000001", "f"],
     ["ingest", "--store", "x", "--durability", "maybe", "f"],
     ["ingest", "--store", "x", "--precision", "h", "f"],

@@ -72,7 +72,8 @@ import Testing
       let january = try await RunningCommand(["gzip", "-dc", januaryFlights]).result().output
       // A part goes in while there is room, then the room goes.
       let lines = january.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: true)
-      let part = try place.file("part.lp", Array(lines.prefix(5_000).joined(separator: [10])) + [10])
+      let start = Array(lines.prefix(5_000).joined(separator: [10])) + [10]
+      let part = try place.file("part.lp", start)
       _ = try await disk.counts("--producer", "p", part)
       let before = try await disk.sound()
       let kept = try await cursor(disk)

