@@ -202,14 +202,19 @@ final class DrainWorker: Sendable {
     if wakes { wake.signal() }
   }
 
-  /// Ends the thread after the group in hand. Call it where blocking is allowed.
-  func stop() {
+  /// Lets the thread end after the group in hand, without waiting for it.
+  func requestStop() {
     let wakes = state.withLock { state in
       state.stopping = true
       defer { state.isParked = false }
       return state.isParked
     }
     if wakes { wake.signal() }
+  }
+
+  /// Ends the thread after the group in hand. Call it where blocking is allowed.
+  func stop() {
+    requestStop()
     let thread = thread.withLock { thread in
       defer { thread = nil }
       return thread

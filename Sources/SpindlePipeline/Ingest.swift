@@ -20,6 +20,7 @@ public actor Ingest {
   public private(set) var position: ProducerPosition
   private var decoder = DecoderBox()
   private var isClosed = false
+  private var doubt: Doubt?
   private var isStoring = false
   private var queue: [CheckedContinuation<Void, Never>] = []
 
@@ -48,7 +49,9 @@ public actor Ingest {
   ///     again; ``FileIngest`` sets it.
   ///   - deadline: Until when the spool may wait for room in RocksDB.
   /// - Throws: ``SpindleError``: `invalidArgument` with line and column for a bad line, what the
-  ///   spool refuses with, or what stopped the applying. Nothing of the batch was stored then.
+  ///   spool refuses with, or what stopped the applying. Nothing of the batch was stored then,
+  ///   unless ``position`` has moved: a write-ahead log that failed in a sync may keep a batch that
+  ///   it could not promise.
   @discardableResult
   public func store(
     _ lines: Bytes, durability: Durability, precision: TimestampPrecision = .nanoseconds,
@@ -72,6 +75,7 @@ public actor Ingest {
     guard !isClosed else {
       throw SpindleError(.closed, "the producer \(producer) is closed")
     }
+    if let doubt { try await settle(doubt) }
     guard lines.count <= IngestOp.rawByteLimit else {
       throw SpindleError(
         .invalidArgument,
@@ -99,7 +103,7 @@ public actor Ingest {
     guard let next = position.advanced(by: op, at: index) else {
       throw SpindleError(.conflict, "the batch does not follow the one before")
     }
-    try await spool(IngestMessage(peer: peer, index: index, op: op), durability, deadline)
+    try await spool(IngestMessage(peer: peer, index: index, op: op), durability, deadline, next)
     position = next
     return IngestReceipt(
       index: index, pointCount: op.pointCount, lineCount: lineCount,
@@ -107,19 +111,65 @@ public actor Ingest {
   }
 
   private func spool(
-    _ message: IngestMessage, _ durability: Durability, _ deadline: ContinuousClock.Instant?
+    _ message: IngestMessage, _ durability: Durability, _ deadline: ContinuousClock.Instant?,
+    _ next: ProducerPosition
   ) async throws {
     pipeline.restartIfPossible()
     try await pipeline.worker.waitForRoom()
     let payload = message.encoded()
     let id = pipeline.spool.makeID()
-    let header = try await pipeline.spool.storeClaimed(
-      id, payload, forceSync: durability == .synced, deadline: deadline)
-    pipeline.worker.push(DrainWorker.Item(id: id, header: header, payload: payload))
+    do {
+      let header = try await pipeline.spool.storeClaimed(
+        id, payload, forceSync: durability == .synced, deadline: deadline)
+      pipeline.worker.push(DrainWorker.Item(id: id, header: header, payload: payload))
+    } catch {
+      // A commit that failed may be there all the same: written, and its sync refused.
+      let doubt = Doubt(id: id, index: message.index, next: next, payload: payload)
+      self.doubt = doubt
+      try? await settle(doubt)
+      throw error
+    }
+  }
+
+  /// A batch whose store failed, and of which nobody knows whether it is there.
+  private struct Doubt {
+    var id: SpoolID
+    var index: UInt64
+    var next: ProducerPosition
+    var payload: [UInt8]
+  }
+
+  /// Finds out whether the batch in doubt is there, and takes it in if so. The next batch must not
+  /// take its index.
+  private func settle(_ doubt: Doubt) async throws {
+    let spool = pipeline.spool
+    if let record = try await spool.claimStored(doubt.id) {
+      if let header = record {
+        pipeline.worker.push(DrainWorker.Item(id: doubt.id, header: header, payload: doubt.payload))
+      }
+      position = doubt.next
+    } else if pipeline.worker.position(of: peer)?.nextIndex ?? 0 > doubt.index {
+      position = doubt.next
+    }
+    self.doubt = nil
   }
 
   /// Waits until everything stored so far is applied.
-  public func drained() async throws { try await pipeline.drain() }
+  ///
+  /// - Throws: what stopped the applying; or ``SpindleError`` with `conflict` when batches of this
+  ///   producer were not applied although nothing stopped: they wait for one that is lost, or lie
+  ///   in quarantine.
+  public func drained() async throws {
+    let expected = position.nextIndex
+    try await pipeline.drain()
+    let applied = pipeline.worker.position(of: peer)?.nextIndex ?? 0
+    guard applied >= expected else {
+      throw SpindleError(
+        .conflict,
+        "\(expected - applied) batches of producer \(producer) were not applied; see the spools "
+          + "\(IngestPipeline.name) and \(IngestPipeline.name).quarantine")
+    }
+  }
 
   /// Lets go of the producer once running calls have ended. What is stored is applied all the same.
   public func close() async {

@@ -160,6 +160,11 @@ public struct IngestOp: IndexableOp, Sendable, Equatable {
     let lineCount = try reader.readVarint()
     let pointCount = try reader.readVarint()
     let rejectedCount = try reader.readVarint()
+    // Every line but the last has a newline of its own, and a point needs a line.
+    guard byteCount <= UInt64(Int64.max), byteOffset <= UInt64(Int64.max),
+      firstLine <= UInt64(Int64.max), lineCount <= byteCount + 1, pointCount <= lineCount + 1,
+      rejectedCount <= lineCount + 1
+    else { throw .invalid("the op's counts contradict each other") }
     let defaultTimestamp = Int64(bitPattern: try reader.readBigEndian(UInt64.self))
     let producer = String(decoding: try reader.readBlob(), as: UTF8.self)
     let digest = flags & digestFlag == 0 ? nil : try reader.readBytes(32)

@@ -63,6 +63,9 @@ public final class IngestPipeline: Sendable {
       seriesLimit: seriesLimit)
   }
 
+  // A pipeline that is dropped open lets its thread go, and with it the store.
+  deinit { worker.requestStop() }
+
   /// The peer id of a producer: the first 16 bytes of a SHA-256 over its name, as a UUID of
   /// version 8.
   public static func peer(of producer: String) -> PeerID {
@@ -134,7 +137,12 @@ public final class IngestPipeline: Sendable {
   }
 
   func restartIfPossible() {
-    if worker.failure != nil, store.health.unhealthyReason == nil { worker.restart() }
+    // Only what passes by itself is tried again: a store that refused writes and takes them now.
+    // Anything else would fail again, while the spool grows.
+    guard let failure = worker.failure, [.unavailable, .overloaded].contains(failure.kind),
+      store.health.unhealthyReason == nil
+    else { return }
+    worker.restart()
   }
 
   /// How far each producer's input is applied.

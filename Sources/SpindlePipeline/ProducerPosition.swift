@@ -24,16 +24,26 @@ public struct ProducerPosition: Sendable, Equatable {
   /// The position after one more op, or nil when the op does not follow.
   func advanced(by op: IngestOp, at index: UInt64) -> ProducerPosition? {
     guard index == nextIndex, op.source.byteOffset == byteCount,
-      op.source.firstLine == lineCount + 1
+      op.source.firstLine == lineCount + 1, let bytes = Self.sum(byteCount, op.source.byteCount),
+      let lines = Self.sum(lineCount, op.source.lineCount),
+      let points = Self.sum(pointCount, op.pointCount),
+      let rejected = Self.sum(rejectedCount, op.rejectedCount)
     else { return nil }
     var next = self
     next.nextIndex += 1
-    next.byteCount += op.source.byteCount
-    next.lineCount += op.source.lineCount
-    next.pointCount += op.pointCount
-    next.rejectedCount += op.rejectedCount
+    next.byteCount = bytes
+    next.lineCount = lines
+    next.pointCount = points
+    next.rejectedCount = rejected
     next.digest = op.source.digest
     return next
+  }
+
+  /// The sum, or nil beyond 2^63: the counts come from stored bytes, and every sum of two of them
+  /// must stay a number.
+  private static func sum(_ left: UInt64, _ right: UInt64) -> UInt64? {
+    let (sum, overflows) = left.addingReportingOverflow(right)
+    return overflows || sum > UInt64(Int64.max) ? nil : sum
   }
 
   // MARK: Record (`Documentation/Formats/ingest-state.md`)
@@ -64,6 +74,10 @@ public struct ProducerPosition: Sendable, Equatable {
     pointCount = try reader.readVarint()
     rejectedCount = try reader.readVarint()
     producer = String(decoding: try reader.readBlob(), as: UTF8.self)
+    let counts = [nextIndex, byteCount, lineCount, pointCount, rejectedCount]
+    guard counts.allSatisfy({ $0 <= UInt64(Int64.max) }) else {
+      throw .invalid("a count exceeds 2^63")
+    }
     digest = flags == 1 ? try reader.readBytes(32) : nil
     try reader.requireEnd()
   }

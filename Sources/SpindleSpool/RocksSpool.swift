@@ -1,5 +1,6 @@
 internal import Glibc
 public import SpindleCore
+internal import SpindleIO
 internal import SpindleRocks
 public import SpindleStore
 internal import Synchronization
@@ -152,6 +153,16 @@ public final class RocksSpool: Spool {
     }
   }
 
+  /// Finds out whether a message is stored, and claims it.
+  ///
+  /// - Returns: nil when it is not there; else its checksum header, or nil in it when another
+  ///   holds the message.
+  package func claimStored(_ id: SpoolID) async throws -> [UInt8]?? {
+    let record = try await storage.get(family, key: id.bytes)
+    guard let record else { return nil }
+    return .some(claim(id) ? Array(record.prefix(SpoolRecord.headerBytes)) : nil)
+  }
+
   /// Reads a claimed message with its checksum header, on a thread that may block; nil when it is
   /// gone.
   package func loadRecordBlocking(
@@ -215,15 +226,16 @@ public final class RocksSpool: Spool {
     let handle = SpoolEnumeration()
     // Not the channel itself: the walk ends when its reader has let go of that.
     let queue = channel.queue
-    Task {
-      var outcome = SpoolEnumeration.Outcome()
-      do {
-        outcome = try await storage.blocking { self.walk(into: queue, startTime: startTime) }
-      } catch {
-        outcome.error = plain(error)
+    do throws(IOFailure) {
+      // A thread of its own: the walk waits for its reader, and the store's few threads must stay
+      // free for what the reader may call.
+      _ = try NamedThread(name: "spindle-walk") { [self] in
+        let outcome = walk(into: queue, startTime: startTime)
+        queue.finish()
+        handle.finish(outcome)
       }
-      queue.finish()
-      handle.finish(outcome)
+    } catch {
+      throw error.spindleError
     }
     return handle
   }
@@ -269,7 +281,7 @@ public final class RocksSpool: Spool {
 
   /// Whether the spool or its store was closed.
   private var isStopped: Bool {
-    closed.load(ordering: .acquiring) || (try? storage.database.latestSequenceNumber()) == nil
+    closed.load(ordering: .acquiring) || storage.isClosed
   }
 
   /// The ids from `lower` on, at most `limit`, in key order. A bound keeps the walk from passing

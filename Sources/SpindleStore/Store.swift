@@ -306,14 +306,21 @@ public final class Store: Sendable {
   public func close() async throws {
     closed.store(true, ordering: .sequentiallyConsistent)
     if isClosingDone.load(ordering: .acquiring) { return }
-    do {
-      try await pool.run { try self.closing.withLock { _ in try self.closeBlocking() } }
-    } catch let error as SpindleError where error.kind == .closed {
-      // Another caller closed the store meanwhile.
-      return
+    // On a thread of its own: closing waits for reads, which may wait for a thread of the pool.
+    try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
+      do throws(IOFailure) {
+        _ = try NamedThread(name: "spindle-close") { [self] in
+          done.resume(with: Result { try closing.withLock { _ in try closeBlocking() } })
+        }
+      } catch {
+        done.resume(throwing: error.spindleError)
+      }
     }
     await Self.stopDetached(pool)
   }
+
+  /// Whether closing has begun.
+  package var isClosed: Bool { closed.load(ordering: .acquiring) }
 
   private func closeBlocking() throws {
     if isClosingDone.load(ordering: .acquiring) { return }

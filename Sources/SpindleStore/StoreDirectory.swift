@@ -73,12 +73,27 @@ package struct StoreDirectory: Sendable {
 
   /// Takes the owner's lock or says who has it.
   func lock(writesOwner: Bool) throws -> FileLock {
-    let lock = try withSpindleErrors { () throws(IOFailure) in
-      try FileLock.acquire(owner, writesOwner: writesOwner)
+    // Readers share the lock for as long as they look, which is short; an owner waits for them.
+    for _ in 0..<Self.readerPatience {
+      let (lock, reader) = try withSpindleErrors { () throws(IOFailure) in
+        if let lock = try FileLock.acquire(owner, writesOwner: writesOwner) {
+          return (lock as FileLock?, nil as FileLock?)
+        }
+        return (nil, try FileLock.acquire(owner, writesOwner: false))
+      }
+      if let lock { return lock }
+      // Where the lock can be shared, it is readers that hold it.
+      if reader == nil { throw heldByAnother() }
+      _ = consume reader
+      usleep(20_000)
     }
-    if let lock { return lock }
-    throw heldByAnother()
+    throw SpindleError(
+      .unavailable, "the store \(path) is being read by another process; try again when it is done",
+      path: path, reason: "locked")
   }
+
+  /// How often an owner looks again while readers hold the lock: for 5 s.
+  private static let readerPatience = 250
 
   /// The error of a second opener, with the owner's process id.
   func heldByAnother() -> SpindleError {
