@@ -31,6 +31,8 @@ let package = Package(
   name: "spindle",
   products: [
     .library(name: "Spindle", targets: ["Spindle"]),
+    .library(name: "SpindleCore", targets: ["SpindleCore"]),
+    .library(name: "SpindleStore", targets: ["SpindleStore"]),
     .library(name: "SpindleSpool", targets: ["SpindleSpool"]),
     .library(name: "SpindleOpLog", targets: ["SpindleOpLog"]),
     .library(name: "SpindleFormats", targets: ["SpindleFormats"]),

@@ -45,8 +45,9 @@ struct BenchStoreCommand: AsyncParsableCommand {
   @Flag(help: "Print one JSON object a run.") var json = false
 
   func validate() throws {
-    guard (1...(16 << 20)).contains(valueBytes), (1...4096).contains(tasks), seconds > 0,
-      `repeat` > 0, ops ?? 1 > 0
+    guard (1...(16 << 20)).contains(valueBytes), (1...4096).contains(tasks),
+      seconds > 0, seconds <= 3600, (1...1000).contains(`repeat`),
+      (1...1_000_000_000).contains(ops ?? 1)
     else { throw ValidationError("an option is out of its range; see --help") }
   }
 

@@ -26,6 +26,8 @@ struct CheckCommand: AsyncParsableCommand {
 
   private struct Report: Encodable {
     var findings: [String]
+    /// Findings beyond those listed.
+    var moreFindings: Int
     var spooledMessages: Int
     var logEntries: UInt64
     var series: Int
@@ -92,7 +94,7 @@ struct CheckCommand: AsyncParsableCommand {
     if json {
       try Output.json(
         Report(
-          findings: report.findings, spooledMessages: report.spooledMessages,
+          findings: report.findings, moreFindings: report.untoldFindings, spooledMessages: report.spooledMessages,
           logEntries: report.logEntries, series: report.seriesCount, points: report.pointCount,
           digest: hexString(report.digest), recovery: recovery))
       return

@@ -108,4 +108,8 @@ func choice<Value: RawRepresentable & CaseIterable>(
 struct StoreOptions: ParsableArguments {
   @Option(name: .long, help: "The directory of the store.")
   var store: String
+
+  func validate() throws {
+    guard !store.isEmpty else { throw ValidationError("--store must name a directory") }
+  }
 }

@@ -27,11 +27,19 @@ public struct LineProtocolPrefix: Sendable, Equatable {
     unsafe bytes.withUnsafeBufferPointer { buffer in
       var position = 0
       var lines: UInt64 = 0
-      var quote = unsafe firstOffset(of: Ascii.quote, in: buffer, range: 0..<buffer.count)
+      // The next quote, if one was found before `searchedTo`. Looked for a piece at a time, so that
+      // a long buffer without quotes is not searched anew for each short run.
+      var quote: Int?
+      var searchedTo = 0
       while lines < lineLimit,
         let newline = unsafe firstOffset(
           of: Ascii.newline, in: buffer, range: position..<buffer.count)
       {
+        if quote == nil, searchedTo <= newline {
+          let end = min(max(newline + 1, searchedTo + 64 << 10), buffer.count)
+          quote = unsafe firstOffset(of: Ascii.quote, in: buffer, range: searchedTo..<end)
+          searchedTo = quote ?? end
+        }
         guard let nextQuote = quote, nextQuote < newline else {
           lines += 1
           position = newline + 1
@@ -42,7 +50,8 @@ public struct LineProtocolPrefix: Sendable, Equatable {
         let next = end.offset + 1
         lines += unsafe countNewlines(in: buffer, range: position..<next).count
         position = next
-        quote = unsafe firstOffset(of: Ascii.quote, in: buffer, range: position..<buffer.count)
+        quote = nil
+        searchedTo = position
       }
       return LineProtocolPrefix(byteCount: position, physicalLines: lines)
     }

@@ -15,6 +15,8 @@ struct InputReader: ~Copyable {
   private var inflater: Inflation = .undecided
   private var chunk = [UInt8](repeating: 0, count: InputReader.chunkBytes)
   private var isAtEnd = false
+  /// Bytes of the chunk that are not inflated yet.
+  private var waiting = 0..<0
 
   private enum Inflation {
     case undecided, plain, gzip
@@ -64,6 +66,10 @@ struct InputReader: ~Copyable {
   mutating func read(into buffer: inout [UInt8]) throws -> Bool {
     while !isAtEnd {
       let start = buffer.count
+      if !waiting.isEmpty {
+        try inflateSome(into: &buffer)
+        if buffer.count > start { return true }
+      }
       let count = try readChunk()
       if inflater == .undecided {
         // The magic is the first two bytes; a shorter input is plain.
@@ -79,16 +85,27 @@ struct InputReader: ~Copyable {
       if inflater == .plain {
         buffer.append(contentsOf: chunk[0..<count])
       } else {
-        do {
-          let piece = Array(chunk[0..<count])
-          try gzip.inflate(piece.span) { buffer.append(borrowing: $0) }
-        } catch {
-          throw SpindleError(.invalidArgument, "\(name): \(error)")
-        }
+        waiting = 0..<count
+        try inflateSome(into: &buffer)
       }
       if buffer.count > start { return true }
     }
     return false
+  }
+
+  /// Inflates what was read, a piece at a time, until there is enough to go on with. A piece of
+  /// 16 KiB gives 16 MiB at the most, since deflate shrinks at most 1,032 times.
+  private mutating func inflateSome(into buffer: inout [UInt8]) throws {
+    let start = buffer.count
+    while !waiting.isEmpty, buffer.count - start < Self.chunkBytes {
+      let piece = Array(chunk[waiting.prefix(16 << 10)])
+      waiting = (waiting.lowerBound + piece.count)..<waiting.upperBound
+      do {
+        try gzip.inflate(piece.span) { buffer.append(borrowing: $0) }
+      } catch {
+        throw SpindleError(.invalidArgument, "\(name): \(error)")
+      }
+    }
   }
 
   /// Fills the chunk as far as the input allows.

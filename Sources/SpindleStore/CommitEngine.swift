@@ -61,8 +61,9 @@ final class CommitEngine: Sendable {
     var overlay = Overlay()
     do {
       if let refusal = try check(batch, overlay: &overlay, tier: .cache) { throw refusal }
-    } catch let error as RocksError where error.kind == .incomplete {
-      return false
+    } catch let error as RocksError {
+      if error.kind == .incomplete { return false }
+      throw error.spindleError
     }
     guard !batch.record.isEmpty else { return true }
     return try writeInline(&batch.record)
