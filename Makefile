@@ -33,20 +33,20 @@ run: setup
 	swift build -c release --product spindle
 	@echo
 	@echo "== the weather of 2013"
-	$(SPINDLE) ingest --store $(STORE) --producer weather-2013 $(SAMPLE)/weather-2013.lp.gz
+	$(SPINDLE) ingest --store '$(STORE)' --producer weather-2013 $(SAMPLE)/weather-2013.lp.gz
 	@echo
 	@echo "== the flights of January 2013"
-	$(SPINDLE) ingest --store $(STORE) --producer flights-2013-01 $(SAMPLE)/flights-2013-01.lp.gz
+	$(SPINDLE) ingest --store '$(STORE)' --producer flights-2013-01 $(SAMPLE)/flights-2013-01.lp.gz
 	@echo
 	@echo "== how far each producer is"
-	$(SPINDLE) oplog cursors --store $(STORE)
+	$(SPINDLE) oplog cursors --store '$(STORE)'
 	@echo
 	@echo "== the ten series with the most points"
-	$(SPINDLE) series --store $(STORE) --limit 10
+	$(SPINDLE) series --store '$(STORE)' --limit 10
 	@echo
 	@echo "Next: run it again and see that nothing is applied twice;"
-	@echo "      $(SPINDLE) check --store $(STORE)"
-	@echo "      $(SPINDLE) oplog read --store $(STORE) --limit 3"
+	@echo "      $(SPINDLE) check --store '$(STORE)'"
+	@echo "      $(SPINDLE) oplog read --store '$(STORE)' --limit 3"
 	@echo "      $(SPINDLE) --help"
 
 test: setup
@@ -64,7 +64,7 @@ bench: setup
 
 soak: setup
 	swift build -c release --product spindle
-	SPINDLE_SOAK=1 swift test
+	SPINDLE_SOAK=1 SPINDLE_PROGRAM=$(CURDIR)/$(SPINDLE) swift test
 
 clean:
 	rm -rf .build $(STORE) Benchmarks/Raw/build Examples/LinkedPipeline/.build

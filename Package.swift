@@ -100,7 +100,8 @@ let package = Package(
       dependencies: ["SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleCore"],
       swiftSettings: swiftSettings),
     tests(
-      "SpindleRocksTests", ["CRocksDB", "SpindleTestKit", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+      "SpindleRocksTests",
+      ["CRocksDB", "SpindleTestKit", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     tests(
       "SpindleStoreTests",
       [

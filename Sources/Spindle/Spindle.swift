@@ -34,7 +34,8 @@ public final class Spindle: Sendable {
   /// Opens a store, or creates it.
   ///
   /// - Throws: what ``Store/open(at:settings:access:clock:)`` throws.
-  public static func open(at path: String, settings: Settings = Settings()) async throws -> Spindle {
+  public static func open(at path: String, settings: Settings = Settings()) async throws -> Spindle
+  {
     Spindle(store: try await Store.open(at: path, settings: settings.store))
   }
 

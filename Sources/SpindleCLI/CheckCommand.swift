@@ -94,7 +94,8 @@ struct CheckCommand: AsyncParsableCommand {
     if json {
       try Output.json(
         Report(
-          findings: report.findings, moreFindings: report.untoldFindings, spooledMessages: report.spooledMessages,
+          findings: report.findings, moreFindings: report.untoldFindings,
+          spooledMessages: report.spooledMessages,
           logEntries: report.logEntries, series: report.seriesCount, points: report.pointCount,
           digest: hexString(report.digest), recovery: recovery))
       return

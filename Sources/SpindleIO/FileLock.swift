@@ -44,8 +44,8 @@ public final class FileLock: Sendable {
   }
 
   deinit {
-    // Unlocked by word, not by the close alone: a child that is being spawned right now holds a copy
-    // of the descriptor until it executes, and the lock would live as long.
+    // Unlocked by word, not by the close alone: a child that is being spawned right now holds a
+    // copy of the descriptor until it executes, and the lock would live as long.
     flock(file, LOCK_UN)
     close(file)
   }

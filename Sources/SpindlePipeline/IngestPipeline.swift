@@ -53,8 +53,8 @@ public final class IngestPipeline: Sendable {
       throw SpindleError(
         .corruption,
         "\(store.path) is damaged: the op-log \(Self.name) reaches index "
-          + "\(peer.map { cursors[$0] } ?? 0) for peer \(peer?.description ?? ""), but its recorded "
-          + "position is \(peer.map { recorded[$0] } ?? 0)", path: store.path)
+          + "\(peer.map { cursors[$0] } ?? 0) for peer \(peer?.description ?? ""), but its "
+          + "recorded position is \(peer.map { recorded[$0] } ?? 0)", path: store.path)
     }
     startPositions = positions
     worker = try DrainWorker(

@@ -84,7 +84,8 @@ func withCharacters<Result>(
       var standIn: CChar = 0
       return unsafe withUnsafePointer(to: &standIn) { unsafe body($0, 0) }
     }
-    return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: buffer.count) {
+    return unsafe UnsafeRawPointer(start).withMemoryRebound(to: CChar.self, capacity: buffer.count)
+    {
       unsafe body($0, buffer.count)
     }
   }

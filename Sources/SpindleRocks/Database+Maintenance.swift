@@ -61,7 +61,8 @@ extension Database {
   }
 
   /// A property as a number, of one family or of the database; nil when RocksDB has none so named.
-  public func property(_ name: String, of family: ColumnFamily? = nil) throws(RocksError) -> UInt64? {
+  public func property(_ name: String, of family: ColumnFamily? = nil) throws(RocksError) -> UInt64?
+  {
     try unsafe use { db throws(RocksError) in
       var value: UInt64 = 0
       let found =

@@ -48,7 +48,9 @@ internal import Synchronization
     let options = unsafe rocksdb_options_create()
     defer { unsafe rocksdb_options_destroy(options) }
     var count = 0
-    let names = try unsafe checked { unsafe rocksdb_list_column_families(options, path, &count, $0) }
+    let names = try unsafe checked {
+      unsafe rocksdb_list_column_families(options, path, &count, $0)
+    }
     guard let names = unsafe names else { return [] }
     defer { unsafe rocksdb_list_column_families_destroy(names, count) }
     return (0..<count).map { index in
@@ -91,7 +93,7 @@ internal import Synchronization
     }
     unsafe engine = EngineHandle(owning: opened.0)
     var table: [String: ColumnFamily] = [:]
-    for unsafe (name, handle) in unsafe zip(names, opened.1) {
+    for unsafe(name, handle) in unsafe zip(names, opened.1) {
       table[name] = unsafe ColumnFamily(name: name, handle: handle)
     }
     families = Mutex(table)
@@ -121,7 +123,7 @@ internal import Synchronization
   ) throws(RocksError) -> (OpaquePointer, [OpaquePointer]) {
     let count = Int32(names.count)
     let cNames = unsafe names.map { unsafe strdup($0) }
-    defer { for unsafe name in unsafe cNames { unsafe free(name) } }
+    defer { for unsafename in unsafe cNames { unsafe free(name) } }
     let pointers = unsafe cNames.map { unsafe UnsafePointer($0) }
     let cOptions: [OpaquePointer?] = unsafe familyOptions.map { unsafe $0.handle.pointer }
     var handles = unsafe [OpaquePointer?](repeating: nil, count: names.count)
@@ -232,14 +234,14 @@ internal import Synchronization
 
   /// Changes options of an open family by RocksDB's own names and texts, until the next open.
   ///
-  /// - Throws: `invalidArgument` for an unknown name, a value out of range, or an option that cannot
-  ///   change while the database is open; nothing is changed then.
+  /// - Throws: `invalidArgument` for an unknown name, a value out of range, or an option that
+  ///   cannot change while the database is open; nothing is changed then.
   public func setOptions(
     _ options: [String: String], of family: ColumnFamily
   ) throws(RocksError) {
     let names = unsafe options.keys.map { unsafe strdup($0) }
     let values = unsafe options.values.map { unsafe strdup($0) }
-    defer { for unsafe text in unsafe names + values { unsafe free(text) } }
+    defer { for unsafetext in unsafe names + values { unsafe free(text) } }
     let namePointers = unsafe names.map { unsafe UnsafePointer($0) }
     let valuePointers = unsafe values.map { unsafe UnsafePointer($0) }
     try unsafe use { db throws(RocksError) in
@@ -356,9 +358,9 @@ internal import Synchronization
           db, readAll, family.handle, keys.count, starts, keys.map(\.count), &values, &errors,
           false)
       }
-      defer { for unsafe value in unsafe values { unsafe rocksdb_pinnableslice_destroy(value) } }
+      defer { for unsafevalue in unsafe values { unsafe rocksdb_pinnableslice_destroy(value) } }
       var failure: RocksError?
-      for unsafe text in unsafe errors {
+      for unsafetext in unsafe errors {
         guard let text = unsafe text else { continue }
         failure = unsafe failure ?? RocksError(message: String(cString: text))
         unsafe rocksdb_free(text)

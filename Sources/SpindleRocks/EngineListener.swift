@@ -55,7 +55,9 @@ internal import CRocksDBShim
 extension Database {
   /// Leaves the read-only state after a background error. Waits while memtables are flushed.
   public func resume() throws(RocksError) {
-    try unsafe use { db throws(RocksError) in try unsafe checked { unsafe spindle_rocks_resume(db, $0) } }
+    try unsafe use { db throws(RocksError) in
+      try unsafe checked { unsafe spindle_rocks_resume(db, $0) }
+    }
   }
 
   /// The log that takes writes now.

@@ -254,7 +254,8 @@ public final class Store: Sendable {
 
   private static func missing(_ directory: StoreDirectory) -> SpindleError {
     SpindleError(
-      .notFound, "\(directory.path) is not a Spindle store; expected a directory with a FORMAT file",
+      .notFound,
+      "\(directory.path) is not a Spindle store; expected a directory with a FORMAT file",
       path: directory.path)
   }
 

@@ -74,7 +74,8 @@ public final class StoreFamily: Sendable {
   func checkGate() throws {
     if damaged.load(ordering: .acquiring) {
       throw SpindleError(
-        .unavailable, "the part \(name) refuses writes since damage was found in it: "
+        .unavailable,
+        "the part \(name) refuses writes since damage was found in it: "
           + (damageFound ?? ""), reason: "corruption")
     }
   }

@@ -7,8 +7,8 @@ public final class ManualClock: StoreClock {
     var now = ContinuousClock.now
     var wallMilliseconds: UInt64
     var nextID = 0
-    var sleepers: [Int: (until: ContinuousClock.Instant, wake: CheckedContinuation<Void, any Error>)]
-      = [:]
+    var sleepers:
+      [Int: (until: ContinuousClock.Instant, wake: CheckedContinuation<Void, any Error>)] = [:]
   }
 
   private let state: Mutex<State>

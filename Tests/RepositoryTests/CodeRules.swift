@@ -100,24 +100,6 @@ enum CodeRules {
     }
   }
 
-  /// Lines that are too long and are still to be broken, by file: the count may only fall.
-  static let longLinesOwed: [String: Int] = [
-    "Sources/Spindle/Spindle.swift": 1,
-    "Sources/SpindlePipeline/FileIngest.swift": 2,
-    "Sources/SpindlePipeline/Ingest.swift": 1,
-    "Sources/SpindlePipeline/IngestPipeline.swift": 1,
-    "Sources/SpindleRocks/ColumnFamily.swift": 1,
-    "Sources/SpindleRocks/Database+Maintenance.swift": 1,
-    "Sources/SpindleRocks/Database.swift": 1,
-    "Sources/SpindleRocks/EngineListener.swift": 1,
-    "Sources/SpindleStore/Recovery/RecoveryPlan.swift": 1,
-    "Sources/SpindleStore/Store.swift": 1,
-    "Tests/SpindleCLITests/BadInputTests.swift": 2,
-    "Tests/SpindleCLITests/CommandTests.swift": 5,
-    "Tests/SpindleCLITests/FullDiskTests.swift": 1,
-    "Tests/SpindleCLITests/KillTests.swift": 3,
-  ]
-
   static func longLines(_ file: SourceFile) -> [Finding] {
     findings(file) { line in
       line.utf8.count > columnLimit ? "\(line.utf8.count) columns" : nil

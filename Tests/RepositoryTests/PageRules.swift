@@ -2,9 +2,6 @@ import SpindleIO
 
 /// Rules of the documentation.
 enum PageRules {
-  /// Pages that are linked before they are made: results of measurements.
-  static let awaited: Set<String> = ["Benchmarks/Results/store.md"]
-
   /// The relative links of a page whose targets do not exist.
   static func brokenLinks(_ page: SourceFile, exists: (String) -> Bool) -> [Finding] {
     let folder = Files.directory(of: "/" + page.path)

@@ -68,8 +68,10 @@ import Testing
         .expectRefusal("missing")
       #expect(!Files.exists(place.store))
       for command in [["check"], ["series"], ["oplog", "cursors"], ["spool", "list"]] {
-        let result = try await RunningCommand([spindleProgram] + command + ["--store", place.store])
-          .result()
+        let result = try await RunningCommand(
+          [spindleProgram] + command + ["--store", place.store]
+        )
+        .result()
         #expect(result.status == 1 && !Files.exists(place.store), "\(command)")
         #expect(result.problems.contains("is not a Spindle store"), "\(result.problems)")
       }
@@ -126,7 +128,8 @@ import Testing
         ]
         for command in readers {
           let result = try await RunningCommand(
-            [spindleProgram] + command + ["--store", place.store]).result()
+            [spindleProgram] + command + ["--store", place.store]
+          ).result()
           #expect(result.status == 0, "\(command) \(result.problems)")
           #expect(result.problems.contains("note: process \(getpid()) is running this store"))
         }

@@ -210,7 +210,9 @@ import Testing
     #expect(error?.kind == .incomplete)
     try database.setOptions(triggers.mapValues { _ in "100" }, of: family)
     try database.put(family, "taken", "")
-    #expect(throws: RocksError.self) { try database.setOptions(["no_such_option": "1"], of: family) }
+    #expect(throws: RocksError.self) {
+      try database.setOptions(["no_such_option": "1"], of: family)
+    }
     try database.close()
   }
 

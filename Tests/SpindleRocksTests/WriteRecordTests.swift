@@ -82,7 +82,9 @@ import Testing
     for number in 0..<200 {
       unsafe handles.append(rocksdb_create_column_family(database, options, "f\(number)", &error))
     }
-    defer { for unsafe handle in unsafe handles { unsafe rocksdb_column_family_handle_destroy(handle) } }
+    defer {
+      for unsafehandle in unsafe handles { unsafe rocksdb_column_family_handle_destroy(handle) }
+    }
     let own = unsafe rocksdb_writebatch_create()
     defer { unsafe rocksdb_writebatch_destroy(own) }
     let key = bytes("key").map { CChar(bitPattern: $0) }

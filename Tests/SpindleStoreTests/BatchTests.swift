@@ -23,7 +23,8 @@ import Testing
     var batch = Batch()
     batch.put(fixture.plain, key: bytes("a"), value: bytes("1"))
     batch.put(fixture.guarded, key: bytes("b"), value: bytes("2"))
-    batch.put(fixture.plain, key: bytes("c").span, header: bytes("3").span, payload: bytes("4").span)
+    batch.put(
+      fixture.plain, key: bytes("c").span, header: bytes("3").span, payload: bytes("4").span)
     batch.requireAbsent(fixture.guarded, key: bytes("b"), owner: "test")
     #expect(batch.count == 3)
     #expect(batch.byteCount > 12)

@@ -14,7 +14,8 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
     try ChildProcess(ChildProcess.builtProgram("CrashWorker"), arguments)
   }
 
-  private func stored(at path: String) async throws -> (plain: [Int], guarded: [Int], store: Store) {
+  private func stored(at path: String) async throws -> (plain: [Int], guarded: [Int], store: Store)
+  {
     let store = try await Store.small(at: path)
     let plain = try await store.numbers(store.family("spool:crash"))
     let guarded = try await store.numbers(store.family("oplog:crash"))

@@ -144,7 +144,8 @@ import Testing
 }
 
 @Suite(.temporaryDirectory) struct CapacityTests {
-  private func space(free: UInt64, inodes: UInt64 = 50_000, of total: UInt64 = 100_000) -> DiskSpace {
+  private func space(free: UInt64, inodes: UInt64 = 50_000, of total: UInt64 = 100_000) -> DiskSpace
+  {
     DiskSpace(
       freeBytes: free, totalBytes: 1_000_000_000, freeInodes: inodes, totalInodes: total)
   }

@@ -145,7 +145,9 @@ import Testing
   @Test func aDeadlineInThePastIsNoObstacleToAHealthyStore() async throws {
     let store = try await Store.small(at: TestDirectory.path("store"))
     let past = ContinuousClock.now - .seconds(10)
-    for (name, durability) in [("spool:a", Durability.buffered), ("oplog:a", .buffered), ("spool:a", .synced)] {
+    for (name, durability) in [
+      ("spool:a", Durability.buffered), ("oplog:a", .buffered), ("spool:a", .synced),
+    ] {
       let family = try await store.family(name)
       var batch = Batch()
       batch.put(family, key: bytes(durability.rawValue), value: [1])

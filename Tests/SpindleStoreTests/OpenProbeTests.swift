@@ -26,7 +26,8 @@ import Testing
       #expect(after == before, sourceLocation: location)
       guard let error else { continue }
       #expect(error.kind == .corruption, sourceLocation: location)
-      #expect(error.message.contains("rocks/" + log + " at offset "), "\(error.message)",
+      #expect(
+        error.message.contains("rocks/" + log + " at offset "), "\(error.message)",
         sourceLocation: location)
       #expect(error.message.contains(what), "\(error.message)", sourceLocation: location)
       #expect(!error.message.contains(". "), "\(error.message)", sourceLocation: location)

@@ -37,7 +37,6 @@ import Testing
     return target
   }
 
-
   struct Answer: Decodable {
     var dir: String
     var ok: Bool

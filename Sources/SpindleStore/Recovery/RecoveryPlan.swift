@@ -92,7 +92,8 @@ struct RecoveryPlan {
       let reached = older.compactMap { tallies[$0.fileNumber]?.greatestKept }.max()
       if reached == nil, family.newestFlushedTable > oldest.fileNumber { return true }
       if let reached, family.largestSequence > reached {
-        return !(family.largestSequence == reached + 1
+        return
+          !(family.largestSequence == reached + 1
           && inspection.marker?.sequence == family.largestSequence)
       }
       // A compaction may have rewritten the numbers of what it took from the lost part; tables
@@ -157,7 +158,8 @@ struct RecoveryPlan {
       tally.kept += 1
       tally.greatestKept = max(tally.greatestKept ?? 0, last)
       if let due = filter.due ?? firstDue, record.sequence > due {
-        gaps.append((record.fileNumber, tally.kept == 1 && filter.due != nil, due, record.sequence - 1))
+        gaps.append(
+          (record.fileNumber, tally.kept == 1 && filter.due != nil, due, record.sequence - 1))
       }
       filter.advance(to: last + 1)
     }

@@ -81,7 +81,8 @@ struct RecoveryRun {
   private func beyondRecovery(_ report: StoreRecovery.Report) -> SpindleError {
     let what = report.findings.first ?? "the store \(directory.path) is damaged"
     return SpindleError(
-      .corruption, what + "; the damage is not in the log, so no recovery of the log helps: "
+      .corruption,
+      what + "; the damage is not in the log, so no recovery of the log helps: "
         + "restore a backup", path: directory.path)
   }
 

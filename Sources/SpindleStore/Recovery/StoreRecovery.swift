@@ -52,7 +52,8 @@ public enum StoreRecovery {
       let end = lastSequence.map { "to \($0)" } ?? "on, how many is unknown,"
       var text = "\(log): the writes from sequence \(firstSequence) \(end) are lost"
       if isTorn {
-        text += " in \(lostBy.joined(separator: ", ")), and kept in "
+        text +=
+          " in \(lostBy.joined(separator: ", ")), and kept in "
           + heldBy.joined(separator: ", ")
       }
       return text + "."
