@@ -93,7 +93,8 @@ internal import Synchronization
     }
     unsafe engine = EngineHandle(owning: opened.0)
     var table: [String: ColumnFamily] = [:]
-    for unsafe(name, handle) in unsafe zip(names, opened.1) {
+    for (index, name) in names.enumerated() {
+      let handle = unsafe opened.1[index]
       table[name] = unsafe ColumnFamily(name: name, handle: handle)
     }
     families = Mutex(table)
@@ -123,7 +124,7 @@ internal import Synchronization
   ) throws(RocksError) -> (OpaquePointer, [OpaquePointer]) {
     let count = Int32(names.count)
     let cNames = unsafe names.map { unsafe strdup($0) }
-    defer { for unsafename in unsafe cNames { unsafe free(name) } }
+    defer { unsafe cNames.forEach { unsafe free($0) } }
     let pointers = unsafe cNames.map { unsafe UnsafePointer($0) }
     let cOptions: [OpaquePointer?] = unsafe familyOptions.map { unsafe $0.handle.pointer }
     var handles = unsafe [OpaquePointer?](repeating: nil, count: names.count)
@@ -241,7 +242,7 @@ internal import Synchronization
   ) throws(RocksError) {
     let names = unsafe options.keys.map { unsafe strdup($0) }
     let values = unsafe options.values.map { unsafe strdup($0) }
-    defer { for unsafetext in unsafe names + values { unsafe free(text) } }
+    defer { unsafe (names + values).forEach { unsafe free($0) } }
     let namePointers = unsafe names.map { unsafe UnsafePointer($0) }
     let valuePointers = unsafe values.map { unsafe UnsafePointer($0) }
     try unsafe use { db throws(RocksError) in
@@ -358,10 +359,10 @@ internal import Synchronization
           db, readAll, family.handle, keys.count, starts, keys.map(\.count), &values, &errors,
           false)
       }
-      defer { for unsafevalue in unsafe values { unsafe rocksdb_pinnableslice_destroy(value) } }
+      defer { unsafe values.forEach { unsafe rocksdb_pinnableslice_destroy($0) } }
       var failure: RocksError?
-      for unsafetext in unsafe errors {
-        guard let text = unsafe text else { continue }
+      for index in keys.indices {
+        guard let text = unsafe errors[index] else { continue }
         failure = unsafe failure ?? RocksError(message: String(cString: text))
         unsafe rocksdb_free(text)
       }

@@ -43,7 +43,7 @@ public final class ChildProcess: Sendable {
     unsafe posix_spawn_file_actions_adddup2(&actions, pipes[1], 1)
     var words = unsafe ([executable] + arguments).map { unsafe strdup($0) }
     unsafe words.append(nil)
-    defer { for unsafeword in unsafe words { unsafe free(word) } }
+    defer { unsafe words.forEach { unsafe free($0) } }
     var child: pid_t = 0
     let result = unsafe posix_spawn(&child, executable, &actions, nil, words, environ)
     close(pipes[1])

@@ -83,7 +83,7 @@ import Testing
       unsafe handles.append(rocksdb_create_column_family(database, options, "f\(number)", &error))
     }
     defer {
-      for unsafehandle in unsafe handles { unsafe rocksdb_column_family_handle_destroy(handle) }
+      unsafe handles.forEach { unsafe rocksdb_column_family_handle_destroy($0) }
     }
     let own = unsafe rocksdb_writebatch_create()
     defer { unsafe rocksdb_writebatch_destroy(own) }
