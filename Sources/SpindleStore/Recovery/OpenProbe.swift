@@ -28,6 +28,7 @@ struct OpenProbe {
       try refuseLostDatabase(cleanSequence: cleanSequence)
       return Result(isNew: true)
     }
+    try refuseMissingLogs()
     let scan = try scanLogs()
     var result = Result()
     switch scan.verdict {
@@ -71,6 +72,17 @@ struct OpenProbe {
       throw corruption(
         "\(directory.database) holds \(table) but no CURRENT file, so RocksDB would start an empty "
           + "database over it")
+    }
+  }
+
+  /// From its first open on a database always has a log, be it empty.
+  private func refuseMissingLogs() throws {
+    guard Files.exists(directory.highWater) else { return }
+    let names = try withSpindleErrors { () throws(IOFailure) in
+      try Files.names(in: directory.database)
+    }
+    guard names.contains(where: { WALFormat.fileNumber($0) != nil }) else {
+      throw corruption("\(directory.database) holds no write-ahead log")
     }
   }
 
