@@ -87,6 +87,8 @@ enum CrashWorker {
               exit(1)
             }
             number += 8
+            // Inline commits never suspend; let the other tasks have their turn.
+            await Task.yield()
           }
         }
       }

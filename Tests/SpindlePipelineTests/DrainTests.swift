@@ -58,7 +58,7 @@ import Testing
       try await place.withPipeline { pipeline in
         try await pipeline.drain()
         #expect(pipeline.nextIndex("p") == 0)
-        #expect(pipeline.worker.waitingCount == 4)
+        #expect(pipeline.worker.waitingCount(of: IngestPipeline.peer(of: "p")) == 4)
         await #expect(throws: SpindleError.self) { _ = try await pipeline.ingest(producer: "p") }
         #expect(try await pipeline.ids().count == 4)
       }
@@ -66,7 +66,7 @@ import Testing
       try await place.withPipeline { pipeline in
         try await pipeline.drain()
         #expect(pipeline.nextIndex("p") == 3)
-        #expect(pipeline.worker.waitingCount == 1)
+        #expect(pipeline.worker.waitingCount(of: IngestPipeline.peer(of: "p")) == 1)
       }
       try await place.leave([messages[3]])
       try await place.withPipeline { pipeline in
@@ -135,7 +135,7 @@ import Testing
         try await pipeline.drain()
         #expect(pipeline.nextIndex("p") == 40)
         #expect(try await pipeline.ids().isEmpty)
-        #expect(pipeline.worker.waitingCount == 0)
+        #expect(pipeline.worker.waitingCount(of: IngestPipeline.peer(of: "p")) == 0)
       }
     }
   }

@@ -79,7 +79,7 @@ import Testing
     let database = unsafe rocksdb_open(options, try TestDirectory.path("raw"), &error)
     defer { unsafe rocksdb_close(database) }
     var handles: [OpaquePointer?] = unsafe []
-    for number in 0..<200 {
+    for number in 0..<130 {
       unsafe handles.append(rocksdb_create_column_family(database, options, "f\(number)", &error))
     }
     defer {
@@ -89,7 +89,7 @@ import Testing
     defer { unsafe rocksdb_writebatch_destroy(own) }
     let key = bytes("key").map { CChar(bitPattern: $0) }
     var record = WriteRecord()
-    for index in [0, 126, 127, 199] {
+    for index in [0, 125, 126, 127, 129] {
       let handle = unsafe handles[index]
       let id = unsafe rocksdb_column_family_handle_get_id(handle)
       unsafe rocksdb_writebatch_put_cf(own, handle, key, 3, key, 2)

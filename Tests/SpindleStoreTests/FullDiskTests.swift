@@ -61,7 +61,7 @@ import Testing
       #expect(store.health.unhealthyReason == nil, "\(store.health.causes)")
       for number in 1_000_000..<1_000_200 { try await store.put(family, number, durability) }
       let killed = try TestDirectory.path("killed")
-      try copyFolder(path, to: killed)
+      try await store.copyAsKilled(to: killed)
       try await store.close()
       for place in [path, killed] {
         for _ in 0..<2 {
@@ -190,8 +190,10 @@ import Testing
   }
 
   @Test func tooFewInodesShutTheGate() async throws {
-    let disk = Shared<DiskSpace?>(space(free: 500_000_000, inodes: 999))
+    let disk = Shared<DiskSpace?>(space(free: 500_000_000))
     let (store, family) = try await open(disk)
+    disk.value = space(free: 500_000_000, inodes: 999)
+    try await store.checkHealth()
     #expect(await refusal { try await store.put(family, 1) }?.reason == "disk_full")
     disk.value = space(free: 500_000_000, inodes: 1999)
     try await store.checkHealth()

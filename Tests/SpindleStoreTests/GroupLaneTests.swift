@@ -205,6 +205,8 @@ import Testing
             }
             stored.update { $0[task % 2].append(number) }
             number += 8
+            // Inline commits never suspend; two such loops would keep everybody else waiting.
+            await Task.yield()
           }
         }
       }

@@ -22,10 +22,12 @@ import Testing
     let plain: StoreFamily
     let guarded: StoreFamily
     let failing: Shared<String?>
+    let gate = SyncGate()
 
     init(_ settings: StoreSettings = .small) async throws {
       let failing = Shared<String?>(nil)
       var hooks = StoreHooks.manual
+      hooks.beforeSync = { [gate] in gate.wait() }
       hooks.beforeCureStepNamed = { step in if failing.value == step { throw Injected() } }
       store = try await Store.small(
         at: TestDirectory.path("store"), settings: settings, hooks: hooks)
@@ -57,7 +59,7 @@ import Testing
 
     /// Closed and reopened, and as a killed process leaves it, both twice.
     func expectStored(_ plainNumbers: [Int], _ guardedNumbers: [Int]) async throws {
-      try copyFolder(store.path, to: store.path + "-killed")
+      try await store.copyAsKilled(to: store.path + "-killed")
       try await store.close()
       for path in [store.path, store.path + "-killed"] {
         for _ in 0..<2 {
@@ -151,7 +153,10 @@ import Testing
   ])
   func aDiskThatFailsDuringTheCureLosesNothing(operation: WALGuard.FaultyOperation) async throws {
     for error in [WALGuard.FaultError.noSpace, .io] {
-      for skipping in [UInt64(0), 1] {
+      // A cure makes one log and several of everything else.
+      for skipping in operation == .logCreate ? [UInt64(0)] : [0, 1] {
+        // What RocksDB could not write to its manifest for another reason ends with the next open.
+        if operation == .manifestAppend, error == .io { continue }
         let fixture = try await Fixture()
         let store = fixture.store
         for number in 0..<50 {
@@ -175,12 +180,13 @@ import Testing
     }
   }
 
-  /// A failed sync of the manifest cannot be cured: RocksDB stays shut until the next open.
-  @Test func aFailedManifestSyncLosesNothing() async throws {
+  /// A manifest that failed for good cannot be cured: RocksDB stays shut until the next open.
+  @Test(arguments: [WALGuard.FaultyOperation.manifestAppend, .manifestSync])
+  func aFailedManifestLosesNothing(operation: WALGuard.FaultyOperation) async throws {
     let fixture = try await Fixture()
     for number in 0..<50 { try await fixture.store.put(fixture.plain, number) }
     await fixture.failAppend()
-    fixture.guardian.inject(.manifestSync, error: .io)
+    fixture.guardian.inject(operation, error: .io)
     await refusal { try await fixture.store.heal() }
     await fixture.expectRefusals()
     fixture.guardian.clearFaults()
@@ -224,7 +230,7 @@ import Testing
           }
         }
       }
-      try copyFolder(fixture.store.path, to: fixture.store.path + "-killed")
+      try await fixture.store.copyAsKilled(to: fixture.store.path + "-killed")
       try await fixture.store.close()
       for path in [fixture.store.path, fixture.store.path + "-killed"] {
         let again = try await Store.small(at: path)
@@ -267,22 +273,19 @@ import Testing
   @Test func aSyncBehindAFailedAppendIsCurable() async throws {
     let fixture = try await Fixture()
     let store = fixture.store
-    fixture.guardian.setSyncDelay(microseconds: 100_000)
-    let first = Task { try await store.put(fixture.plain, 1, .synced) }
+    fixture.gate.shut()
+    let syncing = Task { try await store.put(fixture.plain, 1, .synced) }
     try await eventually { try await store.get(fixture.plain, key: numberedKey(1)) != nil }
-    let second = Task { try await store.put(fixture.plain, 2, .synced) }
-    try await eventually { store.waitingCommits == 1 }
-    try await first.value
-    try await eventually { try await store.get(fixture.plain, key: numberedKey(2)) != nil }
     await fixture.failAppend()
-    _ = await second.result
-    fixture.guardian.setSyncDelay(microseconds: 0)
+    fixture.gate.open()
+    let error = await refusal { try await syncing.value }
+    #expect(error?.reason == "disk_full")
     await refusal { try await store.put(fixture.plain, 3, .synced) }
     try await store.heal()
     try await store.put(fixture.plain, 4, .synced)
     try await store.close()
     let again = try await Store.small(at: store.path)
-    #expect(try await again.numbers(again.family("spool:a")) == [1, 2, 4])
+    #expect(try await again.numbers(again.family("spool:a")) == [1, 4])
     try await again.close()
   }
 
@@ -298,8 +301,7 @@ import Testing
     try await store.put(family, 3)
     store.guardian?.inject(.tableAppend, error: .io)
     _ = try? await store.flush(family)
-    try await eventually { store.health.unhealthyReason == nil }
-    try await store.put(family, 4)
+    try await eventually { (try? await store.put(family, 4)) != nil }
     #expect(try store.numbers(family) == [1, 3, 4])
     try await store.close()
   }

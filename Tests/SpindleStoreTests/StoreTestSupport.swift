@@ -29,6 +29,15 @@ extension Store {
     return found
   }
 
+  /// Copies the directory as a killed process leaves it, at a moment when no file is being made.
+  func copyAsKilled(to target: String) async throws {
+    // A database that failed for good has a flush pending for ever.
+    _ = try? await blocking {
+      try self.database.waitForCompaction(idleMilliseconds: 5, timeoutMilliseconds: 1000)
+    }
+    try copyFolder(path, to: target)
+  }
+
   func flush(_ family: StoreFamily) async throws {
     try await blocking { try self.database.flush(family.columnFamily) }
   }

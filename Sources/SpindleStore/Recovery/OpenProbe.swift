@@ -36,6 +36,7 @@ struct OpenProbe {
       try refuseLostDatabase(cleanSequence: cleanSequence)
       return Result(isNew: true)
     }
+    try refuseMissingLogs()
     let inspection = try LogInspection(directory)
     var result = Result()
     if let tail = inspection.scan.files.last?.tornTail {
@@ -70,6 +71,17 @@ struct OpenProbe {
       throw withoutDatabase(
         "it holds rocks/\(remains) but no CURRENT file, so RocksDB would start an empty database "
           + "over it", file: remains)
+    }
+  }
+
+  /// From its first open on a database always has a log, be it empty.
+  private func refuseMissingLogs() throws(SpindleError) {
+    guard Files.exists(directory.highWater) else { return }
+    let names = try withSpindleErrors { () throws(IOFailure) in
+      try Files.names(in: directory.database)
+    }
+    guard names.contains(where: { WALFormat.fileNumber($0) != nil }) else {
+      throw withoutDatabase("rocks/ holds no write-ahead log", file: "CURRENT")
     }
   }
 
