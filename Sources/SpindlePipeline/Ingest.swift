@@ -6,9 +6,9 @@ internal import SpindleStore
 
 /// One producer's way into the store.
 ///
-/// Batches are stored in the order of the calls. When a call of `store` returns, the batch is kept at
-/// the asked durability; it is applied soon after, exactly once, also through a crash. After a crash
-/// ``position`` says how much of the input is in the store: go on from its `byteCount`.
+/// Batches are stored in the order of the calls. When a call of `store` returns, the batch is kept
+/// at the asked durability; it is applied soon after, exactly once, also through a crash. After a
+/// crash ``position`` says how much of the input is in the store: go on from its `byteCount`.
 public actor Ingest {
   public nonisolated let producer: String
   public nonisolated let peer: PeerID

@@ -10,6 +10,8 @@ enum Layers {
     "SpindlePipeline": 5,
     "Spindle": 6,
     "SpindleDiagnostics": 7, "SpindleCLI": 7,
+    // Help for tests, above everything it may need.
+    "SpindleTestKit": 8, "CrashWorker": 9,
   ]
 
   /// Imports between siblings.

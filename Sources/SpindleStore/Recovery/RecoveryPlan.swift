@@ -87,7 +87,8 @@ struct RecoveryPlan {
     guard let numbers = inspection.numbers else { return }
     let ahead = numbers.families.filter { family in
       guard family.tableCount > 0 else { return false }
-      let older = files.filter { $0.fileNumber < family.logNumber }
+      // A log that was begun and never written says nothing about tables filled from older ones.
+      let older = files.filter { $0.fileNumber < family.logNumber && $0.byteCount > 0 }
       guard let oldest = older.first else { return false }
       let reached = older.compactMap { tallies[$0.fileNumber]?.greatestKept }.max()
       if reached == nil, family.newestFlushedTable > oldest.fileNumber { return true }

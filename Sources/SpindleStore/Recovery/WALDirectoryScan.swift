@@ -71,12 +71,13 @@ package struct WALDirectoryScan: Sendable, Hashable {
     for family in manifest.flushed {
       let older = files.filter { $0.fileNumber < family.logNumber }
       guard let last = older.last else { continue }
-      let reached = older.compactMap(\.greatestSequence).max()
-      // Each open begins a log, and one that stayed empty says nothing about older tables.
-      guard reached != nil || family.newestTable > older[0].fileNumber else { continue }
-      guard reached ?? 0 < family.lastSequence else { continue }
+      // Each open begins a log, and so does a close that flushes; one that stayed empty says
+      // nothing about tables that were filled from the logs before it.
+      guard let reached = older.compactMap(\.greatestSequence).max(),
+        reached < family.lastSequence
+      else { continue }
       let finding = WALFinding(
-        kind: .behindTables(reached: reached ?? 0, flushed: family.lastSequence),
+        kind: .behindTables(reached: reached, flushed: family.lastSequence),
         fileNumber: last.fileNumber, offset: last.endOffset, byteCount: 0, readableAfter: nil)
       if case .behindTables(_, let flushed)? = worst?.kind, flushed >= family.lastSequence {
         continue
