@@ -30,7 +30,7 @@ enum Layers {
   /// Modules from elsewhere, and who may import them; nil is everyone.
   static let foreign: [String: Set<String>?] = [
     "Glibc": nil, "Synchronization": nil, "Crypto": ["SpindlePipeline"],
-    "ArgumentParser": ["SpindleCLI"], "Foundation": ["SpindleCLI"],
+    "ArgumentParser": ["SpindleCLI"], "Foundation": ["SpindleCLI"], "Testing": ["SpindleTestKit"],
   ]
 
   /// The modules that a file imports, with their lines.

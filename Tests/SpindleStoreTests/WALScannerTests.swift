@@ -301,8 +301,10 @@ import Testing
     try directory.write([], number: 9)
     let manifest = WALNumbersInManifest(
       oldestNeeded: 4, newestNamed: 9, flushed: [.init(logNumber: 9, lastSequence: 12)])
+    // An empty log is one that was begun and never written; the high-water mark tells whether it
+    // lost what was synced.
     for (records, decision) in [
-      (12, .open), (11, .probe), (10, .refuse), (0, .refuse),
+      (12, .open), (11, .probe), (10, .refuse), (0, .open),
     ] as [(Int, WALDirectoryScan.Decision)] {
       let end = records == 12 ? log.bytes.count : log.starts[records]
       try directory.write(Array(log.bytes[..<end]), number: 4)

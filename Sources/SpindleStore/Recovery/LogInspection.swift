@@ -81,9 +81,7 @@ extension LogNumbers {
     WALNumbersInManifest(
       oldestNeeded: oldestNeeded, newestNamed: families.map(\.logNumber).max() ?? 0,
       flushed: families.map {
-        .init(
-          logNumber: $0.logNumber, lastSequence: $0.largestSequence,
-          newestTable: $0.newestFlushedTable)
+        .init(logNumber: $0.logNumber, lastSequence: $0.largestSequence)
       })
   }
 }

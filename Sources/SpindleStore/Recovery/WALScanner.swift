@@ -106,14 +106,9 @@ package struct WALNumbersInManifest: Sendable, Hashable {
     /// The greatest sequence number in them.
     package var lastSequence: UInt64
 
-    /// The number of its newest flushed table. Tables and logs are numbered together, so a smaller
-    /// one is older than a log.
-    package var newestTable: UInt64
-
-    package init(logNumber: UInt64, lastSequence: UInt64, newestTable: UInt64 = .max) {
+    package init(logNumber: UInt64, lastSequence: UInt64) {
       self.logNumber = logNumber
       self.lastSequence = lastSequence
-      self.newestTable = newestTable
     }
   }
 
