@@ -14,9 +14,11 @@ public struct WriteRecord: Sendable {
   public private(set) var count: UInt32 = 0
 
   public init(reservingBytes capacity: Int = 0) {
-    storage = []
-    storage.reserveCapacity(Self.headerBytes + capacity)
-    storage.append(contentsOf: repeatElement(0, count: Self.headerBytes))
+    unsafe storage = Array(unsafeUninitializedCapacity: Self.headerBytes + max(capacity, 0)) {
+      buffer, count in
+      unsafe buffer[..<Self.headerBytes].initialize(repeating: 0)
+      count = Self.headerBytes
+    }
   }
 
   public var isEmpty: Bool { count == 0 }

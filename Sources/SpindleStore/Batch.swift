@@ -25,8 +25,10 @@ public struct Batch: Sendable {
   var record: WriteRecord
   var preconditions: [Precondition] = []
   private(set) var touchesGuardedFamily = false
-  /// Every family written, each once: few, so a list beats a set.
-  private(set) var families: [StoreFamily] = []
+  /// Every family written, each once: few, so a list beats a set. The first one stands apart,
+  /// because most batches have no other and need no list then.
+  private var firstFamily: StoreFamily?
+  private var otherFamilies: [StoreFamily] = []
 
   public init(reservingBytes capacity: Int = 0) {
     record = WriteRecord(reservingBytes: capacity)
@@ -47,9 +49,22 @@ public struct Batch: Sendable {
   var needsGroupLane: Bool { joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty }
 
   private mutating func touch(_ family: StoreFamily) {
-    if families.last === family || families.contains(where: { $0 === family }) { return }
-    families.append(family)
+    if firstFamily === family { return }
+    if firstFamily == nil {
+      firstFamily = family
+    } else {
+      if otherFamilies.last === family || otherFamilies.contains(where: { $0 === family }) {
+        return
+      }
+      otherFamilies.append(family)
+    }
     if family.isGuarded { touchesGuardedFamily = true }
+  }
+
+  func forEachFamily(_ body: (StoreFamily) throws -> Void) rethrows {
+    guard let firstFamily else { return }
+    try body(firstFamily)
+    for family in otherFamilies { try body(family) }
   }
 
   /// Stores a value under a key, replacing what is there.

@@ -34,9 +34,10 @@ final class GroupLane: Sendable {
     /// Bytes of the waiting tickets and of the admitted callers.
     var bytes = 0
     var nextID: UInt64 = 0
+    /// Whether the writer holds a group. Its tickets cannot be taken back; a cancellation is only
+    /// noted, for a stall, until the group is done.
+    var isWriting = false
     var cancelled: Set<UInt64> = []
-    /// Ids that the writer holds; a cancellation of one of these is only noted.
-    var taken: Set<UInt64> = []
     var parked = false
     var stopping = false
   }
@@ -79,7 +80,7 @@ final class GroupLane: Sendable {
   /// Commits on the caller's thread when the lane is idle and nothing would wait.
   private func commitIfIdle(_ batch: inout Batch) throws -> Bool {
     let done = try commitLock.withLockIfAvailable { _ -> Bool in
-      guard queue.withLock({ $0.tickets.isEmpty && $0.taken.isEmpty && !$0.stopping }) else {
+      guard queue.withLock({ $0.tickets.isEmpty && !$0.isWriting && !$0.stopping }) else {
         return false
       }
       return try engine.commitWithoutWaiting(&batch)
@@ -191,7 +192,7 @@ final class GroupLane: Sendable {
         return ticket
       }
       // The writer has it, or it is done, or it was not queued yet; see `add`.
-      if queue.taken.contains(id) { queue.cancelled.insert(id) }
+      if queue.isWriting { queue.cancelled.insert(id) }
       return nil
     }
     if let removed { unsafe removed.continuation.resume(returning: .failure(CancellationError())) }
@@ -218,7 +219,13 @@ final class GroupLane: Sendable {
   }
 
   private func run() {
-    while let group = takeGroup() { write(group) }
+    while let group = takeGroup() {
+      write(group)
+      queue.withLock { queue in
+        queue.isWriting = false
+        queue.cancelled.removeAll()
+      }
+    }
   }
 
   /// Waits for work. Nil means that the lane stopped and nothing waits.
@@ -245,7 +252,7 @@ final class GroupLane: Sendable {
           queue.tickets.removeFirst(count)
         }
         queue.bytes -= group.reduce(0) { $0 + $1.batch.byteCount }
-        queue.taken = Set(group.map(\.id))
+        queue.isWriting = true
         return .group(group)
       }
       switch next {
@@ -328,10 +335,6 @@ final class GroupLane: Sendable {
   }
 
   private func finish(_ ticket: Ticket, _ result: Result<Void, any Error>) {
-    queue.withLock { queue in
-      queue.taken.remove(ticket.id)
-      queue.cancelled.remove(ticket.id)
-    }
     unsafe ticket.continuation.resume(returning: result)
   }
 }

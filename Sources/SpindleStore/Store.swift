@@ -441,21 +441,36 @@ public final class Store: Sendable {
     _ batch: consuming Batch, durability: Durability,
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
-    guard let lane, let engine else { throw Self.readOnly(path) }
     var batch = batch
-    if batch.isEmpty { return }
+    if try commitAtOnce(&batch, durability) { return }
+    try await commitWaiting(batch, durability, deadline)
+  }
+
+  /// Checks a batch and, where nothing can make it wait, writes it.
+  ///
+  /// - Returns: false when the batch must take the group lane or the pool, or RocksDB is stalled.
+  private func commitAtOnce(_ batch: inout Batch, _ durability: Durability) throws -> Bool {
+    guard let engine else { throw Self.readOnly(path) }
+    if batch.isEmpty { return true }
     try checkOpen()
     try check(batch)
+    guard durability == .buffered, !batch.needsGroupLane,
+      batch.byteCount <= settings.inlineByteLimit
+    else { return false }
+    return try engine.writeInline(&batch.record)
+  }
+
+  private func commitWaiting(
+    _ batch: consuming Batch, _ durability: Durability, _ deadline: ContinuousClock.Instant?
+  ) async throws {
+    guard let lane, let engine else { throw Self.readOnly(path) }
+    var batch = batch
     let limit = WriteDeadline(caller: deadline, storeLimit: settings.writeDeadline)
     if durability == .synced || batch.needsGroupLane {
       try await lane.commit(batch, durability: durability, deadline: limit)
       return
     }
-    if batch.byteCount <= settings.inlineByteLimit {
-      if try engine.writeInline(&batch.record) { return }
-    } else if try await writeOnPool(&batch, engine) {
-      return
-    }
+    if batch.byteCount > settings.inlineByteLimit, try await writeOnPool(&batch, engine) { return }
     let effective = limit.effective(from: clock.now)
     var backoff = WriteBackoff()
     while true {
@@ -477,7 +492,7 @@ public final class Store: Sendable {
         .invalidArgument,
         "the batch has \(batch.byteCount) bytes; the limit is \(settings.valueByteLimit)")
     }
-    for family in batch.families {
+    try batch.forEachFamily { family in
       try checkOrigin(family)
       try family.checkGate()
     }
