@@ -4,7 +4,7 @@
 Prints a table of medians and ratios. Both sides get the same options, sizes and counts; the runs
 alternate, because the machine's speed drifts. Usage:
 
-    compare.py [--repeat N] [--dir DIR] [--quick] > Benchmarks/Results/store.md
+    compare.py [--repeat N] [--dir DIR] [--job JOB] [--quick] > Benchmarks/Results/store.md
 """
 import argparse
 import json
@@ -40,8 +40,10 @@ def runs(quick):
 def measure(job, size, threads, directory):
     ours = lines([SPINDLE, "bench", "store", "--job", job, "--value-bytes", str(size),
                   "--tasks", str(threads), "--dir", directory, "--json"])
-    raw = lines([RAW, job, "--value-bytes", str(size), "--threads", str(threads),
-                 "--dir", directory])
+    raw = [RAW, job, "--value-bytes", str(size), "--dir", directory]
+    if job == "synced":
+        raw += ["--threads", str(threads)]
+    raw = lines(raw)
     return {row["job"]: row for row in ours}, {row["job"]: row for row in raw}
 
 
@@ -60,6 +62,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--dir", default=".")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--job", help="only this job")
     options = parser.parse_args()
     commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
                             capture_output=True, text=True).stdout.strip()
@@ -71,6 +74,8 @@ def main():
           "p99 | p99 raw | fsync/op | fsync/op raw |")
     print("|---|---|---|---|---|---|---|---|---|---|---|---|")
     for job, size, threads in runs(options.quick):
+        if options.job not in (None, job):
+            continue
         ours, raw = {}, {}
         for _ in range(options.repeat):
             first, second = measure(job, size, threads, options.dir)
