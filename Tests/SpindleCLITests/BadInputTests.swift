@@ -89,9 +89,12 @@ import Testing
       try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: file)
       try FileManager.default.setAttributes(
         [.posixPermissions: 0o777], ofItemAtPath: place.directory)
-      // The program itself may stand where another user cannot reach it.
+      // The program itself may stand where another user cannot reach it. Copied by a process of its
+      // own: a child that another test spawns meanwhile would hold a file written here open, and a
+      // program that is open for writing cannot be executed.
       let program = place.directory + "/program"
-      try FileManager.default.copyItem(atPath: spindleProgram, toPath: program)
+      let copy = try await RunningCommand(["cp", spindleProgram, program]).result()
+      #expect(copy.status == 0, "\(copy.problems)")
       let other = try await RunningCommand([
         "setpriv", "--reuid", "65534", "--clear-groups", program, "ingest", "--store",
         place.store, file,
