@@ -24,6 +24,8 @@ func tests(
 }
 
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "Metrics", package: "swift-metrics")
 let argumentParser = Target.Dependency.product(
   name: "ArgumentParser", package: "swift-argument-parser")
 
@@ -42,11 +44,14 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
   ],
   targets: [
     .systemLibrary(
       name: "CRocksDB", pkgConfig: "rocksdb", providers: [.apt(["librocksdb-dev"])]),
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CSpindleChecksum"),
     .target(
@@ -55,9 +60,9 @@ let package = Package(
     library("SpindleCore", ["CSpindleChecksum"]),
     library("SpindleIO", ["SpindleCore"]),
     library("SpindleRocks", ["CRocksDB", "CRocksDBShim", "SpindleCore"]),
-    library("SpindleCodecs", ["CLZ4", "CZlib", "SpindleCore"]),
+    library("SpindleCodecs", ["CLZ4", "CZlib", "CZstd", "SpindleCore"]),
     library("SpindleFormats", []),
-    library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore"]),
+    library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore", logging]),
     library("SpindleOpLog", ["SpindleStore", "SpindleRocks", "SpindleCore"]),
     library(
       "SpindlePipeline",
@@ -92,12 +97,17 @@ let package = Package(
       excluding: ["Fixtures"]),
     tests(
       "SpindleSpoolTests",
-      ["SpindleSpool", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+      [
+        "CrashWorker", "SpindleTestKit", "SpindleSpool", "SpindleStore", "SpindleRocks",
+        "SpindleCodecs", "SpindleIO", "SpindleCore", logging, metrics,
+      ]),
     tests("SpindleFormatsTests", ["SpindleFormats"]),
     library("SpindleTestKit", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
     .executableTarget(
       name: "CrashWorker",
-      dependencies: ["SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleCore"],
+      dependencies: [
+        "SpindleTestKit", "SpindleSpool", "SpindleStore", "SpindleRocks", "SpindleCore",
+      ],
       swiftSettings: swiftSettings),
     tests(
       "SpindleRocksTests",
@@ -106,9 +116,14 @@ let package = Package(
       "SpindleStoreTests",
       [
         "CrashWorker", "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO",
-        "SpindleCore",
+        "SpindleCore", logging,
       ]),
-    library("SpindleSpool", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    library(
+      "SpindleSpool",
+      [
+        "SpindleStore", "SpindleRocks", "SpindleCodecs", "SpindleIO", "SpindleCore", logging,
+        metrics,
+      ]),
     tests(
       "SpindleOpLogTests",
       ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),

@@ -20,6 +20,10 @@ public struct SpindleError: Error, Sendable, CustomStringConvertible {
     public static let uniqueViolation = Kind("uniqueViolation")
     /// The arguments or the input are wrong; the same call will fail again.
     public static let invalidArgument = Kind("invalidArgument")
+    /// The payload is larger than the spool takes; nothing was stored.
+    public static let tooLarge = Kind("tooLarge")
+    /// The spool holds as much as it may; nothing was stored.
+    public static let quotaExceeded = Kind("quotaExceeded")
     /// The store refuses for now: disk full, write-ahead log failed, health gate shut, or held by
     /// another process.
     public static let unavailable = Kind("unavailable")

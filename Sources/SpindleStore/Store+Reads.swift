@@ -83,10 +83,10 @@ extension Store {
   /// Turns a failed read into an error, and remembers damage of the family.
   package func failure(_ error: RocksError, reading family: StoreFamily) -> SpindleError {
     if error.kind == .corruption || error.kind == .ioError {
-      if family.damageFound == nil {
+      if family.health.damageFound == nil {
         send(.damageFound(family: family.name, detail: error.message))
       }
-      family.recordDamage(error.message)
+      family.health.recordDamage(error.message)
     }
     let plain = error.spindleError
     return SpindleError(

@@ -1,6 +1,5 @@
 internal import SpindleCore
 package import SpindleRocks
-internal import Synchronization
 
 /// A column family of the store, as the registry hands it out.
 ///
@@ -15,9 +14,8 @@ public final class StoreFamily: Sendable {
   /// The database that the family is part of.
   let origin: ObjectIdentifier
   var id: UInt32 { columnFamily.id }
-  /// Set when a read of this family failed for damage; stops this family alone.
-  private let damage = Mutex<String?>(nil)
-  private let damaged = Atomic<Bool>(false)
+  /// The family's own gate.
+  public let health = PartHealth()
 
   init(_ columnFamily: ColumnFamily, of database: Database) {
     origin = ObjectIdentifier(database)
@@ -61,22 +59,12 @@ public final class StoreFamily: Sendable {
     }
   }
 
-  /// The first damage found by a read of the family, if any.
-  public var damageFound: String? {
-    damaged.load(ordering: .acquiring) ? damage.withLock { $0 } : nil
-  }
-
-  func recordDamage(_ message: String) {
-    damage.withLock { if $0 == nil { $0 = message } }
-    damaged.store(true, ordering: .releasing)
-  }
-
   func checkGate() throws {
-    if damaged.load(ordering: .acquiring) {
+    if health.isShut {
       throw SpindleError(
         .unavailable,
         "the part \(name) refuses writes since damage was found in it: "
-          + (damageFound ?? ""), reason: "corruption")
+          + (health.damageFound ?? ""), reason: "corruption")
     }
   }
 }

@@ -2,7 +2,8 @@
 /// other except where it is drawn here.
 enum Layers {
   static let layer: [String: Int] = [
-    "CRocksDB": 0, "CRocksDBShim": 0, "CLZ4": 0, "CZlib": 0, "CSpindleChecksum": 0,
+    "CRocksDB": 0, "CRocksDBShim": 0, "CLZ4": 0, "CZlib": 0, "CZstd": 0,
+    "CSpindleChecksum": 0,
     "SpindleCore": 1, "SpindleIO": 1,
     "SpindleRocks": 2, "SpindleCodecs": 2, "SpindleFormats": 2,
     "SpindleStore": 3,
@@ -24,12 +25,13 @@ enum Layers {
   /// C libraries and who alone may import them.
   static let owners: [String: String] = [
     "CRocksDB": "SpindleRocks", "CRocksDBShim": "SpindleRocks", "CLZ4": "SpindleCodecs",
-    "CZlib": "SpindleCodecs", "CSpindleChecksum": "SpindleCore",
+    "CZlib": "SpindleCodecs", "CZstd": "SpindleCodecs", "CSpindleChecksum": "SpindleCore",
   ]
 
   /// Modules from elsewhere, and who may import them; nil is everyone.
   static let foreign: [String: Set<String>?] = [
     "Glibc": nil, "Synchronization": nil, "Crypto": ["SpindlePipeline"],
+    "Logging": nil, "Metrics": nil,
     "ArgumentParser": ["SpindleCLI"], "Foundation": ["SpindleCLI"], "Testing": ["SpindleTestKit"],
   ]
 
