@@ -1,0 +1,50 @@
+public import SpindleCore
+
+/// A spool that can set messages aside instead of deleting them.
+///
+/// A message that is damaged, or that its consumer cannot use, must not be deleted and must not
+/// come back at every start. In quarantine it is kept as it was stored until a person restores or
+/// purges it.
+public protocol QuarantiningSpool: Spool {
+  /// Moves a message, damaged or not, out of the spool. An absent id throws `notFound`.
+  ///
+  /// - Parameter reason: One sentence for people; at most 1,024 bytes of UTF-8 are kept.
+  func quarantine(_ id: SpoolID, reason: String) async throws
+
+  /// What is in quarantine, in the order of the ids' keys.
+  ///
+  /// - Parameters:
+  ///   - id: The list begins behind this id; nil is the beginning.
+  ///   - limit: The most messages given.
+  func quarantined(after id: SpoolID?, limit: Int) async throws -> [QuarantinedMessage]
+
+  /// Moves a message back, byte for byte as it was. Throws `notFound` when it is not in
+  /// quarantine, and `conflict` when the spool holds a message under its id by now.
+  func restoreQuarantined(_ id: SpoolID) async throws
+
+  /// Deletes a message in quarantine for good. Throws `notFound` when it is not there.
+  func purgeQuarantined(_ id: SpoolID) async throws
+}
+
+/// A message in quarantine.
+public struct QuarantinedMessage: Sendable, Equatable {
+  public var id: SpoolID
+  /// Bytes of the stored record.
+  public var bytes: Int
+  /// Why it was set aside.
+  public var reason: String
+  /// When it was set aside; nil when that is not known.
+  public var since: SpoolInstant?
+  /// Whether the stored record fails its own checks.
+  public var isDamaged: Bool
+
+  public init(
+    id: SpoolID, bytes: Int, reason: String, since: SpoolInstant?, isDamaged: Bool
+  ) {
+    self.id = id
+    self.bytes = bytes
+    self.reason = reason
+    self.since = since
+    self.isDamaged = isDamaged
+  }
+}
