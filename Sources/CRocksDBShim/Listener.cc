@@ -140,6 +140,11 @@ class Listener final : public rocksdb::EventListener {
       const std::string text =
           info.status.ok() ? Levels(info) : Levels(info) + ": " + info.status.ToString();
       std::lock_guard<std::mutex> lock(mutex_);
+      if (IsFailure(info.status)) {
+        Failures& failures = failures_[info.cf_name];
+        failures.count += 1;
+        failures.last_text = info.status.ToString();
+      }
       Record(SPINDLE_ROCKS_EVENT_COMPACTION_END, info.cf_name, info.job_id, bytes_in, bytes_out,
              info.stats.elapsed_micros, text);
     });
@@ -207,6 +212,7 @@ class Listener final : public rocksdb::EventListener {
     Quietly([&] {
       std::lock_guard<std::mutex> lock(mutex_);
       if (stalled_.erase(handle->GetName()) > 0) CountStalled();
+      failures_.erase(handle->GetName());
     });
   }
 
@@ -225,6 +231,15 @@ class Listener final : public rocksdb::EventListener {
     return last_reason_;
   }
 
+  uint64_t CompactionFailures(const char* column_family, char** text) const {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = failures_.find(column_family);
+    if (text != nullptr) {
+      *text = found == failures_.end() ? nullptr : CopyText(found->second.last_text);
+    }
+    return found == failures_.end() ? 0 : found->second.count;
+  }
+
   size_t Drain(spindle_rocks_event_t* events, size_t capacity) {
     std::lock_guard<std::mutex> lock(mutex_);
     size_t count = 0;
@@ -236,6 +251,11 @@ class Listener final : public rocksdb::EventListener {
   }
 
  private:
+  struct Failures {
+    uint64_t count = 0;
+    std::string last_text;
+  };
+
   /// Losing an event when memory is exhausted is better than unwinding through RocksDB.
   template <typename Body>
   void Quietly(Body&& body) noexcept {
@@ -266,6 +286,12 @@ class Listener final : public rocksdb::EventListener {
       default:
         return false;
     }
+  }
+
+  /// Whether a compaction's end says something of the data or the disk.
+  static bool IsFailure(const Status& status) {
+    return !status.ok() && !status.IsShutdownInProgress() && !status.IsColumnFamilyDropped() &&
+           !status.IsManualCompactionPaused() && !status.IsIncomplete();
   }
 
   static std::string Levels(const rocksdb::CompactionJobInfo& info) {
@@ -313,6 +339,8 @@ class Listener final : public rocksdb::EventListener {
   int last_severity_ = SPINDLE_ROCKS_SEVERITY_NONE;
   std::string last_text_;
   std::map<std::string, WriteStallCondition> stalled_;
+  /// By column family, of which there are few.
+  std::map<std::string, Failures> failures_;
   std::map<std::pair<int, std::string>, uint64_t> flush_begun_us_;
   std::deque<spindle_rocks_event_t> events_;
   uint64_t sequence_ = 0;
@@ -368,6 +396,11 @@ int spindle_rocks_listener_in_background_error(const spindle_rocks_listener_t* l
 int spindle_rocks_listener_last_error(const spindle_rocks_listener_t* listener, int* severity,
                                       char** text) {
   return listener->rep->LastError(severity, text);
+}
+
+uint64_t spindle_rocks_listener_compaction_failures(const spindle_rocks_listener_t* listener,
+                                                    const char* column_family, char** text) {
+  return listener->rep->CompactionFailures(column_family, text);
 }
 
 size_t spindle_rocks_listener_drain(spindle_rocks_listener_t* listener,

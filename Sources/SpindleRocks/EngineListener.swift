@@ -50,6 +50,29 @@ internal import CRocksDBShim
     guard reason >= 0, let text = unsafe text else { return nil }
     return RocksError(message: unsafe String(cString: text))
   }
+
+  /// Whether the background error that stands is one that RocksDB does not resume after: only a new
+  /// open ends it.
+  public var isInFatalError: Bool {
+    guard isInBackgroundError else { return false }
+    var severity: Int32 = 0
+    _ = unsafe spindle_rocks_listener_last_error(pointer, &severity, nil)
+    return severity >= Int32(SPINDLE_ROCKS_SEVERITY_FATAL)
+  }
+
+  /// How many compactions of a family have failed since the database was opened.
+  public func compactionFailures(of family: String) -> UInt64 {
+    unsafe spindle_rocks_listener_compaction_failures(pointer, family, nil)
+  }
+
+  /// Why the last of them failed; nil when none did.
+  public func lastCompactionError(of family: String) -> RocksError? {
+    var text: UnsafeMutablePointer<CChar>? = nil
+    _ = unsafe spindle_rocks_listener_compaction_failures(pointer, family, &text)
+    defer { unsafe rocksdb_free(text) }
+    guard let text = unsafe text else { return nil }
+    return RocksError(message: unsafe String(cString: text))
+  }
 }
 
 extension Database {

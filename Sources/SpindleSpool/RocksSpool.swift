@@ -40,6 +40,7 @@ public final class RocksSpool: Spool {
     self.settings = settings
     storage = store
     self.family = family
+    family.health.configure(settings.gate)
     let floor = try await store.blocking { try Self.greatestID(store, family) }
     generator = SpoolIDGenerator(
       clock: store.clock, floor: floor, seed: Self.seed(store.clock))

@@ -67,6 +67,9 @@ public struct Batch: Sendable {
     for family in otherFamilies { try body(family) }
   }
 
+  /// Throws while the gate of a family that it writes to is shut.
+  func checkGates() throws { try forEachFamily { try $0.checkGate() } }
+
   /// Stores a value under a key, replacing what is there.
   public mutating func put(_ family: StoreFamily, key: Span<UInt8>, value: Span<UInt8>) {
     touch(family)

@@ -8,6 +8,7 @@ final class CommitEngine: Sendable {
   private let database: Database
   private let guardian: WALGuard
   private let health: StoreHealth
+  private let registry: FamilyRegistry
   private let highWater: HighWaterFile
   let clock: any StoreClock
   private let beforeSync: @Sendable () -> Void
@@ -15,13 +16,14 @@ final class CommitEngine: Sendable {
   private let syncs = Atomic<Int>(0)
 
   init(
-    database: Database, guardian: WALGuard, health: StoreHealth, highWater: HighWaterFile,
-    clock: any StoreClock, beforeSync: @escaping @Sendable () -> Void
+    database: Database, guardian: WALGuard, health: StoreHealth, registry: FamilyRegistry,
+    highWater: HighWaterFile, clock: any StoreClock, beforeSync: @escaping @Sendable () -> Void
   ) {
     self.beforeSync = beforeSync
     self.database = database
     self.guardian = guardian
     self.health = health
+    self.registry = registry
     self.highWater = highWater
     self.clock = clock
   }
@@ -50,8 +52,18 @@ final class CommitEngine: Sendable {
       return true
     } catch {
       if error.kind == .incomplete { return false }
+      tellFamilies(of: record, error)
       throw health.recordFailure(ofWrite: error)
     }
+  }
+
+  /// Tells the gates of the families that a failed write was for. A failure of the log is the
+  /// store's alone.
+  private func tellFamilies(of record: WriteRecord, _ error: RocksError) {
+    if error.kind == .ioError || error.kind == .corruption { return }
+    var ids: Set<UInt32> = []
+    record.forEach { _, family, _, _ in ids.insert(family) }
+    for family in registry.all where ids.contains(family.id) { family.health.record(error) }
   }
 
   /// Checks and writes one batch without waiting for the disk. The caller holds the commit lock.
@@ -208,15 +220,24 @@ final class CommitEngine: Sendable {
         }
         continue
       }
-      let stored = try database.get(
-        condition.family.columnFamily, condition.key.span, tier: tier)
-      if let stored {
+      if let stored = try read(condition.family, condition.key, tier: tier) {
         if let refusal = judge(condition.demand, stored.bytes, isPresent: true) { return refusal }
       } else if let refusal = judge(condition.demand, Span(), isPresent: false) {
         return refusal
       }
     }
     return nil
+  }
+
+  private func read(
+    _ family: StoreFamily, _ key: [UInt8], tier: Database.ReadTier
+  ) throws(RocksError) -> PinnedValue? {
+    do throws(RocksError) {
+      return try database.get(family.columnFamily, key.span, tier: tier)
+    } catch {
+      family.health.record(error)
+      throw error
+    }
   }
 
   private func violation(_ owner: String) -> SpindleError {

@@ -103,6 +103,7 @@ final class GroupLane: Sendable {
         limit = effective
         if engine.clock.now >= effective.instant { throw effective.error }
         engine.pauseCaller(backoff.next())
+        try batch.checkGates()
       }
     }
   }
@@ -299,8 +300,14 @@ final class GroupLane: Sendable {
     let stays = { (ticket: inout Ticket, wasCancelled: Bool) -> Bool in
       let limit = ticket.limit ?? ticket.deadline.effective(from: now)
       ticket.limit = limit
-      guard wasCancelled || now >= limit.instant else { return true }
-      ended.append((ticket, wasCancelled ? CancellationError() : limit.error))
+      var end: (any Error)? =
+        wasCancelled ? CancellationError() : now >= limit.instant ? limit.error : nil
+      if !wasCancelled {
+        // A gate that shut meanwhile speaks before the deadline does.
+        do { try ticket.batch.checkGates() } catch { end = error }
+      }
+      guard let end else { return true }
+      ended.append((ticket, end))
       return false
     }
     let cancelled = queue.withLock { $0.cancelled }

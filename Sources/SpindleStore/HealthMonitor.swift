@@ -9,6 +9,8 @@ final class HealthMonitor: Sendable {
     var nextCure = ContinuousClock.Instant.now
     var cureBackoff = Duration.seconds(1)
     var backgroundErrors: UInt64 = 0
+    /// The last background error that was told, and when.
+    var told: (text: String, at: ContinuousClock.Instant)?
   }
 
   /// The longest pause between two attempts at a cure: long enough not to wear out a sick disk,
@@ -18,6 +20,8 @@ final class HealthMonitor: Sendable {
   private let directory: StoreDirectory
   private let database: Database
   private let guardian: WALGuard
+  private let engine: CommitEngine
+  private let registry: FamilyRegistry
   private let health: StoreHealth
   private let events: EventBroadcaster
   private let settings: StoreSettings
@@ -26,17 +30,22 @@ final class HealthMonitor: Sendable {
   private let state: Mutex<State>
   /// One attempt at a time.
   private let curing = Mutex(())
+  /// One look at the families' gates at a time.
+  private let judging = Mutex(())
   private let wake = ThreadSemaphore()
   private let stopping = Atomic<Bool>(false)
   private let thread = Mutex<NamedThread?>(nil)
 
   init(
-    directory: StoreDirectory, database: Database, guardian: WALGuard, health: StoreHealth,
-    events: EventBroadcaster, settings: StoreSettings, clock: any StoreClock, hooks: StoreHooks
+    directory: StoreDirectory, database: Database, guardian: WALGuard, engine: CommitEngine,
+    registry: FamilyRegistry, health: StoreHealth, events: EventBroadcaster,
+    settings: StoreSettings, clock: any StoreClock, hooks: StoreHooks
   ) throws {
     self.directory = directory
     self.database = database
     self.guardian = guardian
+    self.engine = engine
+    self.registry = registry
     self.health = health
     self.events = events
     self.settings = settings
@@ -70,16 +79,26 @@ final class HealthMonitor: Sendable {
 
   /// One look at everything.
   func tick() {
+    checkStore()
+    let isDue = state.withLock { clock.now >= $0.nextCure }
+    if isDue, needsCure { _ = attemptCure() }
+    checkGates()
+  }
+
+  /// What may need an answer at once; quick.
+  private func checkStore() {
     checkCapacity()
     checkBackgroundErrors()
     checkLog()
-    let isDue = state.withLock { clock.now >= $0.nextCure }
-    if isDue, needsCure { _ = attemptCure() }
   }
 
   private var needsCure: Bool {
-    (health.isLatched(.logFailed) || health.isLatched(.backgroundError))
-      && !health.isLatched(.logSyncFailed)
+    (health.isLatched(.logFailed) || health.isLatched(.backgroundError)) && !needsReopening
+  }
+
+  /// Whether something stands that no cure ends.
+  private var needsReopening: Bool {
+    health.isLatched(.logSyncFailed) || health.isLatched(.engineFailed)
   }
 
   // MARK: Looking
@@ -94,14 +113,17 @@ final class HealthMonitor: Sendable {
 
   private func checkBackgroundErrors() {
     let count = database.listener.counters.backgroundErrors
-    let grew = state.withLock { state in
-      defer { state.backgroundErrors = count }
-      return count > state.backgroundErrors
+    let grown = state.withLock { state in
+      defer { state.backgroundErrors = max(count, state.backgroundErrors) }
+      return count - min(state.backgroundErrors, count)
     }
-    if grew || database.listener.isInBackgroundError {
+    if grown > 0 || database.listener.isInBackgroundError {
       let error = database.listener.lastError
       let detail = error?.message ?? "unknown"
-      if grew { events.send(.backgroundError(detail)) }
+      if grown > 0 {
+        health.recordBackgroundErrors(grown, error)
+        if isWorthTelling(detail) { events.send(.backgroundError(detail)) }
+      }
       if database.listener.isInBackgroundError {
         health.latch(
           .backgroundError, detail: "a flush or compaction failed (\(detail))",
@@ -110,6 +132,16 @@ final class HealthMonitor: Sendable {
     } else if health.isLatched(.backgroundError), !health.isLatched(.logFailed) {
       // RocksDB recovered by itself.
       health.unlatch(.backgroundError)
+    }
+  }
+
+  /// A compaction that fails is tried again every second, each time with the same words.
+  private func isWorthTelling(_ text: String) -> Bool {
+    let now = clock.now
+    return state.withLock { state in
+      if let told = state.told, told.text == text, now - told.at < .seconds(60) { return false }
+      state.told = (text, now)
+      return true
     }
   }
 
@@ -152,6 +184,7 @@ final class HealthMonitor: Sendable {
           "a sync of the write-ahead log failed; the store must be closed and opened again",
           reason: "wal_sync_failed")
       }
+      if health.isLatched(.engineFailed) { return Self.engineFailed }
       guard needsCure else { return nil }
       // What the ballast held lets the flushes finish.
       directory.releaseBallast()
@@ -169,6 +202,7 @@ final class HealthMonitor: Sendable {
         return nil
       } catch {
         events.send(.cureFailed(step: error.step.rawValue, detail: error.detail))
+        if giveUp(after: error) { return Self.engineFailed }
         state.withLock { state in
           state.nextCure = clock.now + state.cureBackoff
           state.cureBackoff = min(state.cureBackoff * 2, Self.longestCurePause)
@@ -179,6 +213,87 @@ final class HealthMonitor: Sendable {
           reason: "wal_failed")
       }
     }
+  }
+
+  private static let engineFailed = SpindleError(
+    .unavailable, "RocksDB stopped for good; the store must be closed and opened again",
+    reason: "engine_failed")
+
+  /// RocksDB does not resume after some errors, such as a failed sync of its manifest: it answers
+  /// each try with that same error.
+  ///
+  /// - Returns: Whether nothing is left to try.
+  private func giveUp(after failure: LogCure.Failure) -> Bool {
+    guard failure.step == .resume, database.listener.isInFatalError,
+      let error = database.listener.lastError, failure.detail == error.message
+    else { return false }
+    health.latch(
+      .engineFailed,
+      detail: "RocksDB stopped for good and the store must be closed and opened again "
+        + "(\(error.message))", noSpace: error.isNoSpace)
+    return true
+  }
+
+  // MARK: The gates of the families
+
+  private func checkGates() {
+    judging.withLock { _ in
+      for family in registry.all {
+        // A probe needs a store that takes writes.
+        guard let attempt = judge(family), health.refusal() == nil else { continue }
+        do throws(GateProbe.Failure) {
+          try open(family, attempt)
+        } catch {
+          // A part that still fails told its gate so; the rest is tried at the next tick.
+        }
+      }
+    }
+  }
+
+  private func judge(_ family: StoreFamily) -> PartHealth.Attempt? {
+    let listener = database.listener
+    return family.health.tick(
+      backgroundErrors: listener.compactionFailures(of: family.name),
+      lastBackgroundError: { listener.lastCompactionError(of: family.name) })
+  }
+
+  /// Runs the probe, and opens the gate when it succeeds.
+  ///
+  /// - Returns: false when an error came meanwhile.
+  @discardableResult
+  private func open(
+    _ family: StoreFamily, _ attempt: PartHealth.Attempt
+  ) throws(GateProbe.Failure) -> Bool {
+    let probe = GateProbe(database: database, engine: engine, family: family) {
+      // Reading tables again may take long.
+      self.checkStore()
+      return !self.stopping.load(ordering: .acquiring)
+    }
+    try probe.run(rereading: attempt.suspects)
+    return family.health.finish(
+      attempt, backgroundErrors: database.listener.compactionFailures(of: family.name))
+  }
+
+  /// Opens a family's gate for the operator.
+  func clearGate(of family: StoreFamily) throws {
+    try judging.withLock { _ in
+      if let refusal = health.refusal() { throw refusal }
+      _ = judge(family)
+      let isOpen: Bool
+      do throws(GateProbe.Failure) {
+        isOpen = try open(family, family.health.attemptForOperator())
+      } catch {
+        switch error {
+        case .failed(let cause): throw cause
+        case .interrupted(let why): throw Self.notCleared(family, why)
+        }
+      }
+      if !isOpen { throw Self.notCleared(family, "an error came meanwhile") }
+    }
+  }
+
+  private static func notCleared(_ family: StoreFamily, _ why: String) -> SpindleError {
+    SpindleError(.unavailable, "the gate of \(family.name) stays shut: \(why)")
   }
 }
 

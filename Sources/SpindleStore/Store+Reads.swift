@@ -80,14 +80,9 @@ extension Store {
     }
   }
 
-  /// Turns a failed read into an error, and remembers damage of the family.
+  /// Turns a failed read into an error, and tells the family's gate.
   package func failure(_ error: RocksError, reading family: StoreFamily) -> SpindleError {
-    if error.kind == .corruption || error.kind == .ioError {
-      if family.health.damageFound == nil {
-        send(.damageFound(family: family.name, detail: error.message))
-      }
-      family.health.recordDamage(error.message)
-    }
+    family.health.record(error)
     let plain = error.spindleError
     return SpindleError(
       plain.kind, "reading \(family.name): \(plain.message)", path: path, reason: plain.reason)

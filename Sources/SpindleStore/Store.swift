@@ -48,7 +48,7 @@ public final class Store: Sendable {
   public let recovery: RecoverySummary
 
   private let directory: StoreDirectory
-  private let registry = Mutex<[String: StoreFamily]>([:])
+  private let registry: FamilyRegistry
   /// One family is created at a time: two creators of one name must get one family.
   private let creating = Mutex(())
   private let broadcaster: EventBroadcaster
@@ -157,12 +157,13 @@ public final class Store: Sendable {
     let guardian = WALGuard()
     let database = try Self.openDatabase(
       directory, mode: .readWrite, options: options, settings: settings, guardian: guardian)
-    let broadcaster = EventBroadcaster()
-    let health = StoreHealth(events: broadcaster)
+    let broadcaster = EventBroadcaster(log: StoreLog(settings.logger, path: directory.path))
+    let health = StoreHealth(events: broadcaster, clock: clock)
+    let registry = FamilyRegistry()
     let highWater = try withSpindleErrors { () throws(IOFailure) in try HighWaterFile(directory) }
     let engine = CommitEngine(
-      database: database, guardian: guardian, health: health, highWater: highWater, clock: clock,
-      beforeSync: hooks.beforeSync)
+      database: database, guardian: guardian, health: health, registry: registry,
+      highWater: highWater, clock: clock, beforeSync: hooks.beforeSync)
     path = directory.path
     view = .owned
     self.directory = directory
@@ -171,6 +172,7 @@ public final class Store: Sendable {
     self.database = database
     self.guardian = guardian
     self.health = health
+    self.registry = registry
     self.pool = pool
     self.broadcaster = broadcaster
     self.engine = engine
@@ -180,8 +182,9 @@ public final class Store: Sendable {
       wasClean: cleanSequence != nil || probe.isNew, droppedTailBytes: probe.tornTailBytes)
     lane = try GroupLane(engine: engine, settings: settings)
     let monitor = try HealthMonitor(
-      directory: directory, database: database, guardian: guardian, health: health,
-      events: broadcaster, settings: settings, clock: clock, hooks: hooks)
+      directory: directory, database: database, guardian: guardian, engine: engine,
+      registry: registry, health: health, events: broadcaster, settings: settings, clock: clock,
+      hooks: hooks)
     self.monitor = monitor
     if let space = try? DiskSpace(of: directory.path) {
       directory.createBallast(bytes: settings.ballastBytes, space: space)
@@ -240,8 +243,9 @@ public final class Store: Sendable {
       throw error
     }
     guardian = nil
-    broadcaster = EventBroadcaster()
-    health = StoreHealth(events: broadcaster)
+    broadcaster = EventBroadcaster(log: StoreLog(settings.logger, path: directory.path))
+    health = StoreHealth(events: broadcaster, clock: clock)
+    registry = FamilyRegistry()
     self.pool = pool
     self.lock = Mutex(lock)
     engine = nil
@@ -277,10 +281,11 @@ public final class Store: Sendable {
   }
 
   private func adoptFamilies() {
-    let families = database.columnFamilies.map { StoreFamily($0, of: database) }
-    registry.withLock { registry in
-      for family in families { registry[family.name] = family }
-    }
+    for family in database.columnFamilies { registry.add(adopt(family)) }
+  }
+
+  private func adopt(_ family: ColumnFamily) -> StoreFamily {
+    StoreFamily(family, of: database, events: broadcaster, clock: clock)
   }
 
   deinit {
@@ -369,10 +374,10 @@ public final class Store: Sendable {
   // MARK: Families
 
   /// The names of all column families.
-  public var familyNames: [String] { registry.withLock { $0.keys.sorted() } }
+  public var familyNames: [String] { registry.names }
 
   /// A family that exists, or nil.
-  public func existingFamily(_ name: String) -> StoreFamily? { registry.withLock { $0[name] } }
+  public func existingFamily(_ name: String) -> StoreFamily? { registry[name] }
 
   /// A family of the store, created when it is missing.
   ///
@@ -410,8 +415,8 @@ public final class Store: Sendable {
       do throws(RocksError) {
         let created = try database.createColumnFamily(
           named: name, options: settings.options(forFamily: name))
-        let family = StoreFamily(created, of: database)
-        registry.withLock { $0[name] = family }
+        let family = adopt(created)
+        registry.add(family)
         return family
       } catch {
         throw error.spindleError
@@ -475,6 +480,7 @@ public final class Store: Sendable {
     var backoff = WriteBackoff()
     while true {
       if let refusal = health.refusal() { throw refusal }
+      try batch.checkGates()
       guard clock.now < effective.instant else { throw effective.error }
       try await clock.sleep(until: min(clock.now + backoff.next(), effective.instant))
       if batch.byteCount <= settings.inlineByteLimit {
@@ -561,6 +567,22 @@ public final class Store: Sendable {
     guard let monitor else { throw Self.readOnly(path) }
     let failure = try await pool.run { monitor.attemptCure() }
     if let failure { throw failure }
+  }
+
+  /// Opens a part's gate, whatever shut it, at an operator's wish.
+  ///
+  /// First a probe is written, synced, read and deleted, and the table files that errors had named
+  /// are read again with their checksums.
+  ///
+  /// - Throws: ``SpindleError``: `corruption` or `io` when the probe found that the part still
+  ///   fails; `unavailable` when the store's gate is shut, RocksDB is stalled, or an error came
+  ///   meanwhile. The gate is as it was then.
+  /// - Complexity: O(bytes of those table files), or of the part where no error named a file.
+  public func clearGate(of family: StoreFamily) async throws {
+    guard let monitor else { throw Self.readOnly(path) }
+    try checkOpen()
+    try checkOrigin(family)
+    try await pool.run { try monitor.clearGate(of: family) }
   }
 
   /// Batches that wait for the group lane's writer.

@@ -13,10 +13,13 @@ public enum StoreEvent: Sendable, Equatable {
   case logRotated(from: UInt64, to: UInt64)
   /// An attempt to replace the failed log did not succeed; it is tried again.
   case cureFailed(step: String, detail: String)
-  /// RocksDB reported an error of a flush or compaction.
+  /// RocksDB reported an error of a flush or compaction. One that comes again and again is told
+  /// once a minute.
   case backgroundError(String)
-  /// A read of one part found damage.
-  case damageFound(family: String, detail: String)
+  /// One part refuses writes from now on, for a cause that is new; its reads go on.
+  case partShut(family: String, reason: String, detail: String)
+  /// One cause is gone for which a part refused writes; others may stand.
+  case partOpened(family: String, reason: String)
   /// A message could not be applied and was moved out of the way, unchanged.
   case quarantined(spool: String, id: String, reason: String)
   case closed(clean: Bool)
@@ -36,6 +39,9 @@ final class EventBroadcaster: Sendable {
   }
 
   private let state = Mutex(State())
+  private let log: StoreLog
+
+  init(log: StoreLog) { self.log = log }
 
   func subscribe() -> AsyncStream<StoreEvent> {
     let (stream, continuation) = AsyncStream.makeStream(
@@ -61,7 +67,9 @@ final class EventBroadcaster: Sendable {
     return stream
   }
 
+  /// Tells everyone, the log included. Call it without a lock held: what logs is the user's code.
   func send(_ event: StoreEvent) {
+    log.write(event)
     let current = state.withLock { state in
       if state.backlog != nil {
         if state.backlog?.count == Self.bufferLimit { state.backlog?.removeFirst() }

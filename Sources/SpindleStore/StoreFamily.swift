@@ -15,9 +15,15 @@ public final class StoreFamily: Sendable {
   let origin: ObjectIdentifier
   var id: UInt32 { columnFamily.id }
   /// The family's own gate.
-  public let health = PartHealth()
+  public let health: PartHealth
+  let isSpool: Bool
 
-  init(_ columnFamily: ColumnFamily, of database: Database) {
+  init(
+    _ columnFamily: ColumnFamily, of database: Database, events: EventBroadcaster,
+    clock: any StoreClock
+  ) {
+    health = PartHealth(name: columnFamily.name, events: events, clock: clock)
+    isSpool = columnFamily.name.hasPrefix("spool:")
     origin = ObjectIdentifier(database)
     name = columnFamily.name
     isGuarded = Self.isGuarded(columnFamily.name)
@@ -59,13 +65,16 @@ public final class StoreFamily: Sendable {
     }
   }
 
+  /// Throws while the family's own gate is shut. What a spool says goes out to strangers: no path
+  /// and no engine text.
   func checkGate() throws {
-    if health.isShut {
-      throw SpindleError(
-        .unavailable,
-        "the part \(name) refuses writes since damage was found in it: "
-          + (health.damageFound ?? ""), reason: "corruption")
-    }
+    guard let refusal = health.refusal else { return }
+    throw SpindleError(
+      .unavailable,
+      isSpool
+        ? "the spool is not accepting writes"
+        : "the part \(name) is not accepting writes: \(refusal.detail)",
+      reason: refusal.reason)
   }
 }
 

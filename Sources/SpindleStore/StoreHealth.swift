@@ -20,6 +20,9 @@ public final class StoreHealth: Sendable {
     case capacity = 8
     /// The operator shut the gate.
     case operatorRequest = 16
+    /// RocksDB stopped for good, such as after a failed sync of its manifest. Lasts until the store
+    /// is opened anew.
+    case engineFailed = 32
 
     /// The fixed word for machines: ``SpindleError/reason``.
     public var reason: String {
@@ -29,6 +32,7 @@ public final class StoreHealth: Sendable {
       case .backgroundError: "background_error"
       case .capacity: "disk_full"
       case .operatorRequest: "operator"
+      case .engineFailed: "engine_failed"
       }
     }
   }
@@ -36,14 +40,21 @@ public final class StoreHealth: Sendable {
   private struct Detail {
     var text: String
     var noSpace: Bool
+    var sinceMilliseconds: UInt64
   }
 
   private let bits = Atomic<UInt8>(0)
   private let details = Mutex<[Cause: Detail]>([:])
+  /// Counters and the last error; its causes are filled in when it is asked for.
+  private let counted = Mutex(GateStatus())
   private let writing = Atomic<Int>(0)
   private let events: EventBroadcaster
+  private let clock: any StoreClock
 
-  init(events: EventBroadcaster) { self.events = events }
+  init(events: EventBroadcaster, clock: any StoreClock) {
+    self.events = events
+    self.clock = clock
+  }
 
   /// A fixed text while writes are refused, nil otherwise. No I/O, no allocation; it names neither
   /// paths nor engine errors.
@@ -60,6 +71,22 @@ public final class StoreHealth: Sendable {
     }
   }
 
+  /// Causes, last error and counters. Failed flushes and compactions of all parts are in its
+  /// ``GateStatus/backgroundErrors``.
+  public var status: GateStatus {
+    var status = counted.withLock { $0 }
+    let current = bits.load(ordering: .acquiring)
+    status.causes = details.withLock { details in
+      Cause.allCases.compactMap { cause in
+        guard cause.rawValue & current != 0, let detail = details[cause] else { return nil }
+        return GateStatus.Cause(
+          reason: reason(cause, noSpace: detail.noSpace), detail: detail.text,
+          sinceMilliseconds: detail.sinceMilliseconds)
+      }
+    }
+    return status
+  }
+
   func isLatched(_ cause: Cause) -> Bool {
     bits.load(ordering: .sequentiallyConsistent) & cause.rawValue != 0
   }
@@ -70,10 +97,16 @@ public final class StoreHealth: Sendable {
       // Both under one lock, so that a latch and an unlatch never interleave halfway.
       let old = bits.bitwiseOr(cause.rawValue, ordering: .sequentiallyConsistent).oldValue
       let isNew = old & cause.rawValue == 0
-      if isNew { details[cause] = Detail(text: detail, noSpace: noSpace) }
+      if isNew {
+        details[cause] = Detail(
+          text: detail, noSpace: noSpace, sinceMilliseconds: clock.wallMilliseconds)
+      }
       return isNew
     }
-    if isNew { events.send(.gateShut(reason: reason(cause, noSpace: noSpace), detail: detail)) }
+    guard isNew else { return }
+    let reason = reason(cause, noSpace: noSpace)
+    counted.withLock { $0.transitions[reason, default: 0] += 1 }
+    events.send(.gateShut(reason: reason, detail: detail))
   }
 
   func unlatch(_ cause: Cause) {
@@ -90,6 +123,26 @@ public final class StoreHealth: Sendable {
 
   /// Ends the operator's wish; other causes stay.
   public func openForOperator() { unlatch(.operatorRequest) }
+
+  /// Counts failures of background work.
+  func recordBackgroundErrors(_ count: UInt64, _ error: RocksError?) {
+    counted.withLock { status in
+      status.backgroundErrors += count
+      if let error { status.lastError = lastError(error) }
+    }
+  }
+
+  private func count(_ error: RocksError) {
+    counted.withLock { status in
+      status.errors[error.kind.word, default: 0] += 1
+      status.lastError = lastError(error)
+    }
+  }
+
+  private func lastError(_ error: RocksError) -> GateStatus.LastError {
+    GateStatus.LastError(
+      kind: error.kind.word, detail: error.message, atMilliseconds: clock.wallMilliseconds)
+  }
 
   private func reason(_ cause: Cause, noSpace: Bool) -> String {
     noSpace ? "disk_full" : cause.reason
@@ -141,22 +194,34 @@ public final class StoreHealth: Sendable {
 extension StoreHealth {
   /// Judges a failed write and shuts the gate where writing is not safe any more.
   ///
-  /// - Returns: The error for the caller.
+  /// - Returns: The error for the caller, with the engine's words; whoever comes later gets the
+  ///   gate's refusal.
   func recordFailure(ofWrite error: RocksError, noSpace: Bool = false) -> SpindleError {
     switch error.kind {
     case .ioError, .corruption:
       // Whatever failed, the log may end in a torn record now: acknowledging later writes into it
       // would lose them at the next open.
-      latch(.logFailed, detail: describe(error), noSpace: error.isNoSpace || noSpace)
-      return refusal() ?? error.spindleError
+      let isFull = error.isNoSpace || noSpace
+      count(error)
+      latch(.logFailed, detail: describe(error), noSpace: isFull)
+      return failure(error, reason: reason(.logFailed, noSpace: isFull))
+    case .closed, .shutdown:
+      return error.spindleError
     default:
+      count(error)
       return error.spindleError
     }
   }
 
   func recordFailure(ofSync error: RocksError) -> SpindleError {
+    count(error)
     latch(.logSyncFailed, detail: describe(error), noSpace: error.isNoSpace)
-    return refusal() ?? error.spindleError
+    return failure(error, reason: reason(.logSyncFailed, noSpace: error.isNoSpace))
+  }
+
+  /// Not `unavailable`, which is what the gate says of calls that it did not let through.
+  private func failure(_ error: RocksError, reason: String) -> SpindleError {
+    SpindleError(.io, error.message, reason: reason)
   }
 
   private func describe(_ error: RocksError) -> String {

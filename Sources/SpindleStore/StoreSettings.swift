@@ -1,3 +1,4 @@
+public import Logging
 internal import SpindleCore
 public import SpindleRocks
 
@@ -59,6 +60,9 @@ public struct StoreSettings: Sendable {
   public var healthInterval = Duration.seconds(1)
   /// Options of the column families of one kind (`spool`, `oplog`, `data`, ...).
   public var familyOptions: [String: ColumnFamilyOptions] = [:]
+  /// Takes one line for each ``StoreEvent``. The default, nil, is a logger with the label
+  /// `spindle.store`.
+  public var logger: Logger?
 
   public init() {}
 
