@@ -86,7 +86,7 @@ let package = Package(
       name: "SpindleCLI",
       dependencies: [
         "Spindle", "SpindleDiagnostics", "SpindlePipeline", "SpindleSpool", "SpindleOpLog",
-        "SpindleFormats", "SpindleStore", "SpindleRocks", "SpindleCore", argumentParser,
+        "SpindleFormats", "SpindleStore", "SpindleRocks", "SpindleCore", argumentParser, logging,
       ],
       swiftSettings: swiftSettings),
     tests("RepositoryTests", ["SpindleIO"]),
@@ -102,7 +102,8 @@ let package = Package(
         "SpindleCodecs", "SpindleIO", "SpindleCore", logging, metrics,
       ]),
     tests("SpindleFormatsTests", ["SpindleFormats"]),
-    library("SpindleTestKit", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+    library(
+      "SpindleTestKit", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging]),
     .executableTarget(
       name: "CrashWorker",
       dependencies: [

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Logging
 
 /// The command line. Exit codes: 0 ok, 1 failed, 2 findings, 64 usage.
 @main
@@ -21,6 +22,8 @@ struct SpindleCommand: AsyncParsableCommand {
   static func main() async {
     // A reader that goes away (`| head`) ends the output, not the store's work.
     ignoreBrokenPipes()
+    // Standard error carries one sentence for each problem, no log of what the store does.
+    LoggingSystem.bootstrap { _ in SwiftLogNoOpLogHandler() }
     await main(nil)
   }
 }

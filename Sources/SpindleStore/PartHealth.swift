@@ -36,8 +36,8 @@ public struct GateSettings: Sendable, Equatable {
 /// Damage and I/O errors of a read shut it at once. Other errors, failed compactions and writes
 /// that ran out of time shut it only when they persist. It opens by itself after a time without
 /// errors, once a probe on the database has succeeded; a gate that damage shut stays shut unless
-/// ``GateSettings/unlatchesOnCorruption`` says otherwise. ``Store/clearGate(of:)`` is the operator's
-/// way to open it.
+/// ``GateSettings/unlatchesOnCorruption`` says otherwise. ``Store/clearGate(of:)`` is how an
+/// operator opens it.
 ///
 /// Counting an error and shutting the gate are one step under one lock, as are forgetting errors
 /// and opening it; so an error that arrives while the gate is about to open keeps it shut.

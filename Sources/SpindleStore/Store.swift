@@ -52,10 +52,10 @@ public final class Store: Sendable {
   /// One family is created at a time: two creators of one name must get one family.
   private let creating = Mutex(())
   private let broadcaster: EventBroadcaster
-  private let pool: BlockingPool
+  let pool: BlockingPool
   private let engine: CommitEngine?
   private let lane: GroupLane?
-  private let monitor: HealthMonitor?
+  let monitor: HealthMonitor?
   private let lock: Mutex<FileLock?>
   private let secondaryScratch: String?
   private let closed = Atomic<Bool>(false)
@@ -506,7 +506,7 @@ public final class Store: Sendable {
   }
 
   /// A family's number means another family in another store.
-  private func checkOrigin(_ family: StoreFamily) throws {
+  func checkOrigin(_ family: StoreFamily) throws {
     guard family.origin == ObjectIdentifier(database) else {
       throw SpindleError(
         .invalidArgument, "the batch writes to \(family.name) of a store other than \(path)")
@@ -533,7 +533,7 @@ public final class Store: Sendable {
     }
   }
 
-  private static func readOnly(_ path: String) -> SpindleError {
+  static func readOnly(_ path: String) -> SpindleError {
     SpindleError(.unavailable, "the store \(path) is open for reading only", reason: "read_only")
   }
 
@@ -553,38 +553,6 @@ public final class Store: Sendable {
 
   package func send(_ event: StoreEvent) { broadcaster.send(event) }
 
-  /// Looks at free space, background errors and the log at once, and tries to heal; the store does
-  /// so by itself every ``StoreSettings/healthInterval``.
-  public func checkHealth() async throws {
-    guard let monitor else { return }
-    try await pool.run { monitor.tick() }
-  }
-
-  /// Tries at once to replace a failed log and to take writes again.
-  ///
-  /// - Throws: ``SpindleError`` with `unavailable` and what stands in the way.
-  public func heal() async throws {
-    guard let monitor else { throw Self.readOnly(path) }
-    let failure = try await pool.run { monitor.attemptCure() }
-    if let failure { throw failure }
-  }
-
-  /// Opens a part's gate, whatever shut it, at an operator's wish.
-  ///
-  /// First a probe is written, synced, read and deleted, and the table files that errors had named
-  /// are read again with their checksums.
-  ///
-  /// - Throws: ``SpindleError``: `corruption` or `io` when the probe found that the part still
-  ///   fails; `unavailable` when the store's gate is shut, RocksDB is stalled, or an error came
-  ///   meanwhile. The gate is as it was then.
-  /// - Complexity: O(bytes of those table files), or of the part where no error named a file.
-  public func clearGate(of family: StoreFamily) async throws {
-    guard let monitor else { throw Self.readOnly(path) }
-    try checkOpen()
-    try checkOrigin(family)
-    try await pool.run { try monitor.clearGate(of: family) }
-  }
-
   /// Batches that wait for the group lane's writer.
   package var waitingCommits: Int { lane?.waitingCount ?? 0 }
 
@@ -597,12 +565,5 @@ public final class Store: Sendable {
   ) async throws -> Value {
     try checkOpen()
     return try await pool.run(body)
-  }
-}
-
-extension StoreHealth {
-  /// Whether the log is in a state that must not be called clean.
-  var isDamaged: Bool {
-    isLatched(.logFailed) || isLatched(.logSyncFailed) || isLatched(.backgroundError)
   }
 }

@@ -1,10 +1,12 @@
 internal import Glibc
+internal import Logging
 package import SpindleCore
 internal import SpindleRocks
 package import SpindleStore
 
 extension StoreSettings {
-  /// A store that costs little: small buffers, no ballast, no floor of free space.
+  /// A store that costs little and is quiet: small buffers, no ballast, no floor of free space, no
+  /// log lines.
   package static var small: StoreSettings {
     var settings = StoreSettings()
     settings.database.writeBufferBytes = 4 << 20
@@ -14,6 +16,7 @@ extension StoreSettings {
     settings.ballastBytes = 0
     settings.blockingThreads = 2
     settings.healthInterval = .milliseconds(50)
+    settings.logger = Logger(label: "spindle.test") { _ in SwiftLogNoOpLogHandler() }
     return settings
   }
 }

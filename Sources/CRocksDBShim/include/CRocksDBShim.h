@@ -219,9 +219,9 @@ int spindle_rocks_listener_in_background_error(const spindle_rocks_listener_t *l
 int spindle_rocks_listener_last_error(const spindle_rocks_listener_t *listener, int *severity,
                                       char **text);
 
-/// How many compactions of the column family have failed, and the malloc'ed text of the last failure
-/// (NULL: there was none). `text` may be NULL. Those that were stopped, paused or left without
-/// their family did not fail.
+/// How many compactions of the column family have failed, and the malloc'ed text of the last
+/// failure (NULL: there was none). `text` may be NULL. Those that were stopped, paused or left
+/// without their family did not fail.
 ///
 /// Why: with `paranoid_checks = false` RocksDB gives a failed compaction no severity and tries it
 /// again for ever, and what it reports as a background error does not name the column family.
