@@ -1,4 +1,5 @@
 internal import SpindleCore
+internal import SpindleIO
 internal import SpindleRocks
 
 /// Finds out whether a part works again: a write, a sync of the log, a read and a delete of a key
@@ -14,6 +15,8 @@ struct GateProbe {
   static let spoolKey: [UInt8] = [0]
   /// In `default`, for the kinds of families whose keys are all their own.
   static let storeKey: [UInt8] = Array("gate-probe".utf8)
+
+  private static let storeIsGone = "the store is closing or refuses writes"
 
   enum Failure: Error {
     /// The family, or the store, still fails.
@@ -43,9 +46,11 @@ struct GateProbe {
     // A suspect that is not among the tables was compacted since; where its keys are now is not
     // known.
     if suspects.includesWholeFamily || known.count < suspects.files.count {
+      for table in tables { try checkSize(of: table) }
       return try read(IterationOptions())
     }
     for table in known {
+      try checkSize(of: table)
       try read(IterationOptions(lowerBound: table.smallestKey, upperBound: table.largestKey + [0]))
     }
   }
@@ -53,7 +58,7 @@ struct GateProbe {
   private func writeAndRead() throws(Failure) {
     let isSpool = family.isSpool
     let home = isSpool ? family.columnFamily : database.columnFamilies.first { $0.id == 0 }
-    guard let home else { throw .interrupted("the store is closing") }
+    guard let home else { throw .interrupted(Self.storeIsGone) }
     let key = isSpool ? Self.spoolKey : Self.storeKey
     let value = Array("probe".utf8)
     var put = WriteRecord()
@@ -85,6 +90,26 @@ struct GateProbe {
     if !isWritten { throw .interrupted("RocksDB is stalled and does not accept the probe") }
   }
 
+  /// RocksDB reads ahead into memory that it does not clear. Of a file that was cut short it may
+  /// find there the very block that it read, or wrote, before, with the right checksum.
+  private func checkSize(of table: Database.TableFile) throws(Failure) {
+    let digits = String(table.number)
+    let zeros = String(repeating: "0", count: max(6 - digits.count, 0))
+    let path = "\(database.path)/\(zeros)\(digits).sst"
+    try reading { () throws(RocksError) in
+      let size: UInt64
+      do throws(IOFailure) {
+        size = try Files.size(path)
+      } catch {
+        throw RocksError(message: "IO error: \(error)")
+      }
+      guard size == table.bytes else {
+        throw RocksError(
+          message: "Corruption: \(path) has \(size) bytes, expected \(table.bytes)")
+      }
+    }
+  }
+
   private func read(_ range: IterationOptions) throws(Failure) {
     var options = range
     options.fillsCache = false
@@ -104,7 +129,7 @@ struct GateProbe {
       try iterator.checkStatus()
       return true
     }
-    if !isComplete { throw .interrupted("the store is closing") }
+    if !isComplete { throw .interrupted(Self.storeIsGone) }
   }
 
   private func reading<Result>(

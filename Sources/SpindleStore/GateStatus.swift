@@ -32,5 +32,7 @@ public struct GateStatus: Sendable, Equatable {
   /// How often the gate was shut, since the open, by reason.
   public var transitions: [String: UInt64] = [:]
 
+  package init() {}
+
   public var isShut: Bool { !causes.isEmpty }
 }

@@ -237,7 +237,9 @@ final class HealthMonitor: Sendable {
   // MARK: The gates of the families
 
   private func checkGates() {
-    judging.withLock { _ in
+    // While an operator opens a gate the others wait for the next tick: that may take long, and the
+    // disk must be looked at meanwhile.
+    judging.withLockIfAvailable { _ in
       for family in registry.all {
         // A probe needs a store that takes writes.
         guard let attempt = judge(family), health.refusal() == nil else { continue }
@@ -265,9 +267,9 @@ final class HealthMonitor: Sendable {
     _ family: StoreFamily, _ attempt: PartHealth.Attempt
   ) throws(GateProbe.Failure) -> Bool {
     let probe = GateProbe(database: database, engine: engine, family: family) {
-      // Reading tables again may take long.
+      // Reading tables again may take long. A store that failed meanwhile is cured first.
       self.checkStore()
-      return !self.stopping.load(ordering: .acquiring)
+      return self.health.refusal() == nil && !self.stopping.load(ordering: .acquiring)
     }
     try probe.run(rereading: attempt.suspects)
     return family.health.finish(
