@@ -1,5 +1,6 @@
 #include <rocksdb/transaction_log.h>
 
+#include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -9,6 +10,10 @@
 using rocksdb::DB;
 using rocksdb::Status;
 using spindle::Guarded;
+
+struct spindle_rocks_cancellation_t {
+  std::atomic<bool> canceled{false};
+};
 
 namespace {
 
@@ -102,6 +107,38 @@ int64_t spindle_rocks_wal_files(rocksdb_t* db, spindle_rocks_wal_file_t* files, 
     return status;
   });
   return count;
+}
+
+spindle_rocks_cancellation_t* spindle_rocks_cancellation_create(void) {
+  return new (std::nothrow) spindle_rocks_cancellation_t;
+}
+
+void spindle_rocks_cancellation_destroy(spindle_rocks_cancellation_t* cancellation) {
+  delete cancellation;
+}
+
+void spindle_rocks_cancellation_cancel(spindle_rocks_cancellation_t* cancellation) {
+  cancellation->canceled.store(true);
+}
+
+void spindle_rocks_compact_range(rocksdb_t* db, rocksdb_column_family_handle_t* column_family,
+                                 const char* lower, size_t lower_length, const char* upper,
+                                 size_t upper_length, int exclusive, int rewrite_bottommost,
+                                 spindle_rocks_cancellation_t* cancellation, char** errptr) {
+  Guarded(errptr, [&] {
+    using rocksdb::BottommostLevelCompaction;
+    using rocksdb::Slice;
+    rocksdb::CompactRangeOptions options;
+    options.exclusive_manual_compaction = exclusive != 0;
+    options.bottommost_level_compaction =
+        rewrite_bottommost != 0 ? BottommostLevelCompaction::kForce
+                                : BottommostLevelCompaction::kIfHaveCompactionFilter;
+    if (cancellation != nullptr) options.canceled = &cancellation->canceled;
+    const Slice low(lower == nullptr ? "" : lower, lower_length);
+    const Slice high(upper == nullptr ? "" : upper, upper_length);
+    return db->rep->CompactRange(options, column_family->rep, lower == nullptr ? nullptr : &low,
+                                 upper == nullptr ? nullptr : &high);
+  });
 }
 
 void spindle_rocks_verify_checksum(rocksdb_t* db, char** errptr) {

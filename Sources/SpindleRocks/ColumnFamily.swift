@@ -46,21 +46,21 @@ internal import SpindleCore
 }
 
 /// A consistent view of the whole database at one sequence number.
+///
+/// It pins every version that it sees: what is overwritten or removed later stays on the disk.
+/// It does not keep the database open, and one that outlives it can be read no more.
 @safe public final class Snapshot: @unchecked Sendable {
-  // Proof of sendability: immutable fields; a RocksDB snapshot may be read from any thread.
+  // Proof of sendability: immutable fields; a RocksDB snapshot may be read from any thread. Readers
+  // hold a use of the engine, which releases no snapshot while there is one.
   let pointer: OpaquePointer
   private let engine: EngineHandle
 
   init(engine: EngineHandle) throws(RocksError) {
-    try engine.enter()
     self.engine = engine
-    unsafe pointer = rocksdb_create_snapshot(engine.pointer)
+    unsafe pointer = try unsafe engine.takeSnapshot()
   }
 
-  deinit {
-    unsafe rocksdb_release_snapshot(engine.pointer, pointer)
-    engine.leave()
-  }
+  deinit { unsafe engine.releaseSnapshot(pointer) }
 }
 
 /// A span over C memory; the caller ties its lifetime to the owner.

@@ -1,6 +1,7 @@
 internal import CRocksDB
 internal import CRocksDBShim
 internal import SpindleCore
+internal import Synchronization
 
 extension Database {
   /// Writes a family's memtable to an SST file and waits for it. Without entries it does nothing
@@ -24,32 +25,30 @@ extension Database {
     public init() {}
   }
 
-  /// Compacts a range of keys (nil: no bound) of a family. RocksDB reports no error of the work
-  /// itself; ``waitForCompaction(idleMilliseconds:timeoutMilliseconds:)`` does.
+  /// Compacts a range of keys (nil: no bound) of a family and waits for it.
+  ///
+  /// - Parameter cancellation: Ends the call early, which then throws `incomplete`; what was
+  ///   compacted by then stays so.
+  /// - Throws: the error that the work met, damage of its input among them.
   public func compact(
     _ family: ColumnFamily, from lower: [UInt8]? = nil, to upper: [UInt8]? = nil,
-    options: CompactionOptions = CompactionOptions()
+    options: CompactionOptions = CompactionOptions(), cancellation: CompactionCancellation? = nil
   ) throws(RocksError) {
+    let low = lower ?? []
+    let high = upper ?? []
     try unsafe use { db throws(RocksError) in
-      let settings = unsafe rocksdb_compactoptions_create()
-      defer { unsafe rocksdb_compactoptions_destroy(settings) }
-      unsafe rocksdb_compactoptions_set_exclusive_manual_compaction(
-        settings, options.exclusive ? 1 : 0)
-      // BottommostLevelCompaction: 1 only with a filter, 2 force.
-      unsafe rocksdb_compactoptions_set_bottommost_level_compaction(
-        settings, options.rewritesBottommostLevel ? 2 : 1)
-      func run(_ start: UnsafePointer<CChar>?, _ end: UnsafePointer<CChar>?) {
-        unsafe rocksdb_compact_range_cf_opt(
-          db, family.handle, settings, start, lower?.count ?? 0, end, upper?.count ?? 0)
-      }
-      let low = lower ?? []
-      let high = upper ?? []
-      unsafe withCharacters(low.span) { start, _ in
-        unsafe withCharacters(high.span) { end, _ in
-          unsafe run(lower == nil ? nil : start, upper == nil ? nil : end)
+      try unsafe checked { error in
+        unsafe withCharacters(low.span) { start, startCount in
+          unsafe withCharacters(high.span) { end, endCount in
+            unsafe spindle_rocks_compact_range(
+              db, family.handle, lower == nil ? nil : start, startCount,
+              upper == nil ? nil : end, endCount, options.exclusive ? 1 : 0,
+              options.rewritesBottommostLevel ? 1 : 0, cancellation?.pointer, error)
+          }
         }
       }
     }
+    withExtendedLifetime(cancellation) {}
   }
 
   /// Stops manual compactions that run or wait; they may start again afterwards.
@@ -57,6 +56,22 @@ extension Database {
     try unsafe use { db throws(RocksError) in
       unsafe rocksdb_disable_manual_compaction(db)
       unsafe rocksdb_enable_manual_compaction(db)
+    }
+  }
+
+  /// Empties the block cache of what nobody uses at the moment; it fills again as it is read.
+  public func dropBlockCache() {
+    cacheCapacity.withLock { capacity in
+      unsafe rocksdb_cache_set_capacity(cache, 0)
+      unsafe rocksdb_cache_set_capacity(cache, capacity)
+    }
+  }
+
+  /// Sets the block cache's capacity in bytes; a small one evicts at once.
+  public func setBlockCacheCapacity(_ bytes: Int) {
+    cacheCapacity.withLock { capacity in
+      capacity = bytes
+      unsafe rocksdb_cache_set_capacity(cache, bytes)
     }
   }
 
@@ -112,6 +127,18 @@ extension Database {
       }
     }
   }
+}
+
+/// Ends one compaction from another thread, as soon as it looks.
+@safe public final class CompactionCancellation: @unchecked Sendable {
+  // Proof of sendability: the pointer never changes and what it points at is atomic.
+  let pointer: OpaquePointer
+
+  public init() { unsafe pointer = spindle_rocks_cancellation_create() }
+
+  deinit { unsafe spindle_rocks_cancellation_destroy(pointer) }
+
+  public func cancel() { unsafe spindle_rocks_cancellation_cancel(pointer) }
 }
 
 /// A directory of backups made by RocksDB's backup engine.

@@ -32,7 +32,9 @@ internal import Synchronization
   let engine: EngineHandle
   public let path: String
   private let families: Mutex<[String: ColumnFamily]>
-  private let cache: OpaquePointer
+  let cache: OpaquePointer
+  /// What the cache may hold, in bytes: dropping its contents comes back to this.
+  let cacheCapacity: Mutex<Int>
   private let guardian: WALGuard?
   public let listener: EngineListener
   private let options: DatabaseOptions
@@ -100,6 +102,7 @@ internal import Synchronization
     families = Mutex(table)
     self.path = path
     unsafe self.cache = cache
+    cacheCapacity = Mutex(options.blockCacheBytes)
     self.guardian = guardian
     self.listener = listener
     self.options = options
@@ -176,6 +179,7 @@ internal import Synchronization
       return Array(table.values)
     }
     for family in handles { unsafe rocksdb_column_family_handle_destroy(family.handle) }
+    engine.releaseSnapshots()
     unsafe rocksdb_close(engine.pointer)
     unsafe rocksdb_cache_destroy(cache)
     unsafe rocksdb_readoptions_destroy(readAll)
@@ -336,6 +340,27 @@ internal import Synchronization
     return unsafe PinnedValue(owning: slice, engine: engine)
   }
 
+  /// Whether a view holds a key. Reads past the block cache.
+  public func contains(
+    _ family: ColumnFamily, _ key: Span<UInt8>, in snapshot: Snapshot
+  ) throws(RocksError) -> Bool {
+    let options = unsafe rocksdb_readoptions_create()
+    defer { unsafe rocksdb_readoptions_destroy(options) }
+    unsafe rocksdb_readoptions_set_verify_checksums(options, 1)
+    unsafe rocksdb_readoptions_set_fill_cache(options, 0)
+    return try unsafe use { db throws(RocksError) in
+      unsafe rocksdb_readoptions_set_snapshot(options, snapshot.pointer)
+      let slice = try unsafe checked { error in
+        unsafe withCharacters(key) { start, count in
+          unsafe rocksdb_get_pinned_cf(db, options, family.handle, start, count, error)
+        }
+      }
+      guard let slice = unsafe slice else { return false }
+      unsafe rocksdb_pinnableslice_destroy(slice)
+      return true
+    }
+  }
+
   /// Reads many values of one family at one view; nil stands for an absent key.
   public func multiGet(
     _ family: ColumnFamily, _ keys: [[UInt8]]
@@ -419,11 +444,6 @@ internal import Synchronization
         tableReaders: rocksdb_approximate_memory_usage_get_mem_table_readers_total(usage),
         blockCache: rocksdb_approximate_memory_usage_get_cache_total(usage))
     }
-  }
-
-  /// Sets the block cache's capacity in bytes; a small one evicts at once.
-  public func setBlockCacheCapacity(_ bytes: Int) {
-    unsafe rocksdb_cache_set_capacity(cache, bytes)
   }
 
   /// RocksDB's own counters as text; nil unless they were switched on at open.

@@ -11,6 +11,10 @@ public struct IterationOptions: Sendable {
   public var fillsCache = true
   /// Bytes to read ahead; 0 leaves it to RocksDB's own growing read-ahead.
   public var readaheadBytes = 0
+  /// Whether range deletions are overlooked: for families that never have any. Where a table of a
+  /// level above 0 does not open, RocksDB 7.8.3 otherwise ends the walk of that level without an
+  /// error, and whatever lies behind seems not to be there. The default is false.
+  public var ignoresRangeDeletions = false
   /// The view to read; nil is the newest when the iterator is made.
   public var snapshot: Snapshot?
 
@@ -45,6 +49,8 @@ public struct IterationOptions: Sendable {
     unsafe rocksdb_readoptions_set_verify_checksums(readOptions, 1)
     unsafe rocksdb_readoptions_set_fill_cache(readOptions, options.fillsCache ? 1 : 0)
     unsafe rocksdb_readoptions_set_total_order_seek(readOptions, 1)
+    unsafe rocksdb_readoptions_set_ignore_range_deletions(
+      readOptions, options.ignoresRangeDeletions ? 1 : 0)
     if options.readaheadBytes > 0 {
       unsafe rocksdb_readoptions_set_readahead_size(readOptions, options.readaheadBytes)
     }

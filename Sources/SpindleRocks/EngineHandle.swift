@@ -4,7 +4,7 @@ internal import Synchronization
 
 /// An open `rocksdb_t` with a count of who uses it, so that it is never closed under a call.
 ///
-/// Iterators, snapshots, pinned values and running calls each hold a use. `close` stops new uses
+/// Iterators, pinned values and running calls each hold a use. `close` stops new uses
 /// and waits for the old ones; close order is so kept by type and not by care.
 @safe final class EngineHandle: @unchecked Sendable {
   // Proof of sendability: the pointer never changes, RocksDB's calls on it are thread-safe, and
@@ -12,6 +12,8 @@ internal import Synchronization
   let pointer: OpaquePointer
   private let uses = Atomic<Int>(0)
   private let closing = Atomic<Bool>(false)
+  /// The snapshots that nobody has released: as many as there are views in use.
+  private let snapshots = Mutex<Set<UInt>>([])
 
   init(owning pointer: OpaquePointer) { unsafe self.pointer = pointer }
 
@@ -44,5 +46,34 @@ internal import Synchronization
       usleep(1000)
     }
     return uses.load(ordering: .sequentiallyConsistent) == 0
+  }
+
+  // MARK: Snapshots
+
+  func takeSnapshot() throws(RocksError) -> OpaquePointer {
+    try enter()
+    defer { leave() }
+    guard let snapshot = unsafe rocksdb_create_snapshot(pointer) else {
+      throw RocksError(kind: .other, message: "no snapshot was made")
+    }
+    let address = UInt(bitPattern: snapshot)
+    snapshots.withLock { _ = $0.insert(address) }
+    return unsafe snapshot
+  }
+
+  /// Releases a snapshot, unless the close of the database has done so.
+  func releaseSnapshot(_ snapshot: OpaquePointer) {
+    release(UInt(bitPattern: snapshot))
+  }
+
+  /// Releases what is left before the database closes. Nobody uses the engine any more.
+  func releaseSnapshots() { snapshots.withLock { $0 }.forEach(release) }
+
+  private func release(_ address: UInt) {
+    // Under the lock, so that the database does not close between the two steps.
+    snapshots.withLock { snapshots in
+      guard snapshots.remove(address) != nil else { return }
+      unsafe rocksdb_release_snapshot(pointer, OpaquePointer(bitPattern: address))
+    }
   }
 }

@@ -1,73 +1,99 @@
 public import SpindleCore
-internal import SpindleIO
 internal import SpindleRocks
 internal import SpindleStore
 internal import Synchronization
 
 extension RocksSpool {
+  /// Sends every message made before `startTime` that the spool holds now, and besides every one
+  /// made at or after it that was there when the spool was opened: a clock that was set back hides
+  /// nothing. The second holds as long as the view of the opening is kept, see
+  /// ``SpoolSettings/leftoversDuration``.
+  ///
+  /// Returns at once. Messages stored and removed meanwhile may or may not be given. Damage shuts
+  /// the spool's gate, and the walk goes on behind it.
+  ///
+  /// - Parameters:
+  ///   - channel: Bounds the memory. While it is full for more than 10 s, the walk holds nothing
+  ///     of the store.
+  ///   - startTime: Messages of this time are left out too. It has a resolution of 100 ns, ids of
+  ///     version 7 one of a millisecond.
+  /// - Throws: ``SpindleError``: `closed`, or `overloaded` when too many walks are under way.
+  /// - Complexity: O(bytes stored). One thread.
   public func enumerate(
     into channel: SpoolEntryChannel, startTime: SpoolInstant
+  ) throws -> SpoolEnumeration {
+    try startWalk(
+      into: channel, snapshot: nil,
+      selection: SpoolSelection(startTime: startTime, opening: upkeep.opening.snapshot))
+  }
+
+  /// Sends exactly what the last run left: every message that was there when the spool was opened,
+  /// as it was then, whatever was stored or removed since. No clock is involved.
+  ///
+  /// After a walk that gave everything the view of the opening is given back, so this can be asked
+  /// once; a walk that failed may be asked again.
+  ///
+  /// - Throws: ``SpindleError``: `unavailable` with the reason `leftovers_released` when the view
+  ///   was given back, with `read_only` for a reader of the store; and as
+  ///   ``enumerate(into:startTime:)``.
+  /// - Complexity: O(bytes left). One thread.
+  public func enumerateLeftovers(into channel: SpoolEntryChannel) throws -> SpoolEnumeration {
+    try checkOpen()
+    guard storage.view == .owned else {
+      throw SpindleError(
+        .unavailable, "the spool \(name) is open for reading only: no run of its own has begun",
+        reason: "read_only")
+    }
+    guard let snapshot = upkeep.opening.snapshot else {
+      throw SpindleError(
+        .unavailable,
+        "what the last run left in the spool \(name) can be listed no more: it was listed to the "
+          + "end, or not within \(settings.leftoversDuration) of the opening",
+        reason: "leftovers_released")
+    }
+    return try startWalk(into: channel, snapshot: snapshot, selection: SpoolSelection())
+  }
+
+  private func startWalk(
+    into channel: SpoolEntryChannel, snapshot: Snapshot?, selection: SpoolSelection
   ) throws -> SpoolEnumeration {
     try checkOpen()
     let handle = SpoolEnumeration()
     // Not the channel itself: the walk ends when its reader has let go of that.
     let queue = channel.queue
-    do throws(IOFailure) {
-      // A thread of its own: the walk waits for its reader, and the store's few threads must stay
-      // free for what the reader may call.
-      _ = try NamedThread(name: "spindle-walk") { [self] in
-        let outcome = walk(into: queue, startTime: startTime)
-        queue.finish()
-        handle.finish(outcome)
-      }
-    } catch {
-      throw error.spindleError
+    try upkeep.start("spindle-walk") { [self] in
+      var delivery = SpoolDelivery(spool: self, queue: queue, handle: handle, selection: selection)
+      let outcome = delivery.run(snapshot: snapshot)
+      if snapshot != nil, outcome.error == nil { upkeep.opening.release() }
+      queue.finish()
+      handle.finish(outcome)
     }
     return handle
   }
 
-  private func plain(_ error: any Error) -> SpindleError {
-    error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: storage.path)
+  /// Why a walk has to end; nil while spool and store are open.
+  func stopReason() -> SpindleError? {
+    guard closed.load(ordering: .acquiring) || storage.isClosed else { return nil }
+    return SpindleError(.closed, "the walk of spool \(name) ended early: the spool was closed")
   }
 
-  /// Walks the whole spool on a thread that may block.
-  private func walk(
-    into queue: SpoolEntryQueue, startTime: SpoolInstant
-  ) -> SpoolEnumeration.Outcome {
-    var outcome = SpoolEnumeration.Outcome()
-    var options = IterationOptions()
-    options.fillsCache = false
-    options.readaheadBytes = 2 << 20
-    do {
-      try storage.scan(family, options) { key, record in
-        guard let id = SpoolID(bytes: key), id.created < startTime else {
-          outcome.skipped += 1
-          return true
-        }
-        let entry: SpoolEntry
-        do {
-          entry = .item(id: id, data: try SpoolRecord.payload(of: record))
-        } catch {
-          entry = .corrupt(id: id, error: "\(error)")
-        }
-        guard queue.send(entry, isStopped: { self.isStopped }) else {
-          throw SpindleError(
-            .closed,
-            "the enumeration of spool \(name) ended before its last message: "
-              + (isStopped ? "the spool was closed" : "its reader is gone"))
-        }
-        if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
-        return true
-      }
-    } catch {
-      outcome.error = plain(error)
-    }
-    return outcome
+  /// The same for work that its caller may cancel.
+  func stopReason(_ flag: StopFlag) -> (any Error)? {
+    flag.isSet ? CancellationError() : stopReason()
   }
 
-  /// Whether the spool or its store was closed.
-  private var isStopped: Bool {
-    closed.load(ordering: .acquiring) || storage.isClosed
+  /// Calls the body with every key and record, on the calling thread, which may block.
+  ///
+  /// - Parameter body: Gets key and record, borrowed for the call; returns whether to go on.
+  /// - Returns: The walk: what could not be read, and the first damage.
+  /// - Complexity: O(bytes stored).
+  package func walkBlocking(
+    _ body: (Span<UInt8>, Span<UInt8>) throws -> Bool
+  ) throws -> SpoolWalk {
+    try checkOpen()
+    var walk = SpoolWalk(storage, family) { self.stopReason() }
+    try walk.run { key, record in try body(key, record) ? .next : .stop }
+    return walk
   }
 
   /// The ids from `lower` on, at most `limit`, in key order. A bound keeps the walk from passing
@@ -86,4 +112,12 @@ extension RocksSpool {
   package func ids(from lower: SpoolID?, limit: Int) async throws -> [SpoolID] {
     try await storage.blocking { try self.idsBlocking(from: lower, limit: limit) }
   }
+}
+
+/// Which messages a walk gives.
+struct SpoolSelection: Sendable {
+  /// Messages made at this time or later are left out; nil gives all.
+  var startTime: SpoolInstant?
+  /// Those in this view are given all the same.
+  var opening: Snapshot?
 }

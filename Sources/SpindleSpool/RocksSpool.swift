@@ -18,6 +18,8 @@ public final class RocksSpool: Spool {
   public let settings: SpoolSettings
   private let generator: SpoolIDGenerator
   let closed = Atomic<Bool>(false)
+  /// Walks, compactions and the view of what the last run left.
+  let upkeep: SpoolUpkeep
   let claims = Mutex(SpoolClaims())
 
   /// The largest payload in bytes: 1 GiB less room for the record's header, the key and the
@@ -41,6 +43,7 @@ public final class RocksSpool: Spool {
     storage = store
     self.family = family
     family.health.configure(settings.gate)
+    upkeep = try await store.blocking { try SpoolUpkeep(store, settings) }
     let floor = try await store.blocking { try Self.greatestID(store, family) }
     generator = SpoolIDGenerator(
       clock: store.clock, floor: floor, seed: Self.seed(store.clock))

@@ -1,8 +1,8 @@
 /// A bounded channel from one walk over a spool to its reader.
 ///
-/// The walk waits while the channel is full, so memory is bounded by ``capacity`` messages. The
-/// sequence ends when the walk ends. Leaving the loop over it, dropping it unread or calling
-/// ``cancel()`` ends the walk:
+/// The walk waits while the channel is full, so memory is bounded by ``capacity`` messages and by
+/// ``byteLimit`` bytes. The sequence ends when the walk ends. Leaving the loop over it, dropping it
+/// unread or calling ``cancel()`` ends the walk:
 /// ```swift
 /// let channel = SpoolEntryChannel()
 /// let walk = try spool.enumerate(into: channel, startTime: start)
@@ -18,9 +18,15 @@ public final class SpoolEntryChannel: AsyncSequence, Sendable {
 
   /// The most messages held at once.
   public var capacity: Int { queue.capacity }
+  /// The most bytes of payloads held at once; a larger message passes alone.
+  public var byteLimit: Int { queue.byteLimit }
 
-  /// - Parameter capacity: 1 or more. The default is 1,024.
-  public init(capacity: Int = 1_024) { queue = SpoolEntryQueue(capacity: capacity) }
+  /// - Parameters:
+  ///   - capacity: 1 or more. The default is 1,024.
+  ///   - byteLimit: 0 or more; 0 holds one message at a time. The default is 64 MiB.
+  public init(capacity: Int = 1_024, byteLimit: Int = 64 << 20) {
+    queue = SpoolEntryQueue(capacity: capacity, byteLimit: byteLimit)
+  }
 
   deinit { queue.channelIsGone() }
 

@@ -26,6 +26,10 @@ public struct SpoolSettings: Sendable, Equatable {
   public var compression = PayloadCompression.none
   /// How much the spool may hold. The default is no limit.
   public var quota = SpoolQuota()
+  /// How long after the opening the view of what the last run left is kept when nobody lists it to
+  /// its end. While it is kept, nothing of that leaves the disk, removed or not. The default is
+  /// 10 min; a start that takes longer needs more.
+  public var leftoversDuration = Duration.seconds(600)
   /// When errors stop the spool's writes, and when they are taken again.
   public var gate = GateSettings()
 
@@ -49,6 +53,10 @@ public struct SpoolSettings: Sendable, Equatable {
     }
     guard storeDeadline >= .zero else {
       throw refuse("the setting storeDeadline is \(storeDeadline); expected 0 s or more")
+    }
+    guard leftoversDuration >= .zero else {
+      throw refuse(
+        "the setting leftoversDuration is \(leftoversDuration); expected 0 s or more")
     }
     try gate.validate()
   }

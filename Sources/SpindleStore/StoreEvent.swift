@@ -22,6 +22,15 @@ public enum StoreEvent: Sendable, Equatable {
   case partOpened(family: String, reason: String)
   /// A message could not be applied and was moved out of the way, unchanged.
   case quarantined(spool: String, id: String, reason: String)
+  /// A walk over a spool ended. `skipped` counts messages left out for their time and stray keys;
+  /// of those, `ahead` were made more than a minute after the wall clock's time.
+  case enumerated(
+    spool: String, count: Int, skipped: Int, ahead: Int, corrupt: Int, lostRanges: Int,
+    error: String?)
+  /// A walk met keys that are no spool id. Some are told, as hexadecimal digits.
+  case strayKeys(spool: String, count: Int, examples: [String])
+  /// A spool was compacted. Bytes are those of its tables.
+  case compacted(spool: String, bytesBefore: UInt64, bytesAfter: UInt64)
   case closed(clean: Bool)
 }
 

@@ -289,6 +289,24 @@ typedef struct {
 int64_t spindle_rocks_wal_files(rocksdb_t *db, spindle_rocks_wal_file_t *files, size_t capacity,
                                 char **errptr);
 
+/// Ends one compaction from another thread. Why: the C API can end all manual compactions of a
+/// database or none.
+typedef struct spindle_rocks_cancellation_t spindle_rocks_cancellation_t;
+
+/// Returns NULL when memory is exhausted.
+spindle_rocks_cancellation_t *spindle_rocks_cancellation_create(void);
+void spindle_rocks_cancellation_destroy(spindle_rocks_cancellation_t *cancellation);
+void spindle_rocks_cancellation_cancel(spindle_rocks_cancellation_t *cancellation);
+
+/// DB::CompactRange. Why: `rocksdb_compact_range_cf_opt` drops the status, and with
+/// `paranoid_checks = false` nothing else names the call that met damage. A bound is the family's
+/// own when its pointer is NULL; `cancellation` may be NULL and must live until the call returns,
+/// which then fails with `Result incomplete: Manual compaction paused`.
+void spindle_rocks_compact_range(rocksdb_t *db, rocksdb_column_family_handle_t *column_family,
+                                 const char *lower, size_t lower_length, const char *upper,
+                                 size_t upper_length, int exclusive, int rewrite_bottommost,
+                                 spindle_rocks_cancellation_t *cancellation, char **errptr);
+
 /// DB::VerifyChecksum: reads every block of every live table file and checks it.
 void spindle_rocks_verify_checksum(rocksdb_t *db, char **errptr);
 

@@ -1,0 +1,142 @@
+internal import SpindleCore
+internal import SpindleRocks
+internal import SpindleStore
+
+/// One walk that sends what it finds into a channel, on its own thread.
+struct SpoolDelivery {
+  /// How long a full channel may hold up a walk that holds an iterator; longer, the tables that
+  /// the iterator pins could not be dropped for as long as the reader likes.
+  static let longestStall = Duration.seconds(10)
+  /// How far a message may be ahead of the wall clock without being remarkable: clocks of several
+  /// hosts differ by less.
+  static let aheadMilliseconds: UInt64 = 60_000
+
+  let spool: RocksSpool
+  let queue: SpoolEntryQueue
+  let handle: SpoolEnumeration
+  let selection: SpoolSelection
+
+  private var outcome = SpoolEnumeration.Outcome()
+  private var stray = StrayKeys()
+  /// Taken from the store, and not yet by the channel.
+  private var pending: SpoolEntry?
+
+  init(
+    spool: RocksSpool, queue: SpoolEntryQueue, handle: SpoolEnumeration, selection: SpoolSelection
+  ) {
+    self.spool = spool
+    self.queue = queue
+    self.handle = handle
+    self.selection = selection
+  }
+
+  mutating func run(snapshot: Snapshot?) -> SpoolEnumeration.Outcome {
+    var walk = SpoolWalk(spool.storage, spool.family, snapshot: snapshot) { [spool] in
+      spool.stopReason()
+    }
+    do {
+      try drive(&walk)
+    } catch {
+      outcome.error =
+        error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: spool.storage.path)
+    }
+    outcome.lostRanges = walk.lostRanges
+    if outcome.error == nil { outcome.error = walk.damage }
+    tell()
+    return outcome
+  }
+
+  private mutating func drive(_ walk: inout SpoolWalk) throws {
+    // Two closures of one call cannot both change `self`, so the state moves through a box.
+    let box = Box(self)
+    defer { self = box.value }
+    try walk.run(released: { try box.value.sendPending() }) { key, record in
+      try box.value.take(key, record)
+    }
+  }
+
+  private final class Box {
+    var value: SpoolDelivery
+    init(_ value: SpoolDelivery) { self.value = value }
+  }
+
+  private mutating func take(_ key: Span<UInt8>, _ record: Span<UInt8>) throws -> SpoolWalk.Step {
+    defer { handle.publish(outcome) }
+    guard let id = SpoolID(bytes: key) else {
+      stray.note(key)
+      outcome.stray += 1
+      outcome.skipped += 1
+      return .next
+    }
+    guard try selects(id, key) else {
+      outcome.skipped += 1
+      let limit = spool.storage.clock.wallMilliseconds &+ Self.aheadMilliseconds
+      if id.created > SpoolInstant(unixMilliseconds: limit) { outcome.ahead += 1 }
+      return .next
+    }
+    let entry: SpoolEntry
+    do {
+      entry = .item(id: id, data: try SpoolRecord.payload(of: record))
+    } catch {
+      entry = .corrupt(id: id, error: "\(error)")
+    }
+    let clock = spool.storage.clock
+    let start = clock.now
+    let result = queue.send(
+      entry, isStopped: { spool.stopReason() != nil },
+      isStalled: { clock.now - start >= Self.longestStall })
+    switch result {
+    case .sent: count(entry)
+    case .refused: throw ended()
+    case .stalled:
+      pending = entry
+      return .release
+    }
+    return .next
+  }
+
+  private func selects(_ id: SpoolID, _ key: Span<UInt8>) throws -> Bool {
+    guard let startTime = selection.startTime, id.created >= startTime else { return true }
+    guard let opening = selection.opening else { return false }
+    do throws(RocksError) {
+      return try spool.storage.database.contains(spool.family.columnFamily, key, in: opening)
+    } catch {
+      throw spool.storage.failure(error, reading: spool.family)
+    }
+  }
+
+  /// Waits without an iterator until the channel takes the entry.
+  private mutating func sendPending() throws {
+    guard let entry = pending else { return }
+    pending = nil
+    guard queue.send(entry, isStopped: { spool.stopReason() != nil }) == .sent else {
+      throw ended()
+    }
+    count(entry)
+    handle.publish(outcome)
+  }
+
+  private mutating func count(_ entry: SpoolEntry) {
+    if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
+  }
+
+  private func ended() -> SpindleError {
+    SpindleError(
+      .closed,
+      "the enumeration of spool \(spool.name) ended before its last message: "
+        + (spool.stopReason() != nil ? "the spool was closed" : "its reader is gone"))
+  }
+
+  /// Once for the walk, however much it met.
+  private func tell() {
+    if stray.count > 0 {
+      spool.storage.send(
+        .strayKeys(spool: spool.name, count: stray.count, examples: stray.examples))
+    }
+    spool.storage.send(
+      .enumerated(
+        spool: spool.name, count: outcome.count, skipped: outcome.skipped, ahead: outcome.ahead,
+        corrupt: outcome.corrupt, lostRanges: outcome.lostRanges.count,
+        error: outcome.error?.message))
+  }
+}

@@ -1,0 +1,243 @@
+package import SpindleCore
+internal import SpindleIO
+package import SpindleRocks
+package import SpindleStore
+
+/// Walks a spool in the order of its keys, on a thread that may block, and goes on behind damage.
+///
+/// - The place of the walk only rises, so it ends.
+/// - No iterator is held for long: it pins tables and memtables that could be dropped. It is given
+///   back after ``entryLimit`` entries, after ``byteLimit`` bytes, or when the visitor asks; the
+///   next begins behind the last key. Without a snapshot the walk so moves with the present.
+/// - Damage shuts the family's gate and is told as a lost range.
+package struct SpoolWalk {
+  package enum Step {
+    case next
+    /// Give the iterator back first.
+    case release
+    case stop
+  }
+
+  /// Entries read by one iterator: some tenths of a second of reading.
+  static let entryLimit = 100_000
+  /// Bytes read by one iterator: what an SSD reads in about a second.
+  static let byteLimit = 256 << 20
+  /// Places of damage that a walk goes behind; it ends at the next. Beyond this the spool needs a
+  /// repair and not a walk.
+  static let damageLimit = 1_000
+
+  private enum Ending {
+    case end, released, stopped
+    case failed(RocksError)
+  }
+
+  let store: Store
+  let family: StoreFamily
+  /// The view to walk; nil is the present.
+  let snapshot: Snapshot?
+  /// Asked at every entry: the reason to end now.
+  let stopReason: () -> (any Error)?
+
+  /// What could not be read.
+  package private(set) var lostRanges: [SpoolLostRange] = []
+  /// The first damage met.
+  package private(set) var damage: SpindleError?
+  /// The first key that was not visited.
+  private var position: [UInt8] = []
+  /// Where the next iterator has to end.
+  private var bound: [UInt8]?
+  /// Where a damaged table begins whose front is being read; see ``pass(_:)``.
+  private var gap: [UInt8]?
+  private var damageCount = 0
+  /// Tables in front of which the entries of others were looked for already.
+  private var passedGaps: Set<UInt64> = []
+
+  package init(
+    _ store: Store, _ family: StoreFamily, snapshot: Snapshot? = nil,
+    stopReason: @escaping () -> (any Error)?
+  ) {
+    self.store = store
+    self.family = family
+    self.snapshot = snapshot
+    self.stopReason = stopReason
+  }
+
+  /// Walks to the end.
+  ///
+  /// - Parameters:
+  ///   - released: Called whenever the walk holds no iterator; may wait.
+  ///   - visit: Gets key and record, borrowed for the call.
+  /// - Throws: what the two throw, the reason to stop, or damage that the walk cannot go behind.
+  package mutating func run(
+    released: () throws -> Void = {}, _ visit: (Span<UInt8>, Span<UInt8>) throws -> Step
+  ) throws {
+    while true {
+      try avoidShortTables()
+      switch try readSegment(visit) {
+      case .stopped: return
+      case .released: try released()
+      case .failed(let error): try pass(error)
+      case .end:
+        guard let bound else { return }
+        position = bound
+      }
+      if let reason = stopReason() { throw reason }
+    }
+  }
+
+  private mutating func readSegment(
+    _ visit: (Span<UInt8>, Span<UInt8>) throws -> Step
+  ) throws -> Ending {
+    var options = IterationOptions(upperBound: bound)
+    options.fillsCache = false
+    options.readaheadBytes = 2 << 20
+    options.snapshot = snapshot
+    // Spools have no range deletions: a message is removed by its id.
+    options.ignoresRangeDeletions = true
+    do {
+      var iterator = try store.database.iterator(family.columnFamily, options)
+      iterator.seek(position.span)
+      var entries = 0
+      var bytes = 0
+      while iterator.isValid {
+        if let reason = stopReason() { throw reason }
+        let step = try visit(iterator.key, iterator.value)
+        position.removeAll(keepingCapacity: true)
+        position.append(borrowing: iterator.key)
+        position.append(0)
+        entries += 1
+        bytes += iterator.value.count
+        if step == .stop { return .stopped }
+        if step == .release || entries >= Self.entryLimit || bytes >= Self.byteLimit {
+          return .released
+        }
+        iterator.next()
+      }
+      try iterator.checkStatus()
+      return .end
+    } catch let error as RocksError {
+      return .failed(error)
+    }
+  }
+
+  // MARK: Damage
+
+  /// Keeps the iterators off table files that were cut short while they are open: RocksDB's
+  /// read-ahead ends the process there, where assertions are compiled in as in Debian's build.
+  private mutating func avoidShortTables() throws {
+    if let gap, !position.lexicographicallyPrecedes(gap) { self.gap = nil }
+    bound = gap
+    let tables = try tables().filter { !$0.largestKey.lexicographicallyPrecedes(position) }
+      .sorted { $0.smallestKey.lexicographicallyPrecedes($1.smallestKey) }
+    for table in tables {
+      guard let error = Self.shortage(of: table, in: store.database.path) else { continue }
+      if position.lexicographicallyPrecedes(table.smallestKey) {
+        if bound.map({ table.smallestKey.lexicographicallyPrecedes($0) }) ?? true {
+          bound = table.smallestKey
+        }
+      } else if !table.largestKey.lexicographicallyPrecedes(position) {
+        try note(error)
+        let next = table.largestKey + [0]
+        lose(table.number, to: next)
+        position = next
+      }
+    }
+  }
+
+  private func tables() throws -> [Database.TableFile] {
+    do throws(RocksError) {
+      return try store.database.tableFiles(of: family.columnFamily)
+    } catch {
+      throw store.failure(error, reading: family)
+    }
+  }
+
+  private static func shortage(of table: Database.TableFile, in path: String) -> RocksError? {
+    let digits = String(table.number)
+    let name = String(repeating: "0", count: max(6 - digits.count, 0)) + digits + ".sst"
+    // A file that is gone may be read through an open descriptor; RocksDB says when it is not.
+    guard let bytes = try? Files.size(path + "/" + name), bytes < table.bytes else { return nil }
+    return RocksError(
+      kind: .corruption,
+      message: "Corruption: the table file \(path)/\(name) has \(bytes) of \(table.bytes) bytes")
+  }
+
+  /// Notes damage, which shuts the gate of the family.
+  private mutating func note(_ error: RocksError) throws {
+    let failure = store.failure(error, reading: family)
+    guard error.kind == .corruption || error.kind == .ioError else { throw failure }
+    if damage == nil { damage = failure }
+    damageCount += 1
+    guard damageCount <= Self.damageLimit else {
+      lose(Self.tableNumber(in: error.message), to: nil)
+      throw failure
+    }
+  }
+
+  private mutating func lose(_ file: UInt64?, to end: [UInt8]?) {
+    if let last = lostRanges.last, last.file == file, last.to == position {
+      lostRanges[lostRanges.count - 1].to = end
+    } else {
+      lostRanges.append(SpoolLostRange(file: file, from: position, to: end))
+    }
+  }
+
+  /// Takes the walk behind an error of an iterator.
+  ///
+  /// The error ends the iterator as soon as one table meets it, while others may still have entries
+  /// in front of that table; those are read first, once. Then the nearest key that can be read is
+  /// searched for. Where the text names no table in use, as with a blob file, the search has no
+  /// bound: it stays near the damage all the same, because its steps begin with the next key.
+  private mutating func pass(_ error: RocksError) throws {
+    gap = nil
+    try note(error)
+    let number = Self.tableNumber(in: error.message)
+    let table = try number.flatMap { number in try tables().first { $0.number == number } }
+    if let table, position.lexicographicallyPrecedes(table.smallestKey),
+      passedGaps.insert(table.number).inserted
+    {
+      gap = table.smallestKey
+      return
+    }
+    let isAhead = table.map { !$0.largestKey.lexicographicallyPrecedes(position) } ?? false
+    let search = ReadableKeySearch(from: position, limit: isAhead ? table?.largestKey : nil)
+    guard let next = try search.run(isReadable: isReadable) else {
+      // Such as a table of level 0 that does not open: it is part of every read.
+      lose(number, to: nil)
+      throw damage ?? store.failure(error, reading: family)
+    }
+    if next != position {
+      lose(number, to: next)
+      position = next
+    }
+  }
+
+  private func isReadable(_ key: [UInt8]) throws -> Bool {
+    if let reason = stopReason() { throw reason }
+    var options = IterationOptions()
+    options.fillsCache = false
+    options.snapshot = snapshot
+    options.ignoresRangeDeletions = true
+    do throws(RocksError) {
+      var iterator = try store.database.iterator(family.columnFamily, options)
+      iterator.seek(key.span)
+      try iterator.checkStatus()
+      return true
+    } catch {
+      guard error.kind == .corruption || error.kind == .ioError else {
+        throw store.failure(error, reading: family)
+      }
+      return false
+    }
+  }
+
+  /// The number of the table file that an engine's text names.
+  static func tableNumber(in text: String) -> UInt64? {
+    for part in text.split(separator: "/").reversed() {
+      let digits = part.prefix { $0.isASCII && $0.isNumber }
+      let rest = part.dropFirst(digits.count)
+      if rest.hasPrefix(".sst") || rest.hasPrefix(".ldb") { return UInt64(digits) }
+    }
+    return nil
+  }
+}

@@ -1,0 +1,19 @@
+internal import SpindleCore
+
+/// Keys of a spool that are no spool id: counted, and some kept for people to see.
+struct StrayKeys {
+  /// Keys kept of one walk, and bytes kept of each: enough to recognise where they came from.
+  static let keptKeys = 10
+  static let keptBytes = 32
+
+  private(set) var count = 0
+  /// Hexadecimal digits; three dots end a key that was cut.
+  private(set) var examples: [String] = []
+
+  mutating func note(_ key: Span<UInt8>) {
+    count += 1
+    guard examples.count < Self.keptKeys else { return }
+    let kept = key.extracting(0..<min(key.count, Self.keptBytes))
+    examples.append(hexString(copyBytes(kept)) + (key.count > kept.count ? "..." : ""))
+  }
+}
