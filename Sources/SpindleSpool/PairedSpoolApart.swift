@@ -47,13 +47,17 @@ struct PairApart: PairChanges {
   }
 
   func remove(_ id: SpoolID) async throws {
-    do {
-      try await halves.meta.remove(id)
-    } catch let error as SpindleError where error.kind == .notFound {
+    guard try await halves.hasMeta(id) else {
+      // A body that is there may belong to a meta in quarantine.
       await removeOrphan(id)
-      throw error
+      return try await halves.meta.remove(id)
     }
-    await removeOrphan(id)
+    try await halves.meta.remove(id)
+    do {
+      try await ignoringAbsence { try await halves.data.remove(id) }
+    } catch {
+      rollbacks.add(id)
+    }
   }
 
   func quarantine(_ id: SpoolID, reason: String) async throws {

@@ -143,7 +143,8 @@ extension RocksSpool: QuarantiningSpool {
     batch.requireEqual(found.family, key: id.bytes, bytes: found.value)
     batch.requireAbsent(family, key: id.bytes, owner: name)
     batch.put(
-      family, key: id.bytes.span, value: found.value.span.extracting(droppingFirst: found.recordStart))
+      family, key: id.bytes.span,
+      value: found.value.span.extracting(droppingFirst: found.recordStart))
     batch.delete(found.family, key: id.bytes)
     batch.movesStoredValues = true
     return true
