@@ -6,10 +6,10 @@ internal import Synchronization
 ///
 /// A message is there when its meta is there: the meta is the commit record.
 ///
-/// | halves | store, remove, quarantine and restore |
-/// |---|---|
-/// | two ``RocksSpool``s of one store | both halves in one batch: all or nothing, whatever happens |
-/// | any others | the body before the meta, and away in the opposite order; a crash in between leaves a body without meta, never the opposite, and ``sweepOrphans(olderThan:dryRun:)`` removes it |
+/// - Two ``RocksSpool``s of one store: a change is one batch over both halves, all or nothing,
+///   whatever happens.
+/// - Any others: the body is stored before the meta and goes after it. A crash in between leaves a
+///   body without meta, never the opposite; ``sweepOrphans(olderThan:dryRun:)`` removes it.
 ///
 /// Changes of one id take turns. Reads do not: a message that is replaced at this moment may be
 /// read with the meta of one and the body of the other. Use one pair for two spools, and make
@@ -234,8 +234,8 @@ public final class PairedSpool: Sendable {
   }
 }
 
-/// How the changes of a pair are made; one implementation for each row of the table at
-/// ``PairedSpool``. The caller has the id's turn.
+/// How the changes of a pair are made; one implementation for each kind of pair that
+/// ``PairedSpool`` names. The caller has the id's turn.
 protocol PairChanges: Sendable {
   func store(
     _ id: SpoolID, meta: Bytes, data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?

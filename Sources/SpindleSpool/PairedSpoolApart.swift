@@ -8,11 +8,11 @@ internal import Synchronization
 ///
 /// | crash after | state | who ends it |
 /// |---|---|---|
-/// | store: body | body alone; nobody was told that it is stored | the sweep removes it |
+/// | store: body | body alone; nobody was told of it | the sweep removes it |
 /// | remove: meta | body alone; the message is not delivered again | the sweep removes it |
-/// | quarantine: meta | meta in quarantine, body in the spool | quarantine or restore, called again |
+/// | quarantine: meta | meta in quarantine, body in the spool | a second quarantine, or restore |
 /// | restore: body | the same | the same |
-/// | purge: body | meta in quarantine, no body | purge, called again |
+/// | purge: body | meta in quarantine, no body | a second purge |
 ///
 /// The sweep keeps a body whose meta is in quarantine. Spools with logs of their own lose their
 /// unsynced ends to a power cut independently: without a sync a meta may survive its body then.
