@@ -7,14 +7,16 @@ import SpindleTestKit
 /// Opens a store, writes, and says what was acknowledged, until somebody kills it or it dies at a
 /// point it was told.
 ///
-/// `CrashWorker MODE STORE [ARGUMENT]`. Each acknowledged number is one line on standard output,
+/// `CrashWorker MODE STORE [ARGUMENT]...`. Each acknowledged number is one line on standard output,
 /// written after the commit returned and before the next begins.
 @main
 enum CrashWorker {
   static func main() async throws {
     let arguments = CommandLine.arguments
     guard arguments.count >= 3 else {
-      say("usage: CrashWorker inline|group|synced|many|hold|append|cure|sync STORE [ARGUMENT]")
+      say(
+        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart "
+          + "STORE [ARGUMENT]...")
       exit(64)
     }
     let argument = arguments.count > 3 ? arguments[3] : ""
@@ -23,6 +25,7 @@ enum CrashWorker {
       hooks.beforeCureStepNamed = { if $0 == argument { die() } }
     }
     let store = try await Store.small(at: arguments[2], hooks: hooks)
+    if let worker = SpoolWorker(store, arguments) { return try await worker.run() }
     let plain = try await store.family("spool:crash")
     let guarded = try await store.family("oplog:crash")
     switch arguments[1] {
@@ -31,6 +34,10 @@ enum CrashWorker {
     case "synced": try await write(store, plain, .synced, conditional: false)
     case "many": try await writeMany(store, plain, guarded)
     case "hold": try await hold(store, plain, count: Int(argument) ?? 0)
+    case "parent":
+      // The child outlives this process; what it started with is what it would keep.
+      say("\(try ChildProcess("/bin/sleep", ["60"]).pid)")
+      try await hold(store, plain, count: 0)
     case "append": try await failAppend(store, plain, heals: false)
     case "cure": try await failAppend(store, plain, heals: true)
     case "sync": try await dieBeforeSync(store, plain)

@@ -165,8 +165,8 @@ public actor Ingest {
     guard applied >= expected else {
       throw SpindleError(
         .conflict,
-        "\(expected - applied) batches of producer \(producer) were not applied; see the spools "
-          + "\(IngestPipeline.name) and \(IngestPipeline.name).quarantine")
+        "\(expected - applied) batches of producer \(producer) were not applied; see the spool "
+          + "\(IngestPipeline.name) and its quarantine")
     }
   }
 

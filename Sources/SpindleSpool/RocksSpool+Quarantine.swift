@@ -1,19 +1,283 @@
-package import SpindleCore
+public import SpindleCore
+internal import SpindleRocks
 internal import SpindleStore
 
-extension RocksSpool {
-  /// The name of the spool that takes what could not be applied.
-  package var quarantineName: String { String((name + ".quarantine").suffix(64)) }
+/// The quarantine of a spool is a family of its own, so that nothing that reads the spool meets
+/// what is in it.
+///
+/// Every move is ONE batch on the condition that what it moves is still what was read, and that
+/// nothing stands where it goes. Crash windows: before the batch is written the message is where
+/// it was, afterwards it is where it went; it is never in both places and never in none. Without a
+/// sync a power loss may undo a move as part of a lost suffix, and the message is where it was.
+///
+/// A store that does not pass through the group lane would slip between the check of a condition
+/// and the write. So a move claims its message, as a drain worker does: see ``SpoolClaims``.
+extension RocksSpool: QuarantiningSpool {
+  /// The end of the names of quarantines; no spool's own name ends like that.
+  static let quarantineSuffix = ".quarantine"
 
-  /// Moves a message as it is stored, damaged or not, to the quarantine spool, in one batch.
+  /// The name of the family, after `spool:`, that takes what could not be used.
+  package var quarantineName: String { Self.quarantineName(of: name) }
+
+  /// The name of a spool's quarantine, at most 64 characters. Names that are too long for the
+  /// suffix are cut, and told apart by a checksum of the whole.
+  static func quarantineName(of name: String) -> String {
+    if name.utf8.count + quarantineSuffix.utf8.count <= 64 { return name + quarantineSuffix }
+    var checksum: [UInt8] = []
+    checksum.appendBigEndian(CRC32C.checksum(Array(name.utf8)))
+    return name.prefix(44) + "-" + hexString(checksum) + quarantineSuffix
+  }
+
+  // MARK: QuarantiningSpool
+
+  /// Sets a message aside. Throws `conflict` while another call or a drain worker holds it, and
+  /// when the quarantine has another message under its id.
+  public func quarantine(_ id: SpoolID, reason: String) async throws {
+    try await holding(id) {
+      try await self.commitMove { batch in
+        guard try self.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
+          throw self.absent(id, in: "spool \(self.name)")
+        }
+      }
+    }
+    storage.send(.quarantined(spool: name, id: id.description, reason: reason))
+  }
+
+  /// What is in quarantine.
+  ///
+  /// - Complexity: O(bytes of the messages given): each is checked.
+  public func quarantined(after id: SpoolID?, limit: Int) async throws -> [QuarantinedMessage] {
+    try checkOpen()
+    return try await storage.blocking {
+      var found: [QuarantinedMessage] = []
+      for source in self.quarantineSources {
+        found += try self.quarantinedBlocking(source, after: id, limit: limit)
+      }
+      found.sort { $0.id.bytes.lexicographicallyPrecedes($1.id.bytes) }
+      return Array(found.prefix(max(limit, 0)))
+    }
+  }
+
+  public func isQuarantined(_ id: SpoolID) async throws -> Bool {
+    try checkOpen()
+    // Most spools have no quarantine; that costs no hop to another thread.
+    if quarantineSources.isEmpty { return false }
+    return try await storage.blocking { try self.findQuarantinedBlocking(id) != nil }
+  }
+
+  public func restoreQuarantined(_ id: SpoolID) async throws {
+    try await holding(id) {
+      try await self.commitMove { batch in
+        guard try self.stageRestorationBlocking(id, into: &batch) else {
+          throw self.absent(id, in: "the quarantine of spool \(self.name)")
+        }
+      }
+    }
+  }
+
+  public func purgeQuarantined(_ id: SpoolID) async throws {
+    try checkOpen()
+    try await commitMove { batch in
+      guard try self.stagePurgeBlocking(id, into: &batch) else {
+        throw self.absent(id, in: "the quarantine of spool \(self.name)")
+      }
+    }
+  }
+
+  /// Moves a message that the caller has claimed, on a thread that may block. One that is gone is
+  /// no error.
   package func quarantineBlocking(_ id: SpoolID, reason: String) throws {
-    guard let record = try storage.getBlocking(family, key: id.bytes) else { return }
-    let quarantine = try storage.familyBlocking("spool:" + quarantineName)
     var batch = Batch()
-    batch.requireEqual(family, key: id.bytes, bytes: record)
-    batch.put(quarantine, key: id.bytes, value: record)
-    batch.delete(family, key: id.bytes)
+    guard try stageQuarantineBlocking(id, reason: reason, into: &batch) else { return }
     try storage.commitBlocking(batch)
     storage.send(.quarantined(spool: name, id: id.description, reason: reason))
+  }
+
+  // MARK: Staging
+
+  /// Adds the move of a claimed message to a batch.
+  ///
+  /// - Returns: false when it is not in the spool.
+  /// - Throws: `conflict` when the quarantine has another message under the id, which would be
+  ///   lost.
+  func stageQuarantineBlocking(
+    _ id: SpoolID, reason: String, into batch: inout Batch
+  ) throws -> Bool {
+    guard let record = try storage.getBlocking(family, key: id.bytes) else { return false }
+    let quarantine = try storage.familyBlocking("spool:" + quarantineName)
+    if let earlier = try findQuarantinedBlocking(id) {
+      let isSame =
+        earlier.damage == nil
+        && bytesEqual(
+          earlier.value.span.extracting(droppingFirst: earlier.recordStart), record.span)
+      guard isSame else {
+        throw SpindleError(
+          .conflict,
+          "the quarantine of spool \(name) has another message \(id); restore or purge that first")
+      }
+      batch.requireEqual(earlier.family, key: id.bytes, bytes: earlier.value)
+      batch.delete(earlier.family, key: id.bytes)
+    } else {
+      batch.requireAbsent(quarantine, key: id.bytes, owner: quarantineName)
+    }
+    let header = QuarantineEnvelope.header(
+      reason: reason, since: storage.clock.wallMilliseconds, record: record.span)
+    batch.requireEqual(family, key: id.bytes, bytes: record)
+    batch.put(quarantine, key: id.bytes.span, header: header.span, payload: record.span)
+    batch.delete(family, key: id.bytes)
+    batch.movesStoredValues = true
+    return true
+  }
+
+  /// Adds the way back of a claimed message to a batch.
+  ///
+  /// - Returns: false when it is not in quarantine.
+  func stageRestorationBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Bool {
+    guard let found = try findQuarantinedBlocking(id) else { return false }
+    if let damage = found.damage {
+      throw SpindleError(
+        .corruption,
+        "the message \(id) in the quarantine of spool \(name) cannot be restored: \(damage)",
+        path: storage.path)
+    }
+    batch.requireEqual(found.family, key: id.bytes, bytes: found.value)
+    batch.requireAbsent(family, key: id.bytes, owner: name)
+    batch.put(
+      family, key: id.bytes.span,
+      value: found.value.span.extracting(droppingFirst: found.recordStart))
+    batch.delete(found.family, key: id.bytes)
+    batch.movesStoredValues = true
+    return true
+  }
+
+  /// Adds the end of a message in quarantine to a batch.
+  ///
+  /// - Returns: false when it is not there.
+  func stagePurgeBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Bool {
+    guard let found = try findQuarantinedBlocking(id) else { return false }
+    batch.requireEqual(found.family, key: id.bytes, bytes: found.value)
+    batch.delete(found.family, key: id.bytes)
+    return true
+  }
+
+  /// Stages on a thread that may block, and commits.
+  func commitMove(_ stage: @escaping @Sendable (inout Batch) throws -> Void) async throws {
+    let batch = try await storage.blocking {
+      var batch = Batch()
+      try stage(&batch)
+      return batch
+    }
+    do {
+      try await storage.commit(batch, durability: settings.flush ? .synced : .buffered)
+    } catch let error as SpindleError where error.kind == .uniqueViolation {
+      throw SpindleError(
+        .conflict, "the spool \(error.reason ?? name) has a message under this id by now")
+    } catch let error as SpindleError where error.kind == .conflict {
+      throw SpindleError(
+        .conflict, "the message was changed meanwhile; nothing was moved", reason: error.reason)
+    }
+  }
+
+  /// Runs a body while this call holds a message: what is stored under its id meanwhile meets the
+  /// body's conditions.
+  private func holding(_ id: SpoolID, _ body: () async throws -> Void) async throws {
+    try checkOpen()
+    guard claim(id) else { throw heldByAnother(id) }
+    defer { release(id) }
+    try await body()
+  }
+
+  func heldByAnother(_ id: SpoolID) -> SpindleError {
+    SpindleError(
+      .conflict, "the message \(id) of spool \(name) is in use at this moment", reason: "in_use")
+  }
+
+  private func absent(_ id: SpoolID, in place: String) -> SpindleError {
+    SpindleError(.notFound, "no such key \(id) in \(place)")
+  }
+
+  // MARK: Reading
+
+  /// A family that holds messages of this spool's quarantine.
+  private struct Source {
+    var family: StoreFamily
+    /// Whether only records that stand alone are this spool's.
+    var isFormer: Bool
+  }
+
+  /// Where messages in quarantine are: in the family of the present name, and for long names in
+  /// that of the former one, their last 64 characters. Another spool's quarantine may have that
+  /// name as its present one; envelopes in it are that spool's.
+  private var quarantineSources: [Source] {
+    let former = String((name + Self.quarantineSuffix).suffix(64))
+    var names = [(quarantineName, false)]
+    if former != quarantineName { names.append((former, true)) }
+    return names.compactMap { name, isFormer in
+      storage.existingFamily("spool:" + name).map { Source(family: $0, isFormer: isFormer) }
+    }
+  }
+
+  /// A stored value of the quarantine.
+  private struct Found {
+    var family: StoreFamily
+    var value: Bytes
+    /// Where the message's record begins; the end when the envelope is damaged.
+    var recordStart: Int
+    var damage: DecodingFailure?
+  }
+
+  private func findQuarantinedBlocking(_ id: SpoolID) throws -> Found? {
+    for source in quarantineSources {
+      guard let value = try storage.getBlocking(source.family, key: id.bytes) else { continue }
+      do throws(DecodingFailure) {
+        let envelope = try QuarantineEnvelope(decoding: value.span)
+        if envelope != nil, source.isFormer { continue }
+        return Found(family: source.family, value: value, recordStart: envelope?.recordStart ?? 0)
+      } catch {
+        if source.isFormer { continue }
+        return Found(
+          family: source.family, value: value, recordStart: value.count, damage: error)
+      }
+    }
+    return nil
+  }
+
+  private func quarantinedBlocking(
+    _ source: Source, after id: SpoolID?, limit: Int
+  ) throws -> [QuarantinedMessage] {
+    var found: [QuarantinedMessage] = []
+    guard limit > 0 else { return found }
+    // The first key behind the id's is the id's with one byte more.
+    var options = IterationOptions(lowerBound: id.map { $0.bytes + [0] })
+    options.fillsCache = false
+    try storage.scan(source.family, options) { key, value in
+      guard let id = SpoolID(bytes: key) else { return true }
+      if let message = Self.described(id, value, isFormer: source.isFormer) {
+        found.append(message)
+      }
+      return found.count < limit
+    }
+    return found
+  }
+
+  /// What a list says of a stored value; nil for another spool's message.
+  private static func described(
+    _ id: SpoolID, _ value: Span<UInt8>, isFormer: Bool
+  ) -> QuarantinedMessage? {
+    do throws(DecodingFailure) {
+      let envelope = try QuarantineEnvelope(decoding: value)
+      if envelope != nil, isFormer { return nil }
+      let record = value.extracting(droppingFirst: envelope?.recordStart ?? 0)
+      let payload = try? SpoolRecord.payload(of: record)
+      return QuarantinedMessage(
+        id: id, bytes: record.count, reason: envelope?.reason ?? "no reason was recorded",
+        since: envelope.map { SpoolInstant(unixMilliseconds: $0.since) },
+        isDamaged: payload == nil)
+    } catch {
+      if isFormer { return nil }
+      return QuarantinedMessage(
+        id: id, bytes: value.count, reason: "the quarantine's own record is damaged: \(error)",
+        since: nil, isDamaged: true)
+    }
   }
 }

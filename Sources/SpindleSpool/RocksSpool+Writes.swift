@@ -17,7 +17,7 @@ extension RocksSpool {
     defer { endChange(id) }
     stage(id, try await encoded(data), into: &batch)
     try await storage.commit(
-      batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
+      batch, durability: forceSync || settings.flush ? .synced : .buffered, deadline: deadline)
   }
 
   /// Stores a message and claims it for the drain worker that will be handed it directly.
@@ -118,14 +118,14 @@ extension RocksSpool {
   /// Notes a store or remove that is under way.
   ///
   /// - Returns: Whether the id is claimed.
-  private func beginChange(_ id: SpoolID) -> Bool {
+  func beginChange(_ id: SpoolID) -> Bool {
     claims.withLock { claims in
       claims.changing.append(id)
       return claims.held.contains(id)
     }
   }
 
-  private func endChange(_ id: SpoolID) {
+  func endChange(_ id: SpoolID) {
     claims.withLock { claims in
       if let index = claims.changing.lastIndex(of: id) {
         claims.changing.swapAt(index, claims.changing.count - 1)

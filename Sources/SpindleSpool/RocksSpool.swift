@@ -29,13 +29,19 @@ public final class RocksSpool: Spool {
   /// Opens a spool of the store, creating its column family when it is missing.
   ///
   /// - Parameters:
-  ///   - name: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+  ///   - name: 1 to 64 characters of `A-Z a-z 0-9 . _ -`, not ending in `.quarantine`.
   ///   - settings: How the spool waits, refuses and stores.
   /// - Throws: ``SpindleError``: `invalidArgument` for the name, `notFound` for a reader of a
   ///   store without that spool.
   public init(
     store: Store, name: String, settings: SpoolSettings = SpoolSettings()
   ) async throws {
+    guard !name.hasSuffix(Self.quarantineSuffix) else {
+      throw SpindleError(
+        .invalidArgument,
+        "the name \"\(printable(name))\" is that of a quarantine; expected the name of its spool, "
+          + "whose quarantined(after:limit:), restoreQuarantined and purgeQuarantined reach it")
+    }
     try settings.validate()
     let family = try await store.family("spool:" + name)
     self.name = name

@@ -24,6 +24,22 @@ public protocol QuarantiningSpool: Spool {
 
   /// Deletes a message in quarantine for good. Throws `notFound` when it is not there.
   func purgeQuarantined(_ id: SpoolID) async throws
+
+  /// Whether a message is in quarantine. The default walks ``quarantined(after:limit:)``.
+  func isQuarantined(_ id: SpoolID) async throws -> Bool
+}
+
+extension QuarantiningSpool {
+  public func isQuarantined(_ id: SpoolID) async throws -> Bool {
+    var last: SpoolID?
+    while true {
+      // Pages bound the memory of a long list.
+      let page = try await quarantined(after: last, limit: 1_000)
+      if page.contains(where: { $0.id == id }) { return true }
+      guard let next = page.last?.id else { return false }
+      last = next
+    }
+  }
 }
 
 /// A message in quarantine.

@@ -45,6 +45,10 @@ public struct Batch: Sendable {
   /// batch's precondition may be looking at.
   public var joinsGroupLane = false
 
+  /// Says that the values are in the store already and only change their place. Such a batch may
+  /// be larger than a value may be, so that whatever came in can be moved.
+  package var movesStoredValues = false
+
   /// Only a batch without conditions on unguarded families may pass the other commits by.
   var needsGroupLane: Bool { joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty }
 

@@ -493,7 +493,7 @@ public final class Store: Sendable {
 
   /// Refuses what could never be stored, before any lane sees it.
   private func check(_ batch: borrowing Batch) throws {
-    guard batch.byteCount <= settings.valueByteLimit else {
+    guard batch.movesStoredValues || batch.byteCount <= settings.valueByteLimit else {
       throw SpindleError(
         .invalidArgument,
         "the batch has \(batch.byteCount) bytes; the limit is \(settings.valueByteLimit)")

@@ -1,5 +1,7 @@
 internal import Glibc
 internal import SpindleIO
+private import SpindleRocks
+package import SpindleStore
 
 /// A small file system in memory that can be filled up. Needs the right to mount.
 public final class SmallDisk: Sendable {
@@ -103,6 +105,24 @@ private func copyFolder(
     } else if let bytes = change(prefix + name, try Files.read(from, limit: .max)) {
       try writeFile(bytes, to: target + "/" + name)
     }
+  }
+}
+
+extension Store {
+  /// Copies the directory as a power loss leaves it: each log is cut where its last sync began.
+  package func copyAsAfterPowerLoss(to target: String) throws {
+    guard let sizes = guardian?.logSizes else { throw TestKitError("\(path) is only read") }
+    let synced = Dictionary(
+      uniqueKeysWithValues: sizes.map { (logName($0.logNumber), Int($0.syncedBytes)) })
+    try copyFolder(path, to: target) { name, bytes in
+      // A log of an earlier run was synced when that run's recovery ended.
+      name.hasSuffix(".log") ? Array(bytes.prefix(synced[name] ?? bytes.count)) : bytes
+    }
+  }
+
+  private func logName(_ number: UInt64) -> String {
+    let digits = String(number)
+    return "rocks/" + String(repeating: "0", count: max(0, 6 - digits.count)) + digits + ".log"
   }
 }
 

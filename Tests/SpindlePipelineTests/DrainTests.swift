@@ -23,7 +23,7 @@ import Testing
       try await place.withPipeline { pipeline in
         try await pipeline.drain()
         #expect(try await pipeline.ids().isEmpty)
-        #expect(try await pipeline.ids("ingest.quarantine").isEmpty)
+        #expect(try await pipeline.quarantinedIDs().isEmpty)
         #expect(try await pipeline.summary().pointCount == 3)
         #expect(try await StoreCheck(pipeline.store).run().findings == [])
       }
@@ -40,10 +40,11 @@ import Testing
       try await place.withPipeline { pipeline in
         try await pipeline.drain()
         #expect(try await pipeline.ids().isEmpty)
-        let set = try await pipeline.ids("ingest.quarantine")
+        let set = try await pipeline.quarantinedIDs()
         #expect(set.count == 1)
-        let quarantine = try await RocksSpool(store: pipeline.store, name: "ingest.quarantine")
-        #expect(try await quarantine.load(try #require(set.first)) == other)
+        let id = try #require(set.first)
+        try await pipeline.spool.restoreQuarantined(id)
+        #expect(try await pipeline.spool.load(id) == other)
         #expect(try await pipeline.summary().pointCount == 2)
         #expect(pipeline.nextIndex("p") == 2)
       }
@@ -73,7 +74,7 @@ import Testing
         try await pipeline.drain()
         #expect(pipeline.nextIndex("p") == 5)
         #expect(try await pipeline.ids().isEmpty)
-        #expect(try await pipeline.ids("ingest.quarantine").isEmpty)
+        #expect(try await pipeline.quarantinedIDs().isEmpty)
         #expect(try await pipeline.summary().pointCount == 5)
       }
     }
@@ -91,7 +92,7 @@ import Testing
           try await pipeline.drain()
           for producer in ["p", "q", "r"] { #expect(pipeline.nextIndex(producer) == 100) }
           #expect(try await pipeline.ids().isEmpty, "seed \(seed)")
-          #expect(try await pipeline.ids("ingest.quarantine").isEmpty)
+          #expect(try await pipeline.quarantinedIDs().isEmpty)
           #expect(try await pipeline.summary().pointCount == UInt64(longBacklog))
           #expect(try await StoreCheck(pipeline.store).run().findings == [])
         }
@@ -117,7 +118,7 @@ import Testing
         #expect(pipeline.nextIndex("p") == 20)
         #expect(pipeline.nextIndex("q") == 0 && pipeline.nextIndex("r") == 0)
         #expect(try await pipeline.ids().isEmpty)
-        #expect(try await pipeline.ids("ingest.quarantine").count == 4)
+        #expect(try await pipeline.quarantinedIDs().count == 4)
         #expect(try await pipeline.summary().pointCount == 20)
         let report = try await StoreCheck(pipeline.store).run()
         #expect(report.findings == [] && report.spooledMessages == 4)
@@ -157,7 +158,7 @@ import Testing
       try await place.withPipeline { pipeline in
         try await pipeline.drain()
         #expect(pipeline.nextIndex("p") == 2)
-        #expect(try await pipeline.ids("ingest.quarantine").count == 1)
+        #expect(try await pipeline.quarantinedIDs().count == 1)
       }
     }
   }

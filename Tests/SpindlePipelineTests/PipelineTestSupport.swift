@@ -91,11 +91,12 @@ struct MessageMaker {
 }
 
 extension IngestPipeline {
-  /// The ids in a spool of the pipeline's store.
-  func ids(_ name: String = IngestPipeline.name) async throws -> [SpoolID] {
-    guard store.existingFamily("spool:" + name) != nil else { return [] }
-    let spool = name == IngestPipeline.name ? spool : try await RocksSpool(store: store, name: name)
-    return try await spool.ids(from: nil, limit: 100_000)
+  /// The ids in the pipeline's spool.
+  func ids() async throws -> [SpoolID] { try await spool.ids(from: nil, limit: 100_000) }
+
+  /// The ids in its quarantine.
+  func quarantinedIDs() async throws -> [SpoolID] {
+    try await spool.quarantined(after: nil, limit: 100_000).map(\.id)
   }
 
   func summary() async throws -> IngestState.Summary {

@@ -124,44 +124,6 @@ struct ClaimTests {
       }
     }
   }
-
-  @Test("A message that cannot be applied moves to the quarantine as it is stored")
-  func quarantineKeepsTheBytes() async throws {
-    try await withNewSpool { (spool) async throws in
-      let id = spool.makeID()
-      var record = SpoolRecord.header(for: [1, 2, 3].span) + [1, 2, 3]
-      record[12] ^= 0x10
-      try await spool.putRaw(id.bytes, record)
-      #expect(spool.claim(id))
-      let events = spool.storage.events
-      try await spool.storage.blocking { try spool.quarantineBlocking(id, reason: "it is damaged") }
-      // Once more, when it is gone: nothing.
-      try await spool.storage.blocking { try spool.quarantineBlocking(id, reason: "it is damaged") }
-      spool.release(id)
-      #expect(spool.quarantineName == "main.quarantine")
-      #expect(try await spool.loadIfPresent(id) == nil)
-      let quarantine = try await spool.storage.family("spool:main.quarantine")
-      #expect(try await spool.storage.get(quarantine, key: id.bytes) == record)
-      let expected = StoreEvent.quarantined(
-        spool: "main", id: id.description, reason: "it is damaged")
-      try await spool.storage.close()
-      // The stream ends with the store.
-      let seen = await events.filter { $0 == expected }.reduce(0) { count, _ in count + 1 }
-      #expect(seen == 1)
-    }
-  }
-
-  @Test func theQuarantineOfALongNameIsAValidName() async throws {
-    try await withPlace { (place) async throws in
-      try await place.withSpool(String(repeating: "n", count: 64)) { (spool) async throws in
-        let id = spool.makeID()
-        try await spool.put(id, [1])
-        try await spool.storage.blocking { try spool.quarantineBlocking(id, reason: "a test") }
-        #expect(spool.quarantineName.utf8.count == 64)
-        #expect(spool.storage.familyNames.contains("spool:" + spool.quarantineName))
-      }
-    }
-  }
 }
 
 private final class Flag: Sendable {

@@ -108,7 +108,8 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
     try await found.store.close()
   }
 
-  @Test func theLockOfAKilledOwnerIsFree() async throws {
+  @Test("A-L-1, A-L-2: a second process is refused by pid; the lock of a killed owner is free")
+  func theLockOfAKilledOwnerIsFree() async throws {
     let place = try TestDirectory.path("store")
     let worker = try start("hold", place, "10")
     try await worker.waitForLines(11)
@@ -120,6 +121,19 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
     let found = try await stored(at: place)
     #expect(found.plain == Array(0..<10))
     try await found.store.close()
+  }
+
+  @Test("A-L-2: a process that was started meanwhile does not keep the lock of a killed owner")
+  func aChildDoesNotKeepTheLock() async throws {
+    let place = try TestDirectory.path("store")
+    let worker = try start("parent", place)
+    try await worker.waitForLines(2)
+    let child = try #require(worker.lines.first.flatMap { Int32($0) })
+    defer { kill(child, SIGKILL) }
+    _ = try await worker.killAndCollect()
+    #expect(kill(child, 0) == 0)
+    let store = try await Store.small(at: place)
+    try await store.close()
   }
 
   @Test func aReaderFollowsARunningOwner() async throws {

@@ -5,25 +5,8 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-/// A power loss is a copy of the directory with each log cut where its last sync began.
+/// What was synced survives a power loss; see `copyAsAfterPowerLoss`.
 @Suite(.temporaryDirectory) struct PowerLossTests {
-  private func crash(_ store: Store, to target: String) throws {
-    let sizes = try #require(store.guardian?.logSizes)
-    let synced = Dictionary(
-      uniqueKeysWithValues: sizes.map { (padded($0.logNumber), Int($0.syncedBytes)) })
-    try copyFolder(store.path, to: target) { name, bytes in
-      guard name.hasSuffix(".log") else { return bytes }
-      let number = String(name.dropFirst("rocks/".count).dropLast(4))
-      // A log of an earlier run was synced when that run's recovery ended.
-      return Array(bytes.prefix(synced[number] ?? bytes.count))
-    }
-  }
-
-  private func padded(_ number: UInt64) -> String {
-    let digits = String(number)
-    return String(repeating: "0", count: max(0, 6 - digits.count)) + digits
-  }
-
   /// Commits numbers in order, each into both families, some synced; remembers the last synced one.
   private func write(
     _ store: Store, _ families: [StoreFamily], _ numbers: Range<Int>,
@@ -73,7 +56,7 @@ import Testing
         try store.database.waitForCompaction(idleMilliseconds: 2)
       }
       let place = path + "-\(round)"
-      try crash(store, to: place)
+      try store.copyAsAfterPowerLoss(to: place)
       let again = try await Store.small(at: place, settings: settings)
       let found = try await again.numbers(again.family("spool:a"))
       #expect(found == Array(0..<found.count))
@@ -94,7 +77,7 @@ import Testing
     store.guardian?.setSyncDelay(microseconds: 200_000)
     let syncing = Task { try await store.put(family, 10, .synced) }
     try await eventually { try await store.get(family, key: numberedKey(10)) != nil }
-    try crash(store, to: path + "-crashed")
+    try store.copyAsAfterPowerLoss(to: path + "-crashed")
     try await syncing.value
     try await store.close()
     let again = try await Store.small(at: path + "-crashed")
@@ -109,7 +92,7 @@ import Testing
     for number in 0..<10 { try await store.put(family, number) }
     try await store.synchronize()
     try await store.put(family, 10)
-    try crash(store, to: path + "-crashed")
+    try store.copyAsAfterPowerLoss(to: path + "-crashed")
     try await store.close()
     let again = try await Store.small(at: path + "-crashed")
     #expect(try await again.numbers(again.family("spool:a")) == Array(0..<10))

@@ -1,0 +1,119 @@
+import Glibc
+import SpindleCore
+import SpindleSpool
+import SpindleStore
+import SpindleTestKit
+
+/// The modes that work on spools:
+///
+/// - `spool STORE SCRIPT DURABILITY BYTES FIRST`: takes the steps of a script from number FIRST on,
+///   each acknowledged by its number;
+/// - `pair STORE SCRIPT DURABILITY BYTES FIRST`: the same with messages of two halves;
+/// - `apart STORE STEP`: twenty pairs over halves that share no batch, then one step that dies when
+///   it comes to its second half.
+struct SpoolWorker {
+  let store: Store
+  let arguments: [String]
+
+  init?(_ store: Store, _ arguments: [String]) {
+    guard ["spool", "pair", "apart"].contains(arguments[1]) else { return nil }
+    self.store = store
+    self.arguments = arguments
+  }
+
+  func run() async throws {
+    switch arguments[1] {
+    case "spool": try await follow(on: OneSpool(spool: RocksSpool(store: store, name: "main")))
+    case "pair":
+      let meta = try await RocksSpool(store: store, name: "meta")
+      let data = try await RocksSpool(store: store, name: "data")
+      try await follow(on: Pair(spool: PairedSpool(meta: meta, data: data)))
+    default: try await dieApart(arguments[3])
+    }
+  }
+
+  private func follow(on target: some ScriptTarget) async throws {
+    guard arguments.count == 7, let script = SpoolScript(rawValue: arguments[3]),
+      let durability = Durability(rawValue: arguments[4]), let bytes = Int(arguments[5]),
+      var index = Int(arguments[6])
+    else { exit(64) }
+    while true {
+      switch script.step(index) {
+      case .store(let number):
+        try await target.store(number, bytes: bytes, forceSync: durability == .synced)
+      case .remove(let number): try await target.remove(number)
+      case .quarantine(let number): try await target.quarantine(number)
+      case .restore(let number): try await target.restore(number)
+      }
+      CrashWorker.say("\(index)")
+      index += 1
+    }
+  }
+
+  private func dieApart(_ step: String) async throws {
+    let meta = MortalSpool(try await RocksSpool(store: store, name: "meta"))
+    let data = MortalSpool(try await RocksSpool(store: store, name: "data"))
+    let pair = try PairedSpool(meta: meta, data: data)
+    for number in 0..<20 {
+      try await pair.store(
+        numberedID(number), meta: numberedMeta(number), data: numberedValue(number),
+        forceSync: false, deadline: nil)
+      CrashWorker.say("\(number)")
+    }
+    if step == "restore" { try await pair.quarantine(numberedID(7), reason: "a test") }
+    // The second half of each step, in the order of the steps.
+    for spool in step == "store" || step == "restore" ? [meta] : [data] { spool.kill() }
+    switch step {
+    case "store":
+      try await pair.store(
+        numberedID(20), meta: numberedMeta(20), data: numberedValue(20), forceSync: false,
+        deadline: nil)
+    case "remove": try await pair.remove(numberedID(7))
+    case "quarantine": try await pair.quarantine(numberedID(7), reason: "a test")
+    case "restore": try await pair.restoreQuarantined(numberedID(7))
+    default: exit(64)
+    }
+    exit(2)
+  }
+}
+
+/// What a script's steps are taken on.
+private protocol ScriptTarget: Sendable {
+  func store(_ number: Int, bytes: Int, forceSync: Bool) async throws
+  func remove(_ number: Int) async throws
+  func quarantine(_ number: Int) async throws
+  func restore(_ number: Int) async throws
+}
+
+private struct OneSpool: ScriptTarget {
+  let spool: RocksSpool
+
+  func store(_ number: Int, bytes: Int, forceSync: Bool) async throws {
+    try await spool.store(
+      numberedID(number), numberedValue(number, bytes: bytes), forceSync: forceSync, deadline: nil)
+  }
+  func remove(_ number: Int) async throws { try await spool.remove(numberedID(number)) }
+  func quarantine(_ number: Int) async throws {
+    try await spool.quarantine(numberedID(number), reason: "a test")
+  }
+  func restore(_ number: Int) async throws {
+    try await spool.restoreQuarantined(numberedID(number))
+  }
+}
+
+private struct Pair: ScriptTarget {
+  let spool: PairedSpool
+
+  func store(_ number: Int, bytes: Int, forceSync: Bool) async throws {
+    try await spool.store(
+      numberedID(number), meta: numberedMeta(number), data: numberedValue(number, bytes: bytes),
+      forceSync: forceSync, deadline: nil)
+  }
+  func remove(_ number: Int) async throws { try await spool.remove(numberedID(number)) }
+  func quarantine(_ number: Int) async throws {
+    try await spool.quarantine(numberedID(number), reason: "a test")
+  }
+  func restore(_ number: Int) async throws {
+    try await spool.restoreQuarantined(numberedID(number))
+  }
+}
