@@ -89,15 +89,33 @@ inline rocksdb::DBOptions DatabaseOptions() {
   return options;
 }
 
-inline rocksdb::ColumnFamilyOptions FamilyOptions(std::shared_ptr<rocksdb::Cache> cache) {
+// What the jobs set differently.
+struct DatabaseSettings {
+  size_t write_buffer_bytes = 64 * kMiB;
+  size_t block_cache_bytes = 64 * kMiB;
+  rocksdb::CompressionType compression = rocksdb::kLZ4Compression;
+  // Values of 4 KiB and more go to blob files.
+  bool blobs = false;
+  bool statistics = false;
+};
+
+inline rocksdb::ColumnFamilyOptions FamilyOptions(const DatabaseSettings& settings,
+                                                  std::shared_ptr<rocksdb::Cache> cache) {
   rocksdb::BlockBasedTableOptions table;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));
   table.block_cache = std::move(cache);
   rocksdb::ColumnFamilyOptions options;
-  options.write_buffer_size = 64 * kMiB;
-  options.compression = rocksdb::kLZ4Compression;
+  options.write_buffer_size = settings.write_buffer_bytes;
+  options.max_write_buffer_number = 4;
+  options.compression = settings.compression;
   options.level_compaction_dynamic_level_bytes = false;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  if (settings.blobs) {
+    options.enable_blob_files = true;
+    options.min_blob_size = 4096;
+    options.blob_file_size = 64 * kMiB;
+    options.enable_blob_garbage_collection = true;
+  }
   return options;
 }
 
@@ -127,22 +145,14 @@ class TemporaryDirectory {
 // A database in a fresh directory, closed and removed when it goes out of scope.
 class Database {
  public:
-  Database(const std::string& parent, bool stats) : directory_(parent) {
-    auto options = DatabaseOptions();
-    if (stats) {
-      options.statistics = rocksdb::CreateDBStatistics();
-      options.statistics->set_stats_level(rocksdb::StatsLevel::kExceptTimers);
-    }
-    statistics_ = options.statistics;
-    const auto family_options = FamilyOptions(rocksdb::NewLRUCache(64 * kMiB));
-    std::vector<rocksdb::ColumnFamilyHandle*> handles;
-    rocksdb::DB* db = nullptr;
-    Check(rocksdb::DB::Open(options, directory_.path(),
-                            {{"default", family_options}, {kFamily, family_options}}, &handles,
-                            &db));
-    db_.reset(db);
-    default_.reset(handles[0]);
-    family_.reset(handles[1]);
+  Database(const std::string& parent, const DatabaseSettings& settings) : directory_(parent) {
+    Open(settings);
+  }
+
+  // Closes the database and opens it again with other settings.
+  void Reopen(const DatabaseSettings& settings) {
+    Close();
+    Open(settings);
   }
 
   rocksdb::DB* operator->() const { return db_.get(); }
@@ -158,9 +168,36 @@ class Database {
     return std::stoull(facts.at("db.wal_syncs"));
   }
 
+  const std::string& path() const { return directory_.path(); }
+
   uint64_t Ticker(rocksdb::Tickers ticker) const { return statistics_->getTickerCount(ticker); }
 
  private:
+  void Open(const DatabaseSettings& settings) {
+    auto options = DatabaseOptions();
+    if (settings.statistics) {
+      options.statistics = rocksdb::CreateDBStatistics();
+      options.statistics->set_stats_level(rocksdb::StatsLevel::kExceptTimers);
+    }
+    statistics_ = options.statistics;
+    const auto family_options =
+        FamilyOptions(settings, rocksdb::NewLRUCache(settings.block_cache_bytes));
+    std::vector<rocksdb::ColumnFamilyHandle*> handles;
+    rocksdb::DB* db = nullptr;
+    Check(rocksdb::DB::Open(options, directory_.path(),
+                            {{"default", family_options}, {kFamily, family_options}}, &handles,
+                            &db));
+    db_.reset(db);
+    default_.reset(handles[0]);
+    family_.reset(handles[1]);
+  }
+
+  void Close() {
+    family_.reset();
+    default_.reset();
+    db_.reset();
+  }
+
   // The order of these is the order of destruction reversed: the handles must be gone before their
   // database is, and the database before its directory.
   const TemporaryDirectory directory_;

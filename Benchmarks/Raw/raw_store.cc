@@ -2,8 +2,6 @@
 // with the options, durability, gets and puts of the store it is compared with, and nothing else.
 // Every figure of Benchmarks/ that says "raw" comes from this program.
 
-#include <sys/vfs.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -27,15 +25,10 @@
 #include <rocksdb/write_batch.h>
 
 #include "raw_database.h"
+#include "raw_run.h"
 #include "raw_settings.h"
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double SecondsSince(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // ---- One measured run
 
@@ -115,50 +108,7 @@ class Run {
   std::atomic<bool> stop_{false};
 };
 
-// Runs `body(i, start)` on `count` threads that all start together, and waits for them. Rethrows
-// the first failure. Returns the start, which is the moment the threads were let go.
-template <typename Body>
-Clock::time_point OnThreads(uint64_t count, Body body) {
-  std::atomic<uint64_t> ready{0};
-  std::atomic<bool> go{false};
-  Clock::time_point start;
-  std::mutex failure_lock;
-  std::exception_ptr failure;
-  std::vector<std::thread> threads;
-  const auto work = [&](uint64_t i) {
-    ready++;
-    while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
-    try {
-      if (threads.size() == count) body(i, start);
-    } catch (...) {
-      const std::lock_guard<std::mutex> lock(failure_lock);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  try {
-    for (uint64_t i = 0; i < count; i++) threads.emplace_back(work, i);
-  } catch (...) {
-    // The system gave fewer threads than asked for: those that exist must end before their state.
-    go.store(true, std::memory_order_release);
-    for (auto& thread : threads) thread.join();
-    throw;
-  }
-  while (ready < count) std::this_thread::yield();
-  start = Clock::now();
-  go.store(true, std::memory_order_release);
-  for (auto& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
-  return start;
-}
-
 // ---- Reports
-
-double Percentile(std::vector<uint32_t>& nanoseconds, double fraction) {
-  if (nanoseconds.empty()) return 0;
-  const auto rank = static_cast<size_t>(fraction * static_cast<double>(nanoseconds.size() - 1));
-  std::nth_element(nanoseconds.begin(), nanoseconds.begin() + rank, nanoseconds.end());
-  return nanoseconds[rank] / 1000.0;
-}
 
 struct Result {
   std::string job;
@@ -191,9 +141,15 @@ void Print(Result& result, const Settings& settings, const Database& db) {
   std::cout << out.str() << "}" << std::endl;
 }
 
+DatabaseSettings DatabaseOf(const Settings& settings) {
+  DatabaseSettings database;
+  database.statistics = settings.stats;
+  return database;
+}
+
 // What RocksDB says its options are, so that the two sides can be compared by eye or by diff.
 void PrintOptions(const Settings& settings) {
-  const Database db(settings.dir, settings.stats);
+  const Database db(settings.dir, DatabaseOf(settings));
   const auto options = db->GetDBOptions();
   std::ostringstream out;
   out << std::boolalpha;
@@ -234,7 +190,7 @@ uint64_t OpsOf(const Settings& settings, uint64_t value_bytes) {
 
 void RunJob(const Settings& settings, const std::string& job, const Work& work,
             const ValuePool& values, uint64_t value_bytes, uint64_t threads) {
-  Database db(settings.dir, settings.stats);
+  Database db(settings.dir, DatabaseOf(settings));
   Run run(db, values, 0, OpsOf(settings, value_bytes), settings.seconds);
   std::vector<std::vector<uint32_t>> latencies(threads);
   for (auto& each : latencies) each.reserve(OpsOf(settings, value_bytes) / threads + 1024);
@@ -253,7 +209,7 @@ void RunJob(const Settings& settings, const std::string& job, const Work& work,
 
 void RunBeside(const Settings& settings, const ValuePool& values, uint64_t value_bytes,
                bool with_synced) {
-  Database db(settings.dir, settings.stats);
+  Database db(settings.dir, DatabaseOf(settings));
   const uint64_t ops = OpsOf(settings, value_bytes);
   Run inlined(db, values, 0, ops, settings.seconds);
   // Its keys lie behind the inline ones; it stops when the inline thread does, not by its count.
@@ -318,15 +274,6 @@ void RunAll(const Settings& settings, const std::string& job) {
   }
 }
 
-void WarnOfMemoryDisk(const std::string& dir) {
-  constexpr long kTmpfs = 0x01021994;
-  struct statfs facts;
-  if (statfs(dir.c_str(), &facts) == 0 && facts.f_type == kTmpfs) {
-    std::cerr << "raw_store: " << dir << " is in memory (tmpfs): an fsync there costs nothing, "
-              << "so the synced figures mean nothing\n";
-  }
-}
-
 }  // namespace
 
 int main(int count, char** values) {
@@ -338,7 +285,7 @@ int main(int count, char** values) {
     }
     const auto settings = Parse(arguments);
     std::filesystem::create_directories(settings.dir);
-    WarnOfMemoryDisk(settings.dir);
+    WarnOfMemoryDisk("raw_store", settings.dir);
     if (settings.print_options) PrintOptions(settings);
     if (!settings.job.empty()) RunAll(settings, settings.job);
     return 0;

@@ -7,24 +7,26 @@ internal import Synchronization
 ///
 /// The writer takes what waits (bounded by `groupByteLimit`), checks each batch's preconditions
 /// against the store and the batches already taken, drops the failing ones alone, and writes the
-/// rest as ONE unsynced record with `no_slowdown`. If any caller asked for it, it then syncs the
-/// log once. Never `sync` in the write itself: RocksDB has one writer queue, and every inline
-/// writer would wait in it for the disk.
+/// rest as ONE unsynced record with `no_slowdown`. The callers that asked for it then wait for a
+/// sync of the log by the ``LogSyncer``, while the writer goes on with the next group. Never `sync`
+/// in the write itself: RocksDB has one writer queue, and every inline writer would wait in it for
+/// the disk.
 ///
 /// Crash windows. Before the write: nothing is stored, nobody was told otherwise. Between write
 /// and sync: buffered callers are acknowledged and their batch survives a killed process; synced
-/// callers still wait, so a power cut may lose their batch without breaking a promise. After the
-/// sync: callers are told. A reader may see a batch just before it is durable.
+/// callers still wait, so a power cut may lose their batch without breaking a promise. Several
+/// groups may be in this window; the log holds them in order, so what is lost is the newest. After
+/// the sync: callers are told. A reader may see a batch just before it is durable.
 final class GroupLane: Sendable {
   /// One caller that waits.
-  @safe private struct Ticket {
+  private struct Ticket {
     let id: UInt64
     var batch: Batch
     let durability: Durability
     let deadline: WriteDeadline
     /// Set by the first refusal: only from then on the deadline counts.
     var limit: WriteDeadline.Effective?
-    let continuation: UnsafeContinuation<Result<Void, any Error>, Never>
+    let waiter: CommitWaiter
   }
 
   private struct Queue {
@@ -47,16 +49,21 @@ final class GroupLane: Sendable {
   /// Orders commits. Held across precondition checks and the unsynced write, never across a sync.
   private let commitLock = Mutex(())
   private let engine: CommitEngine
+  private let syncer: LogSyncer
   private let settings: StoreSettings
   private let thread = Mutex<NamedThread?>(nil)
 
   init(engine: CommitEngine, settings: StoreSettings) throws {
     self.engine = engine
     self.settings = settings
-    let thread = try withSpindleErrors { () throws(IOFailure) in
-      try NamedThread(name: "spindle-commit") { [self] in run() }
+    syncer = try LogSyncer(engine: engine)
+    do throws(IOFailure) {
+      let thread = try NamedThread(name: "spindle-commit") { [self] in run() }
+      self.thread.withLock { $0 = thread }
+    } catch {
+      syncer.stop()
+      throw error.spindleError
     }
-    self.thread.withLock { $0 = thread }
   }
 
   // MARK: Callers
@@ -115,12 +122,11 @@ final class GroupLane: Sendable {
     while true {
       let isAdmitted = try queue.withLock { queue -> Bool in
         if queue.stopping { throw SpindleError(.closed, "the store is closed") }
-        let waiting = queue.tickets.count + queue.admitted
-        // A batch larger than the bound gets through alone.
-        guard
-          waiting == 0
-            || waiting < settings.groupQueueLimit
-              && bytes <= settings.groupQueueByteLimit - queue.bytes
+        let queued = queue.tickets.count + queue.admitted
+        // Whoever waits for a sync counts too, without bytes: its batch is in the log. Only the
+        // group that the writer holds does not. A batch larger than the bound gets through alone.
+        guard queued + syncer.unsyncedCount < settings.groupQueueLimit,
+          queued == 0 || bytes <= settings.groupQueueByteLimit - queue.bytes
         else { return false }
         queue.admitted += 1
         queue.bytes += bytes
@@ -145,11 +151,12 @@ final class GroupLane: Sendable {
     let owned = batch
     let outcome = await withTaskCancellationHandler {
       await unsafe withUnsafeContinuation { continuation in
-        let refusal = unsafe add(
+        let waiter = unsafe CommitWaiter(continuation)
+        let refusal = add(
           Ticket(
             id: id, batch: owned, durability: durability, deadline: deadline, limit: nil,
-            continuation: unsafe continuation))
-        if let refusal { unsafe continuation.resume(returning: .failure(refusal)) }
+            waiter: waiter))
+        if let refusal { waiter.resume(.failure(refusal)) }
       }
     } onCancel: {
       cancel(id)
@@ -196,7 +203,7 @@ final class GroupLane: Sendable {
       if queue.isWriting { queue.cancelled.insert(id) }
       return nil
     }
-    if let removed { unsafe removed.continuation.resume(returning: .failure(CancellationError())) }
+    if let removed { removed.waiter.resume(.failure(CancellationError())) }
   }
 
   /// Batches that wait; those the writer holds are not among them.
@@ -204,7 +211,8 @@ final class GroupLane: Sendable {
 
   // MARK: The writer
 
-  /// Stops admission, writes what waits, and ends the thread. Call it where blocking is allowed.
+  /// Stops admission, writes and syncs what waits, and ends both threads. Call it where blocking
+  /// is allowed.
   func stop() {
     let shouldWake = queue.withLock { queue in
       queue.stopping = true
@@ -217,6 +225,7 @@ final class GroupLane: Sendable {
       return thread
     }
     thread?.join()
+    syncer.stop()
   }
 
   private func run() {
@@ -264,7 +273,7 @@ final class GroupLane: Sendable {
     }
   }
 
-  /// Writes a group; every ticket is resumed exactly once.
+  /// Writes a group; every ticket is resumed exactly once, those of synced batches by the syncer.
   private func write(_ group: [Ticket]) {
     var tickets = group
     var backoff = WriteBackoff()
@@ -334,14 +343,10 @@ final class GroupLane: Sendable {
   private func finishWritten(_ tickets: [Ticket]) {
     for ticket in tickets where ticket.durability == .buffered { finish(ticket, .success(())) }
     let synced = tickets.filter { $0.durability == .synced }
-    guard !synced.isEmpty else { return }
-    let failure = engine.syncLog()
-    for ticket in synced {
-      finish(ticket, failure.map { .failure($0) } ?? .success(()))
-    }
+    if !synced.isEmpty { syncer.finish(synced.map(\.waiter)) }
   }
 
   private func finish(_ ticket: Ticket, _ result: Result<Void, any Error>) {
-    unsafe ticket.continuation.resume(returning: result)
+    ticket.waiter.resume(result)
   }
 }

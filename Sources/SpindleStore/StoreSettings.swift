@@ -35,7 +35,8 @@ public struct StoreSettings: Sendable {
   public var familyLimit = 128
   /// The longest wait for RocksDB to accept a write. The default is 30 s.
   public var writeDeadline = Duration.seconds(30)
-  /// The most batches that wait in the group lane. The default is 8,192.
+  /// The most batches that wait in the group lane, for their write or their sync. The default is
+  /// 8,192.
   public var groupQueueLimit = 8_192
   /// The most bytes that wait in the group lane. The default is 64 MiB.
   public var groupQueueByteLimit = 64 << 20
