@@ -74,6 +74,25 @@ struct StoreLog: Sendable {
       Line(
         level: .warning, message: "a message was moved to quarantine",
         facts: [("spool", spool), ("id", id), ("reason", reason)])
+    case .enumerated(
+      let spool, let count, let skipped, let ahead, let corrupt, let lostRanges, let error):
+      Line(
+        level: error != nil || corrupt > 0 || lostRanges > 0 ? .warning : .info,
+        message: "a walk over a spool ended",
+        facts: [
+          ("spool", spool), ("count", "\(count)"), ("skipped", "\(skipped)"),
+          ("ahead", "\(ahead)"), ("corrupt", "\(corrupt)"), ("lost_ranges", "\(lostRanges)"),
+        ] + (error.map { [("detail", $0)] } ?? []))
+    case .strayKeys(let spool, let count, let examples):
+      Line(
+        level: .warning, message: "a walk over a spool met keys that are no message's",
+        facts: [
+          ("spool", spool), ("count", "\(count)"), ("examples", examples.joined(separator: " ")),
+        ])
+    case .compacted(let spool, let before, let after):
+      Line(
+        level: .info, message: "a spool was compacted",
+        facts: [("spool", spool), ("bytes.before", "\(before)"), ("bytes.after", "\(after)")])
     case .closed(let clean):
       Line(
         level: clean ? .info : .warning, message: "the store is closed",
