@@ -11,6 +11,8 @@ public final class StoreFamily: Sendable {
   /// hold.
   public let isGuarded: Bool
   package let columnFamily: ColumnFamily
+  /// What a gate's probe writes in a spool, and a crash may leave there: too short for an id.
+  package static let probeKey: [UInt8] = [0]
   /// The database that the family is part of.
   let origin: ObjectIdentifier
   var id: UInt32 { columnFamily.id }
