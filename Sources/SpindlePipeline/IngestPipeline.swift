@@ -139,12 +139,10 @@ public final class IngestPipeline: Sendable {
   func restartIfPossible() {
     // Only what passes by itself is tried again: a store that refused writes and takes them now.
     // Anything else would fail again, while the spool grows.
-    guard let failure = worker.failure, store.health.unhealthyReason == nil else { return }
-    let isPassing =
-      [.unavailable, .overloaded].contains(failure.kind)
-      // The write that shut the gate; a failed read has no such reason.
-      || failure.kind == .io && failure.reason != nil
-    if isPassing { worker.restart() }
+    guard let failure = worker.failure, [.unavailable, .overloaded].contains(failure.kind),
+      store.health.unhealthyReason == nil
+    else { return }
+    worker.restart()
   }
 
   /// How far each producer's input is applied.

@@ -71,8 +71,12 @@ public struct Batch: Sendable {
     for family in otherFamilies { try body(family) }
   }
 
-  /// Throws while the gate of a family that it writes to is shut.
-  func checkGates() throws { try forEachFamily { try $0.checkGate() } }
+  /// The refusal of the first part written whose gate is shut; nil while all are open.
+  var gateRefusal: SpindleError? {
+    if let refusal = firstFamily?.gateRefusal { return refusal }
+    for family in otherFamilies { if let refusal = family.gateRefusal { return refusal } }
+    return nil
+  }
 
   /// Stores a value under a key, replacing what is there.
   public mutating func put(_ family: StoreFamily, key: Span<UInt8>, value: Span<UInt8>) {

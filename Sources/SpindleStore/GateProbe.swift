@@ -11,8 +11,6 @@ internal import SpindleRocks
 /// it for what it is, a key that is no id; in `default` no other key has its name. The next probe
 /// writes over it and deletes it.
 struct GateProbe {
-  /// In a spool's family: too short for an id.
-  static let spoolKey: [UInt8] = [0]
   /// In `default`, for the kinds of families whose keys are all their own.
   static let storeKey: [UInt8] = Array("gate-probe".utf8)
 
@@ -59,7 +57,7 @@ struct GateProbe {
     let isSpool = family.isSpool
     let home = isSpool ? family.columnFamily : database.columnFamilies.first { $0.id == 0 }
     guard let home else { throw .interrupted(Self.storeIsGone) }
-    let key = isSpool ? Self.spoolKey : Self.storeKey
+    let key = isSpool ? StoreFamily.probeKey : Self.storeKey
     let value = Array("probe".utf8)
     var put = WriteRecord()
     put.put(home.id, key: key.span, value: value.span)

@@ -110,7 +110,7 @@ final class GroupLane: Sendable {
         limit = effective
         if engine.clock.now >= effective.instant { throw effective.error }
         engine.pauseCaller(backoff.next())
-        try batch.checkGates()
+        if let refusal = batch.gateRefusal { throw refusal }
       }
     }
   }
@@ -301,22 +301,17 @@ final class GroupLane: Sendable {
     }
   }
 
-  /// Ends the waiting of all whose time is over, those of the group and those still in the queue
-  /// behind it: the stall stops them just the same.
+  /// Ends the waiting of all whose time is over or whose part does not take writes any more, those
+  /// of the group and those still in the queue behind it: the stall stops them just the same.
   private func expire(_ group: inout [Ticket]) {
     let now = engine.clock.now
     var ended: [(Ticket, any Error)] = []
     let stays = { (ticket: inout Ticket, wasCancelled: Bool) -> Bool in
       let limit = ticket.limit ?? ticket.deadline.effective(from: now)
       ticket.limit = limit
-      var end: (any Error)? =
-        wasCancelled ? CancellationError() : now >= limit.instant ? limit.error : nil
-      if !wasCancelled {
-        // A gate that shut meanwhile speaks before the deadline does.
-        do { try ticket.batch.checkGates() } catch { end = error }
-      }
-      guard let end else { return true }
-      ended.append((ticket, end))
+      let refusal = ticket.batch.gateRefusal
+      guard wasCancelled || refusal != nil || now >= limit.instant else { return true }
+      ended.append((ticket, wasCancelled ? CancellationError() : refusal ?? limit.error))
       return false
     }
     let cancelled = queue.withLock { $0.cancelled }

@@ -247,12 +247,16 @@ public final class PartHealth: Sendable {
         let error = failure ?? RocksError(message: "unknown")
         state.backgroundError = error
         note(error, at: now, in: &state)
-        state.suspects.add(error.message)
+        // What a full disk names is the table that was to be written.
+        if !error.isNoSpace { state.suspects.add(error.message) }
         state.status.backgroundErrors += grown
         state.background.record(grown, at: now, window: window)
         awaitsSuccess.store(true, ordering: .relaxed)
       }
-      guard state.background.tick(at: now, window: window) else { return nil }
+      guard state.background.tick(at: now, window: window) else {
+        if state.background.count == 0, state.standing.isEmpty { state.suspects = GateSuspects() }
+        return nil
+      }
       return shut(
         .backgroundError, "compactions fail (\(state.backgroundError?.message ?? "unknown"))",
         noSpace: state.backgroundError?.isNoSpace ?? false, at: now, in: &state)

@@ -479,8 +479,7 @@ public final class Store: Sendable {
     let effective = limit.effective(from: clock.now)
     var backoff = WriteBackoff()
     while true {
-      if let refusal = health.refusal() { throw refusal }
-      try batch.checkGates()
+      if let refusal = health.refusal() ?? batch.gateRefusal { throw refusal }
       guard clock.now < effective.instant else { throw effective.error }
       try await clock.sleep(until: min(clock.now + backoff.next(), effective.instant))
       if batch.byteCount <= settings.inlineByteLimit {
@@ -500,7 +499,7 @@ public final class Store: Sendable {
     }
     try batch.forEachFamily { family in
       try checkOrigin(family)
-      try family.checkGate()
+      if let refusal = family.gateRefusal { throw refusal }
     }
     for condition in batch.preconditions { try checkOrigin(condition.family) }
   }

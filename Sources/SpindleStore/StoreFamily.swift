@@ -11,6 +11,8 @@ public final class StoreFamily: Sendable {
   /// hold.
   public let isGuarded: Bool
   package let columnFamily: ColumnFamily
+  /// What a gate's probe writes in a spool, and a crash may leave there: too short for an id.
+  package static let probeKey: [UInt8] = [0]
   /// The database that the family is part of.
   let origin: ObjectIdentifier
   var id: UInt32 { columnFamily.id }
@@ -65,16 +67,18 @@ public final class StoreFamily: Sendable {
     }
   }
 
-  /// Throws while the family's own gate is shut. What a spool says goes out to strangers: no path
-  /// and no engine text.
-  func checkGate() throws {
-    guard let refusal = health.refusal else { return }
-    throw SpindleError(
+  /// The error that a refused write gets; nil while the part's gate is open. What a spool says goes
+  /// out to strangers: no path and no engine text.
+  var gateRefusal: SpindleError? {
+    guard let cause = health.refusal else { return nil }
+    var refusal = SpindleError(
       .unavailable,
       isSpool
         ? "the spool is not accepting writes"
-        : "the part \(name) is not accepting writes: \(refusal.detail)",
-      reason: refusal.reason)
+        : "the part \(name) is not accepting writes: \(cause.detail)",
+      reason: cause.reason)
+    refusal.isGateRefusal = true
+    return refusal
   }
 }
 

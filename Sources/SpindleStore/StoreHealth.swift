@@ -162,9 +162,11 @@ public final class StoreHealth: Sendable {
     return details.withLock { details in
       let cause = Cause.allCases.first { $0.rawValue & current != 0 } ?? .operatorRequest
       let detail = details[cause]
-      return SpindleError(
+      var refusal = SpindleError(
         .unavailable, "the store is not accepting writes: \(detail?.text ?? cause.reason)",
         reason: reason(cause, noSpace: detail?.noSpace ?? false))
+      refusal.isGateRefusal = true
+      return refusal
     }
   }
 
@@ -219,9 +221,9 @@ extension StoreHealth {
     return failure(error, reason: reason(.logSyncFailed, noSpace: error.isNoSpace))
   }
 
-  /// Not `unavailable`, which is what the gate says of calls that it did not let through.
+  /// The error of the write that failed itself: no refusal of the gate, which is shut by now.
   private func failure(_ error: RocksError, reason: String) -> SpindleError {
-    SpindleError(.io, error.message, reason: reason)
+    SpindleError(.unavailable, "the write failed: \(error.message)", reason: reason)
   }
 
   private func describe(_ error: RocksError) -> String {

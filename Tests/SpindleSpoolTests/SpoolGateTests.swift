@@ -272,7 +272,7 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
 
     // A full disk, as the log meets it.
     store.guardian?.inject(.logAppend, error: .noSpace, partialBytes: 9)
-    let text = await expectError(.io) { try await spool.put(spool.makeID(), [1]) }
+    let text = await expectError(.unavailable) { try await spool.put(spool.makeID(), [1]) }
     #expect(text.contains("No space left on device"))
     await fixture.expectShut("disk_full", ids[0])
     try await fixture.pass(1)

@@ -32,7 +32,7 @@ import Testing
       do {
         try await store.put(family, number, durability, bytes: 1000)
       } catch let error as SpindleError {
-        #expect(error.kind == .io)
+        #expect(error.kind == .unavailable)
         #expect(error.reason == "disk_full")
         #expect(error.message.contains("No space left on device"))
         return number

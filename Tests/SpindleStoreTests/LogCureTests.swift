@@ -41,7 +41,8 @@ import Testing
     func failAppend(_ error: WALGuard.FaultError = .noSpace, partialBytes: UInt64 = 20) async {
       guardian.inject(.logAppend, error: error, partialBytes: partialBytes)
       let refused = await refusal { try await store.put(plain, 1_000_000) }
-      #expect(refused?.kind == .io)
+      #expect(refused?.kind == .unavailable)
+      #expect(refused?.isGateRefusal == false)
       #expect(refused?.reason == (error == .noSpace ? "disk_full" : "wal_failed"))
     }
 
@@ -219,8 +220,7 @@ import Testing
                 try await fixture.store.put(family, number, durability)
                 acknowledged.update { $0[task % 2].append(number) }
               } catch {
-                let kind = (error as? SpindleError)?.kind
-                #expect(kind == .io || kind == .unavailable, "\(error)")
+                #expect((error as? SpindleError)?.kind == .unavailable, "\(error)")
                 await Task.yield()
               }
             }
@@ -263,7 +263,7 @@ import Testing
     try await store.put(fixture.plain, 20)
     fixture.guardian.inject(.logSync, error: .io)
     let error = await refusal { try await store.put(fixture.guarded, 1, .synced) }
-    #expect(error?.kind == .io)
+    #expect(error?.kind == .unavailable)
     #expect(error?.reason == "wal_sync_failed")
     await fixture.expectRefusals()
     fixture.guardian.clearFaults()
