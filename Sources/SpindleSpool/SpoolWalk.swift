@@ -96,7 +96,11 @@ package struct SpoolWalk {
     options.ignoresRangeDeletions = true
     do {
       var iterator = try store.database.iterator(family.columnFamily, options)
-      iterator.seek(position.span)
+      // In front of a damaged table the seek goes to the last key once more: one to any key behind
+      // it would open that table, and the bound does not keep it from that.
+      let start = gap == nil ? position : Array(position.dropLast())
+      iterator.seek(start.span)
+      while gap != nil, iterator.isValid, isVisited(iterator.key) { iterator.next() }
       var entries = 0
       var bytes = 0
       while iterator.isValid {
@@ -118,6 +122,10 @@ package struct SpoolWalk {
     } catch let error as RocksError {
       return .failed(error)
     }
+  }
+
+  private func isVisited(_ key: Span<UInt8>) -> Bool {
+    copyBytes(key).lexicographicallyPrecedes(position)
   }
 
   // MARK: Damage

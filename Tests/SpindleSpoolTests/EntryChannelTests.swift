@@ -1,0 +1,132 @@
+import SpindleCore
+import SpindleSpool
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+/// What a channel and the walk behind it hold at most.
+@Suite("Entry channels") struct EntryChannelTests {
+  private func fill(_ spool: RocksSpool, _ sizes: [Int]) async throws -> [SpoolID] {
+    var ids: [SpoolID] = []
+    for (number, size) in sizes.enumerated() {
+      let id = spool.makeID()
+      try await spool.put(id, payload(number, bytes: size))
+      ids.append(id)
+    }
+    return ids
+  }
+
+  @Test(
+    "A-E-2: the walk is never further ahead of its reader than the channel allows",
+    arguments: [1, 3, 100])
+  func walkIsHeldByTheCapacity(capacity: Int) async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = try await fill(spool, Array(repeating: 100, count: 300))
+      let channel = SpoolEntryChannel(capacity: capacity)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      try await eventually { walk.progress.count == capacity }
+      var taken: [SpoolID] = []
+      for await entry in channel {
+        if case .item(let id, _) = entry { taken.append(id) }
+        #expect(walk.progress.count <= taken.count + capacity)
+      }
+      #expect(taken == ids)
+      #expect(walk.progress.count == 300)
+    }
+  }
+
+  @Test("R-ENUM-10: the walk is held by the bytes too, and a larger message passes alone")
+  func walkIsHeldByTheBytes() async throws {
+    try await withNewSpool { (spool) async throws in
+      let sizes = (0..<60).map { $0 % 10 == 9 ? 10_000 : 1_000 }
+      _ = try await fill(spool, sizes)
+      let channel = SpoolEntryChannel(capacity: 1_000, byteLimit: 3_500)
+      #expect(channel.byteLimit == 3_500)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      try await eventually { walk.progress.count == 3 }
+      var taken = 0
+      for await entry in channel {
+        guard case .item(_, let data) = entry else { continue }
+        #expect(data.count == sizes[taken])
+        taken += 1
+        let held = sizes[taken..<max(walk.progress.count, taken)]
+        #expect(held.count == 1 || held.reduce(0, +) <= 3_500, "held are \(held)")
+      }
+      #expect(taken == 60)
+    }
+  }
+
+  @Test("SpoolEntryChannel() holds at most 64 MiB")
+  func defaultsAreBounded() {
+    #expect(SpoolEntryChannel().byteLimit == 64 << 20)
+    #expect(SpoolEntryChannel(byteLimit: -1).byteLimit == 0)
+  }
+
+  @Test("R-ENUM-8: a walk whose reader stalls for ten seconds holds no tables")
+  func stalledWalkPinsNothing() async throws {
+    try await withPlace { (place) async throws in
+      let clock = ManualClock()
+      let store = try await Store.small(at: place.path, clock: clock)
+      let spool = try await RocksSpool(store: store, name: "main")
+      let ids = try await fill(spool, Array(repeating: 100, count: 20))
+      try await spool.flush()
+      let channel = SpoolEntryChannel(capacity: 1)
+      let start = SpoolInstant(unixMilliseconds: clock.wallMilliseconds + 1_000)
+      let walk = try spool.enumerate(into: channel, startTime: start)
+      try await eventually { walk.progress.count == 1 }
+      clock.advance(by: .seconds(2))
+      try await spool.put(spool.makeID(), [1])
+      try await spool.flush()
+      // The walk's iterator keeps the version before the flush alive.
+      #expect(try spool.property("num-live-versions") == 2)
+      clock.advance(by: .seconds(10))
+      try await eventually { try spool.property("num-live-versions") == 1 }
+      var taken: [SpoolID] = []
+      for await entry in channel { if case .item(let id, _) = entry { taken.append(id) } }
+      #expect(taken == ids)
+      #expect(await walk.finished().error == nil)
+      try await store.close()
+    }
+  }
+
+  @Test("R-ENUM-5: stray keys are told once a walk, cut and few of many")
+  func strayKeysAreTold() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        let events = spool.storage.events
+        for number in 0..<30 { try await spool.putRaw([0xAB, UInt8(number)], [1]) }
+        try await spool.putRaw([UInt8](repeating: 0x11, count: 40), [1])
+        let outcome = try await spool.all().outcome
+        #expect(outcome.stray == 31)
+        #expect(outcome.skipped == 31)
+        try await spool.storage.close()
+        var told: [(count: Int, examples: [String])] = []
+        for await event in events {
+          if case .strayKeys("main", let count, let examples) = event {
+            told.append((count, examples))
+          }
+        }
+        #expect(told.count == 1)
+        #expect(told.first?.count == 31)
+        #expect(told.first?.examples.count == 10)
+        #expect(told.first?.examples[0] == String(repeating: "11", count: 32) + "...")
+        #expect(told.first?.examples[1] == "ab00")
+      }
+    }
+  }
+
+  @Test func walksAreBounded() async throws {
+    try await withNewSpool { (spool) async throws in
+      _ = try await fill(spool, [1, 1, 1])
+      let start = SpoolInstant(ticks: .max)
+      let channels = (0..<16).map { _ in SpoolEntryChannel(capacity: 1) }
+      let walks = try channels.map { try spool.enumerate(into: $0, startTime: start) }
+      await expectError(.overloaded) {
+        _ = try spool.enumerate(into: SpoolEntryChannel(), startTime: start)
+      }
+      for channel in channels { channel.cancel() }
+      for walk in walks { _ = await walk.finished() }
+      try await eventually { (try? await spool.verify()) != nil }
+    }
+  }
+}

@@ -1,0 +1,144 @@
+import SpindleCore
+import SpindleSpool
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+/// What the last run left, whatever the clock says.
+@Suite("Leftovers") struct LeftoverTests {
+  private func leftovers(_ spool: RocksSpool) async throws -> (
+    entries: [SpoolEntry], outcome: SpoolEnumeration.Outcome
+  ) {
+    let channel = SpoolEntryChannel(capacity: 4)
+    let walk = try spool.enumerateLeftovers(into: channel)
+    var entries: [SpoolEntry] = []
+    for await entry in channel { entries.append(entry) }
+    return (entries, await walk.finished())
+  }
+
+  @Test("A walk over the leftovers gives exactly what was there at the opening")
+  func leftoversAreThoseOfTheOpening() async throws {
+    try await withPlace { (place) async throws in
+      let ids = try await place.withSpool { (spool) async throws in
+        let ids = (0..<5).map { _ in spool.makeID() }
+        for id in ids { try await spool.put(id, [1]) }
+        return ids
+      }
+      try await place.withSpool { (spool) async throws in
+        #expect(try spool.property("num-snapshots") == 1)
+        try await spool.remove(ids[0])
+        try await spool.put(ids[1], [2])
+        try await spool.put(spool.makeID(), [3])
+        // An id that is older than all, as of a message that came from elsewhere.
+        try await spool.put(id(atMilliseconds: 1), [4])
+        try await spool.compact()
+        let (entries, outcome) = try await leftovers(spool)
+        #expect(entries == ids.map { .item(id: $0, data: [1]) })
+        #expect(outcome.error == nil)
+        // The thread of the walk lets go of it last.
+        try await eventually { try spool.property("num-snapshots") == 0 }
+        let message = await expectError(.unavailable) {
+          _ = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+        }
+        #expect(message.contains("last run"))
+        #expect(try await spool.allIDs().count == 6)
+      }
+    }
+  }
+
+  @Test("A walk over the leftovers that was broken off may be made again")
+  func brokenOffWalkKeepsTheView() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        for _ in 0..<50 { try await spool.put(spool.makeID(), [1]) }
+      }
+      try await place.withSpool { (spool) async throws in
+        let channel = SpoolEntryChannel(capacity: 1)
+        let walk = try spool.enumerateLeftovers(into: channel)
+        for await _ in channel { break }
+        #expect(await walk.finished().error?.kind == .closed)
+        #expect(try await leftovers(spool).entries.count == 50)
+      }
+    }
+  }
+
+  @Test("The view of the opening is given back after its time, and at the shutdown")
+  func viewIsGivenBack() async throws {
+    try await withPlace { (place) async throws in
+      let clock = ManualClock()
+      let store = try await Store.small(at: place.path, clock: clock)
+      var settings = SpoolSettings()
+      settings.leftoversDuration = .seconds(600)
+      let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+      clock.advance(by: .seconds(599))
+      try await spool.cleanup()
+      #expect(try spool.property("num-snapshots") == 1)
+      clock.advance(by: .seconds(1))
+      try await spool.cleanup()
+      #expect(try spool.property("num-snapshots") == 0)
+      await expectError(.unavailable) {
+        _ = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+      }
+      let other = try await RocksSpool(store: store, name: "other")
+      #expect(try other.property("num-snapshots") == 1)
+      try await other.shutdown()
+      #expect(try other.property("num-snapshots") == 0)
+      try await store.close()
+    }
+  }
+
+  @Test func viewIsGivenBackWithoutACall() async throws {
+    try await withPlace { (place) async throws in
+      let store = try await place.open()
+      var settings = SpoolSettings()
+      settings.leftoversDuration = .milliseconds(1)
+      let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+      try await eventually { try spool.property("num-snapshots") == 0 }
+      try await store.close()
+    }
+  }
+
+  @Test func aReaderOfTheStoreHasNoLeftovers() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        try await spool.put(spool.makeID(), [1])
+      }
+      try await place.withSpool("main", .reader) { (spool) async throws in
+        #expect(spool.storage.view == .shut)
+        await expectError(.unavailable) {
+          _ = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+        }
+      }
+    }
+  }
+
+  @Test("A-E-9: after the clock went back an hour, messages from its future are found at the start")
+  func clockThatWentBackHidesNothing() async throws {
+    try await withPlace { (place) async throws in
+      let start: UInt64 = 1_700_000_000_000
+      place.wall.set(start + 3_600_000)
+      let ids = try await place.withSpool { (spool) async throws in
+        let ids = (0..<3).map { _ in spool.makeID() }
+        for id in ids { try await spool.put(id, [1]) }
+        return ids
+      }
+      place.wall.set(start)
+      try await place.withSpool { (spool) async throws in
+        let new = spool.makeID()
+        try await spool.put(new, [2])
+        // A message of this very start that was there, and one of it that is new.
+        let startTime = SpoolInstant(unixMilliseconds: start)
+        let (entries, outcome) = try await spool.all(before: startTime)
+        #expect(entries == ids.map { .item(id: $0, data: [1]) })
+        #expect(outcome.skipped == 1)
+        #expect(outcome.ahead == 1)
+        // Without the view of the opening the time alone decides.
+        _ = try await leftovers(spool)
+        let (late, lateOutcome) = try await spool.all(before: startTime)
+        #expect(late.isEmpty)
+        #expect(lateOutcome.skipped == 4)
+        #expect(lateOutcome.ahead == 4)
+      }
+    }
+  }
+}

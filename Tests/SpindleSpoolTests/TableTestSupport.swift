@@ -1,0 +1,74 @@
+import SpindleCore
+import SpindleIO
+import SpindleRocks
+import SpindleSpool
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+extension RocksSpool {
+  var tables: [Database.TableFile] {
+    get throws { try storage.database.tableFiles(of: family.columnFamily) }
+  }
+
+  func flush() async throws {
+    try await storage.blocking { try self.storage.database.flush(self.family.columnFamily) }
+  }
+
+  func property(_ name: String) throws -> UInt64? {
+    try storage.database.property("rocksdb." + name, of: family.columnFamily)
+  }
+
+  func setOptions(_ options: [String: String]) throws {
+    try storage.database.setOptions(options, of: family.columnFamily)
+  }
+}
+
+/// Waits until a condition holds, at most ten seconds.
+func eventually(
+  _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+) async throws {
+  for _ in 0..<10_000 {
+    if try await condition() { return }
+    try await Task.sleep(for: .milliseconds(1))
+  }
+  Issue.record("the condition never came true", sourceLocation: location)
+}
+
+/// A payload of a number, all of its bytes of that number.
+func payload(_ number: Int, bytes: Int = 1_000) -> Bytes {
+  Bytes(repeating: UInt8(truncatingIfNeeded: number), count: bytes)
+}
+
+/// Messages in tables of some 64 KiB in the last level, one message a second.
+func storeInTables(_ spool: RocksSpool, _ count: Int) async throws -> [SpoolID] {
+  try spool.setOptions(["target_file_size_base": "65536", "disable_auto_compactions": "true"])
+  let ids = (0..<count).map { id(atMilliseconds: UInt64($0 * 1_000 + 1_000)) }
+  for (number, id) in ids.enumerated() { try await spool.put(id, payload(number)) }
+  try await spool.compact()
+  return ids
+}
+
+extension TestPlace {
+  func pathOfTable(_ number: UInt64) -> String {
+    let digits = String(number)
+    return path + "/rocks/" + String(repeating: "0", count: 6 - digits.count) + digits + ".sst"
+  }
+
+  func damage(_ table: UInt64, _ kind: TableDamage) throws {
+    let path = pathOfTable(table)
+    var bytes = try Files.read(path, limit: .max)
+    switch kind {
+    case .flippedBit: bytes[bytes.count / 2] ^= 1
+    case .noFooter: bytes[bytes.count - 2] ^= 0xFF
+    case .cutShort: bytes.removeLast(bytes.count / 2)
+    case .missing: return try Files.remove(path)
+    }
+    // In place: a running store sees it.
+    try writeFile(bytes, to: path)
+  }
+}
+
+enum TableDamage: CaseIterable, Sendable {
+  case flippedBit, noFooter, cutShort, missing
+}
