@@ -72,8 +72,11 @@ extension PairedSpool {
       let walk = try data.enumerate(into: channel, startTime: cutoff)
       for await entry in channel {
         switch entry {
-        case .item(let id, _), .corrupt(let id, _):
+        // A walk may also give what an earlier run left with a time to come.
+        case .item(let id, _) where id.created < cutoff,
+          .corrupt(let id, _) where id.created < cutoff:
           try await judge(id, dryRun: dryRun, &sweep)
+        default: continue
         }
       }
       if let error = await walk.finished().error { throw error }

@@ -26,7 +26,7 @@ struct PairInOneStore: PairChanges {
         "meta and data have \(metaBytes.count) and \(dataBytes.count) bytes; expected at most "
           + "\(storage.settings.valueByteLimit) together with their headers")
     }
-    try await commit(id, batch, syncs: forceSync, deadline: deadline)
+    try await commit(id, batch, syncs: forceSync || flushesStores, deadline: deadline)
   }
 
   func replaceMeta(
@@ -38,7 +38,7 @@ struct PairInOneStore: PairChanges {
     batch.requirePrefix(meta.family, key: id.bytes, bytes: [])
     meta.stage(id, metaBytes, into: &batch)
     do {
-      try await commit(id, batch, syncs: forceSync, deadline: deadline)
+      try await commit(id, batch, syncs: forceSync || flushesStores, deadline: deadline)
     } catch let error as SpindleError where error.kind == .conflict {
       throw SpindleError(.notFound, "no such key \(id)")
     }
@@ -50,30 +50,31 @@ struct PairInOneStore: PairChanges {
     var batch = Batch()
     batch.delete(meta.family, key: id.bytes)
     batch.delete(data.family, key: id.bytes)
-    try await commit(id, batch, syncs: false, deadline: nil)
+    let syncs = [meta, data].contains { $0.settings.flush && $0.settings.syncsRemoves }
+    try await commit(id, batch, syncs: syncs, deadline: nil)
   }
 
   func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      try await meta.commitMove { batch in
-        guard try meta.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
+      let bytes = try await meta.commitMove { batch in
+        guard let meta = try meta.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id)")
         }
-        _ = try data.stageQuarantineBlocking(id, reason: reason, into: &batch)
+        let data = try data.stageQuarantineBlocking(id, reason: reason, into: &batch)
+        return (meta: meta, data: data)
       }
-    }
-    for spool in [meta, data] {
-      storage.send(.quarantined(spool: spool.name, id: id.description, reason: reason))
+      meta.tellQuarantine(of: id, reason: reason)
+      if bytes.data != nil { data.tellQuarantine(of: id, reason: reason) }
     }
   }
 
   func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      try await meta.commitMove { batch in
-        guard try meta.stageRestorationBlocking(id, into: &batch) else {
+      _ = try await meta.commitMove { batch in
+        guard let meta = try meta.stageRestorationBlocking(id, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
         }
-        _ = try data.stageRestorationBlocking(id, into: &batch)
+        return (meta: meta, data: try data.stageRestorationBlocking(id, into: &batch))
       }
     }
   }
@@ -81,7 +82,7 @@ struct PairInOneStore: PairChanges {
   func purgeQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
       try await meta.commitMove { batch in
-        guard try meta.stagePurgeBlocking(id, into: &batch) else {
+        guard try meta.stagePurgeBlocking(id, into: &batch) != nil else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
         }
         _ = try data.stagePurgeBlocking(id, into: &batch)
@@ -90,6 +91,9 @@ struct PairInOneStore: PairChanges {
   }
 
   // MARK: Helpers
+
+  /// Whether a half asks for every store to be durable; they share the sync.
+  private var flushesStores: Bool { meta.settings.flush || data.settings.flush }
 
   /// Commits a change of one id in both spools under the rules for a change in one.
   private func commit(
@@ -103,8 +107,7 @@ struct PairInOneStore: PairChanges {
       data.endChange(id)
     }
     batch.joinsGroupLane = isMetaClaimed || isDataClaimed
-    let isSynced = syncs || meta.settings.flush || data.settings.flush
-    try await storage.commit(batch, durability: isSynced ? .synced : .buffered, deadline: deadline)
+    try await storage.commit(batch, durability: syncs ? .synced : .buffered, deadline: deadline)
   }
 
   private func check(_ spool: RocksSpool, _ payload: Bytes) throws {

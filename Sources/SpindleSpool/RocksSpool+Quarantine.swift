@@ -34,13 +34,12 @@ extension RocksSpool: QuarantiningSpool {
   /// when the quarantine has another message under its id.
   public func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      try await self.commitMove { batch in
-        guard try self.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
-          throw self.absent(id, in: "spool \(self.name)")
-        }
+      let bytes = try await commitMove { batch in
+        try self.stageQuarantineBlocking(id, reason: reason, into: &batch)
       }
+      guard bytes != nil else { throw absent(id, in: "spool \(name)") }
+      tellQuarantine(of: id, reason: reason)
     }
-    storage.send(.quarantined(spool: name, id: id.description, reason: reason))
   }
 
   /// What is in quarantine.
@@ -67,29 +66,29 @@ extension RocksSpool: QuarantiningSpool {
 
   public func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      try await self.commitMove { batch in
-        guard try self.stageRestorationBlocking(id, into: &batch) else {
-          throw self.absent(id, in: "the quarantine of spool \(self.name)")
-        }
+      let bytes = try await commitMove { batch in
+        try self.stageRestorationBlocking(id, into: &batch)
       }
+      guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
     }
   }
 
   public func purgeQuarantined(_ id: SpoolID) async throws {
     try checkOpen()
-    try await commitMove { batch in
-      guard try self.stagePurgeBlocking(id, into: &batch) else {
-        throw self.absent(id, in: "the quarantine of spool \(self.name)")
-      }
-    }
+    let bytes = try await commitMove { batch in try self.stagePurgeBlocking(id, into: &batch) }
+    guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
   }
 
   /// Moves a message that the caller has claimed, on a thread that may block. One that is gone is
   /// no error.
   package func quarantineBlocking(_ id: SpoolID, reason: String) throws {
     var batch = Batch()
-    guard try stageQuarantineBlocking(id, reason: reason, into: &batch) else { return }
+    guard try stageQuarantineBlocking(id, reason: reason, into: &batch) != nil else { return }
     try storage.commitBlocking(batch)
+    tellQuarantine(of: id, reason: reason)
+  }
+
+  func tellQuarantine(of id: SpoolID, reason: String) {
     storage.send(.quarantined(spool: name, id: id.description, reason: reason))
   }
 
@@ -97,13 +96,13 @@ extension RocksSpool: QuarantiningSpool {
 
   /// Adds the move of a claimed message to a batch.
   ///
-  /// - Returns: false when it is not in the spool.
+  /// - Returns: Bytes of the record that goes; nil when there is none in the spool.
   /// - Throws: `conflict` when the quarantine has another message under the id, which would be
   ///   lost.
   func stageQuarantineBlocking(
     _ id: SpoolID, reason: String, into batch: inout Batch
-  ) throws -> Bool {
-    guard let record = try storage.getBlocking(family, key: id.bytes) else { return false }
+  ) throws -> Int? {
+    guard let record = try storage.getBlocking(family, key: id.bytes) else { return nil }
     let quarantine = try storage.familyBlocking("spool:" + quarantineName)
     if let earlier = try findQuarantinedBlocking(id) {
       let isSame =
@@ -126,14 +125,14 @@ extension RocksSpool: QuarantiningSpool {
     batch.put(quarantine, key: id.bytes.span, header: header.span, payload: record.span)
     batch.delete(family, key: id.bytes)
     batch.movesStoredValues = true
-    return true
+    return record.count
   }
 
   /// Adds the way back of a claimed message to a batch.
   ///
-  /// - Returns: false when it is not in quarantine.
-  func stageRestorationBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Bool {
-    guard let found = try findQuarantinedBlocking(id) else { return false }
+  /// - Returns: Bytes of the record that comes; nil when there is none in quarantine.
+  func stageRestorationBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Int? {
+    guard let found = try findQuarantinedBlocking(id) else { return nil }
     if let damage = found.damage {
       throw SpindleError(
         .corruption,
@@ -147,28 +146,33 @@ extension RocksSpool: QuarantiningSpool {
       value: found.value.span.extracting(droppingFirst: found.recordStart))
     batch.delete(found.family, key: id.bytes)
     batch.movesStoredValues = true
-    return true
+    return found.value.count - found.recordStart
   }
 
   /// Adds the end of a message in quarantine to a batch.
   ///
-  /// - Returns: false when it is not there.
-  func stagePurgeBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Bool {
-    guard let found = try findQuarantinedBlocking(id) else { return false }
+  /// - Returns: Bytes of the record that ends; nil when there is none in quarantine.
+  func stagePurgeBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Int? {
+    guard let found = try findQuarantinedBlocking(id) else { return nil }
     batch.requireEqual(found.family, key: id.bytes, bytes: found.value)
     batch.delete(found.family, key: id.bytes)
-    return true
+    return found.value.count - found.recordStart
   }
 
   /// Stages on a thread that may block, and commits.
-  func commitMove(_ stage: @escaping @Sendable (inout Batch) throws -> Void) async throws {
-    let batch = try await storage.blocking {
+  ///
+  /// - Returns: What staging gave. An empty batch is no commit.
+  func commitMove<Staged: Sendable>(
+    _ stage: @escaping @Sendable (inout Batch) throws -> Staged
+  ) async throws -> Staged {
+    let (batch, staged) = try await storage.blocking {
       var batch = Batch()
-      try stage(&batch)
-      return batch
+      let staged = try stage(&batch)
+      return (batch, staged)
     }
     do {
       try await storage.commit(batch, durability: settings.flush ? .synced : .buffered)
+      return staged
     } catch let error as SpindleError where error.kind == .uniqueViolation {
       throw SpindleError(
         .conflict, "the spool \(error.reason ?? name) has a message under this id by now")

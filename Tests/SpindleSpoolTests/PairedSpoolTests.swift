@@ -220,24 +220,31 @@ struct PairedSpoolTests {
     }
   }
 
-  @Test("A store of a pair meets the condition of a drain worker that holds it")
-  func claimedHalves() async throws {
-    try await withNewPair(.oneStore) { (fixture) async throws in
-      let (id, meta) = (numberedID(1), fixture.metaSpool)
-      try await fixture.put(1)
-      #expect(meta.claim(id))
-      let read = try #require(
-        try await fixture.store.blocking { try meta.loadRecordBlocking(id) })
-      try await fixture.pair.store(id, meta: [7], data: [8], forceSync: false, deadline: nil)
-      var batch = Batch()
-      meta.stageRemoval(id, header: read.header, into: &batch)
-      await expectError(.conflict) { try await fixture.store.commit(batch, durability: .buffered) }
-      // A held message is not set aside by another; nor does a failed attempt hold the other half.
-      await expectError(.conflict) { try await fixture.pair.quarantine(id, reason: "a test") }
-      #expect(fixture.dataSpool.claim(id))
-      fixture.dataSpool.release(id)
-      meta.release(id)
-      #expect(try await fixture.pair.load(id).data == [8])
+  @Test("A pair that a drain worker holds is changed behind its commits", arguments: [true, false])
+  func claimedHalves(isMeta: Bool) async throws {
+    try await withHeldStore { (store, gate) async throws in
+      let meta = try await RocksSpool(store: store, name: "meta")
+      let data = try await RocksSpool(store: store, name: "data")
+      let pair = try PairedSpool(meta: meta, data: data)
+      let (id, held) = (numberedID(1), isMeta ? meta : data)
+      try await pair.store(id, meta: [1], data: [2], forceSync: false, deadline: nil)
+      #expect(held.claim(id))
+      let blocker = try await gate.hold(store)
+      let storing = Task {
+        try await pair.store(id, meta: [7], data: [8], forceSync: false, deadline: nil)
+      }
+      try await waitUntil { store.waitingCommits == 1 }
+      gate.open()
+      try await blocker.value
+      try await storing.value
+      // A held message is not set aside by another; nor does the failed attempt hold its half.
+      await expectError(.conflict) { try await pair.quarantine(id, reason: "a test") }
+      let other = isMeta ? data : meta
+      #expect(other.claim(id))
+      other.release(id)
+      held.release(id)
+      #expect(try await pair.load(id).data == [8])
+      try await pair.quarantine(id, reason: "a test")
     }
   }
 }

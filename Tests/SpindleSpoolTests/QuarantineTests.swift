@@ -175,6 +175,28 @@ struct QuarantineTests {
     }
   }
 
+  @Test("While a message is moved, a store of it waits behind the move")
+  func storesStandBehindMoves() async throws {
+    try await withHeldStore { (store, gate) async throws in
+      let spool = try await RocksSpool(store: store, name: "main")
+      let id = spool.makeID()
+      try await spool.put(id, [1])
+      let blocker = try await gate.hold(store)
+      let moving = Task { try await spool.quarantine(id, reason: "a test") }
+      try await waitUntil { store.waitingCommits == 1 }
+      // On its own it would not wait for anything.
+      let storing = Task { try await spool.put(id, [2]) }
+      try await waitUntil { store.waitingCommits == 2 }
+      #expect(try await spool.load(id) == [1])
+      gate.open()
+      try await blocker.value
+      try await moving.value
+      try await storing.value
+      #expect(try await spool.load(id) == [2])
+      #expect(try await spool.isQuarantined(id))
+    }
+  }
+
   /// A store that came between a move's check and its write was lost without a claim.
   @Test("No store is lost to a racing move")
   func racingStoresAreNeverLost() async throws {
@@ -347,4 +369,43 @@ private final class Race: Sendable {
   let isDone = Atomic<Bool>(false)
   /// The greatest round that was moved.
   let seen = Mutex<UInt64>(0)
+}
+
+/// Opens a store whose writer the body can hold in a sync.
+func withHeldStore(_ body: (Store, SyncGate) async throws -> Void) async throws {
+  try await withPlace { (place) async throws in
+    let gate = SyncGate()
+    var hooks = StoreHooks.manual
+    hooks.beforeSync = { gate.wait() }
+    let store = try await Store.small(at: place.path, hooks: hooks)
+    defer { gate.open() }
+    try await body(store, gate)
+    try await store.close()
+  }
+}
+
+extension SyncGate {
+  /// Holds the writer in the sync of a commit, until the gate is opened.
+  func hold(_ store: Store) async throws -> Task<Void, any Error> {
+    let family = try await store.family("spool:blocker")
+    shut()
+    let blocker = Task {
+      var batch = Batch()
+      batch.put(family, key: [1], value: [1])
+      try await store.commit(batch, durability: .synced)
+    }
+    try await waitUntil { try await store.get(family, key: [1]) != nil }
+    return blocker
+  }
+}
+
+/// Waits until a condition holds, at most ten seconds.
+func waitUntil(
+  _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+) async throws {
+  for _ in 0..<10_000 {
+    if try await condition() { return }
+    try await Task.sleep(for: .milliseconds(1))
+  }
+  Issue.record("the condition never came true", sourceLocation: location)
 }
