@@ -35,6 +35,11 @@ public final class SpoolEnumeration: Sendable {
     public var corrupt = 0
     /// What could not be read; the walk went on behind each. At most 1,000.
     public var lostRanges: [SpoolLostRange] = []
+    /// Directories that could not be listed, so that what they hold is not counted; of a spool on
+    /// files.
+    public var unreadableDirectories = 0
+    /// The first of them, with the cause.
+    public var firstUnreadableDirectory: String?
     /// What stopped the walk before its end, or the first damage where the walk went on behind it.
     /// nil says that everything was given.
     public var error: SpindleError?
