@@ -45,6 +45,9 @@ public struct SpindleError: Error, Sendable, CustomStringConvertible {
   /// A fixed machine-readable detail, such as `disk_full`, `wal_failed` or the owner of a
   /// violated key (`oplog`).
   public let reason: String?
+  /// Whether a shut gate refused a write before it was tried. Parts whose callers must not learn
+  /// why say so in their own words.
+  package var isGateRefusal = false
 
   public init(_ kind: Kind, _ message: String, path: String? = nil, reason: String? = nil) {
     self.kind = kind

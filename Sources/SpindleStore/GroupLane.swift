@@ -291,16 +291,17 @@ final class GroupLane: Sendable {
     }
   }
 
-  /// Ends the waiting of all whose time is over, those of the group and those still in the queue
-  /// behind it: the stall stops them just the same.
+  /// Ends the waiting of all whose time is over or whose part does not take writes any more, those
+  /// of the group and those still in the queue behind it: the stall stops them just the same.
   private func expire(_ group: inout [Ticket]) {
     let now = engine.clock.now
     var ended: [(Ticket, any Error)] = []
     let stays = { (ticket: inout Ticket, wasCancelled: Bool) -> Bool in
       let limit = ticket.limit ?? ticket.deadline.effective(from: now)
       ticket.limit = limit
-      guard wasCancelled || now >= limit.instant else { return true }
-      ended.append((ticket, wasCancelled ? CancellationError() : limit.error))
+      let refusal = ticket.batch.gateRefusal
+      guard wasCancelled || refusal != nil || now >= limit.instant else { return true }
+      ended.append((ticket, wasCancelled ? CancellationError() : refusal ?? limit.error))
       return false
     }
     let cancelled = queue.withLock { $0.cancelled }

@@ -54,6 +54,7 @@ public final class Store: Sendable {
   private let broadcaster: EventBroadcaster
   private let pool: BlockingPool
   private let engine: CommitEngine?
+  private let ownPolicy: WritePolicy
   private let lane: GroupLane?
   private let monitor: HealthMonitor?
   private let lock: Mutex<FileLock?>
@@ -174,6 +175,7 @@ public final class Store: Sendable {
     self.pool = pool
     self.broadcaster = broadcaster
     self.engine = engine
+    ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     self.lock = Mutex(lock)
     secondaryScratch = nil
     recovery = RecoverySummary(
@@ -245,6 +247,7 @@ public final class Store: Sendable {
     self.pool = pool
     self.lock = Mutex(lock)
     engine = nil
+    ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     lane = nil
     monitor = nil
     recovery = RecoverySummary(
@@ -443,7 +446,21 @@ public final class Store: Sendable {
   ) async throws {
     var batch = batch
     if try commitAtOnce(&batch, durability) { return }
-    try await commitWaiting(batch, durability, deadline)
+    try await commitWaiting(batch, durability, deadline, ownPolicy)
+  }
+
+  /// The same with a part's own way of waiting. What becomes of the write is told to the part's
+  /// health.
+  package func commit(
+    _ batch: consuming Batch, durability: Durability, deadline: ContinuousClock.Instant?,
+    policy: WritePolicy
+  ) async throws {
+    var batch = batch
+    if try commitAtOnce(&batch, durability) {
+      policy.health?.recordSuccess()
+    } else {
+      try await commitWaiting(batch, durability, deadline, policy)
+    }
   }
 
   /// Checks a batch and, where nothing can make it wait, writes it.
@@ -460,29 +477,69 @@ public final class Store: Sendable {
     return try engine.writeInline(&batch.record)
   }
 
+  /// Commits what could not be written at once.
+  ///
+  /// Crash windows: none of its own. Nothing is in flight while a caller waits for a permit or
+  /// sleeps; a call that gave up there wrote nothing and never will.
   private func commitWaiting(
-    _ batch: consuming Batch, _ durability: Durability, _ deadline: ContinuousClock.Instant?
+    _ batch: consuming Batch, _ durability: Durability, _ deadline: ContinuousClock.Instant?,
+    _ policy: WritePolicy
   ) async throws {
     guard let lane, let engine else { throw Self.readOnly(path) }
     var batch = batch
-    let limit = WriteDeadline(caller: deadline, storeLimit: settings.writeDeadline)
-    if durability == .synced || batch.needsGroupLane {
-      try await lane.commit(batch, durability: durability, deadline: limit)
-      return
+    let limit = WriteDeadline(caller: deadline, policy: policy)
+    defer { limit.waitEnded(clock) }
+    do {
+      if durability == .synced || batch.needsGroupLane {
+        // One thread writes for all who wait there, so the permits of pollers do not apply.
+        try await lane.commit(consume batch, durability: durability, deadline: limit)
+      } else if batch.byteCount <= settings.inlineByteLimit {
+        try await writeAgain(&batch, limit, engine)
+      } else if try await !writeOnPool(&batch, engine) {
+        try await writeAgain(&batch, limit, engine)
+      }
+    } catch let error as SpindleError where error.isWriteTimeout {
+      policy.health?.recordBackpressureTimeout(at: clock.now)
+      throw error
     }
-    if batch.byteCount > settings.inlineByteLimit, try await writeOnPool(&batch, engine) { return }
+    policy.health?.recordSuccess()
+  }
+
+  /// Tries a stalled write again until it is accepted or its time is over.
+  private func writeAgain(
+    _ batch: inout Batch, _ limit: WriteDeadline, _ engine: CommitEngine
+  ) async throws {
     let effective = limit.effective(from: clock.now)
+    try checkGates(batch)
+    guard let permits = limit.policy.permits else {
+      return try await poll(&batch, effective, engine)
+    }
+    guard try await permits.acquire(until: effective.instant) else { throw effective.error }
+    defer { permits.release() }
+    try checkGates(batch)
+    try await poll(&batch, effective, engine)
+  }
+
+  private func poll(
+    _ batch: inout Batch, _ effective: WriteDeadline.Effective, _ engine: CommitEngine
+  ) async throws {
     var backoff = WriteBackoff()
     while true {
-      if let refusal = health.refusal() { throw refusal }
       guard clock.now < effective.instant else { throw effective.error }
       try await clock.sleep(until: min(clock.now + backoff.next(), effective.instant))
+      try Task.checkCancellation()
+      try checkGates(batch)
       if batch.byteCount <= settings.inlineByteLimit {
         if try engine.writeInline(&batch.record) { return }
       } else if try await writeOnPool(&batch, engine) {
         return
       }
     }
+  }
+
+  /// Throws while the store or a part that the batch writes to refuses writes.
+  private func checkGates(_ batch: borrowing Batch) throws {
+    if let refusal = health.refusal() ?? batch.gateRefusal { throw refusal }
   }
 
   /// Refuses what could never be stored, before any lane sees it.
@@ -494,7 +551,7 @@ public final class Store: Sendable {
     }
     try batch.forEachFamily { family in
       try checkOrigin(family)
-      try family.checkGate()
+      if let refusal = family.gateRefusal { throw refusal }
     }
     for condition in batch.preconditions { try checkOrigin(condition.family) }
   }
@@ -515,16 +572,17 @@ public final class Store: Sendable {
     try checkOpen()
     try check(batch)
     try lane.commitBlocking(
-      batch, deadline: WriteDeadline(caller: nil, storeLimit: settings.writeDeadline))
+      batch, deadline: WriteDeadline(caller: nil, policy: ownPolicy))
   }
 
-  /// A large copy into the log takes milliseconds: not on a cooperative thread.
+  /// A large copy into the log takes milliseconds: not on a cooperative thread. The call is one
+  /// piece: a cancelled caller gets its outcome all the same.
   private func writeOnPool(_ batch: inout Batch, _ engine: CommitEngine) async throws -> Bool {
-    let record = batch.record
-    return try await pool.run {
-      var record = record
-      return try engine.writeInline(&record)
-    }
+    // Lent, not captured: a second owner would make every attempt copy the payload.
+    let loan = RecordLoan(batch.takeRecord())
+    let isWritten = try await pool.run { try loan.use { try engine.writeInline(&$0) } }
+    batch.record = loan.take()
+    return isWritten
   }
 
   private static func readOnly(_ path: String) -> SpindleError {
@@ -544,6 +602,12 @@ public final class Store: Sendable {
 
   /// What happens to the store, from now on. A listener that falls behind loses the oldest events.
   public var events: AsyncStream<StoreEvent> { broadcaster.subscribe() }
+
+  /// The same for a part that only counts: what happened before anybody listened is left to the
+  /// first who asks for ``events``.
+  package var eventsFromNowOn: AsyncStream<StoreEvent> {
+    broadcaster.subscribe(takesBacklog: false)
+  }
 
   package func send(_ event: StoreEvent) { broadcaster.send(event) }
 
@@ -575,6 +639,25 @@ public final class Store: Sendable {
   ) async throws -> Value {
     try checkOpen()
     return try await pool.run(body)
+  }
+}
+
+/// Carries a record to a thread of the pool and back.
+private final class RecordLoan: Sendable {
+  private let record: Mutex<WriteRecord>
+
+  init(_ record: consuming WriteRecord) { self.record = Mutex(record) }
+
+  /// Nobody else looks at the record meanwhile, so the lock is never waited for.
+  func use<Result>(_ body: (inout WriteRecord) throws -> Result) rethrows -> Result {
+    try record.withLock { try body(&$0) }
+  }
+
+  func take() -> WriteRecord {
+    record.withLock { record in
+      defer { record = WriteRecord() }
+      return record
+    }
   }
 }
 

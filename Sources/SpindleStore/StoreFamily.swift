@@ -59,13 +59,15 @@ public final class StoreFamily: Sendable {
     }
   }
 
-  func checkGate() throws {
-    if health.isShut {
-      throw SpindleError(
-        .unavailable,
-        "the part \(name) refuses writes since damage was found in it: "
-          + (health.damageFound ?? ""), reason: "corruption")
-    }
+  /// The error that a refused write gets; nil while the part's gate is open.
+  var gateRefusal: SpindleError? {
+    guard health.isShut else { return nil }
+    var refusal = SpindleError(
+      .unavailable,
+      "the part \(name) refuses writes since damage was found in it: "
+        + (health.damageFound ?? ""), reason: "corruption")
+    refusal.isGateRefusal = true
+    return refusal
   }
 }
 

@@ -109,9 +109,11 @@ public final class StoreHealth: Sendable {
     return details.withLock { details in
       let cause = Cause.allCases.first { $0.rawValue & current != 0 } ?? .operatorRequest
       let detail = details[cause]
-      return SpindleError(
+      var refusal = SpindleError(
         .unavailable, "the store is not accepting writes: \(detail?.text ?? cause.reason)",
         reason: reason(cause, noSpace: detail?.noSpace ?? false))
+      refusal.isGateRefusal = true
+      return refusal
     }
   }
 
@@ -148,7 +150,7 @@ extension StoreHealth {
       // Whatever failed, the log may end in a torn record now: acknowledging later writes into it
       // would lose them at the next open.
       latch(.logFailed, detail: describe(error), noSpace: error.isNoSpace || noSpace)
-      return refusal() ?? error.spindleError
+      return firstFailure(error)
     default:
       return error.spindleError
     }
@@ -156,7 +158,14 @@ extension StoreHealth {
 
   func recordFailure(ofSync error: RocksError) -> SpindleError {
     latch(.logSyncFailed, detail: describe(error), noSpace: error.isNoSpace)
-    return refusal() ?? error.spindleError
+    return firstFailure(error)
+  }
+
+  /// The error of the write that failed itself: it says what the gate, shut by now, says.
+  private func firstFailure(_ error: RocksError) -> SpindleError {
+    var failure = refusal() ?? error.spindleError
+    failure.isGateRefusal = false
+    return failure
   }
 
   private func describe(_ error: RocksError) -> String {
