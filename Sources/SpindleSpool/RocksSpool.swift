@@ -22,9 +22,9 @@ public final class RocksSpool: Spool {
   /// Calls under way.
   let calls = Atomic<Int>(0)
   let claims = Mutex(SpoolClaims())
-  let storePolicy: WritePolicy
-  let removePolicy: WritePolicy
-  private let loadPermits: Permits?
+  package let storePolicy: WritePolicy
+  package let removePolicy: WritePolicy
+  package let loadPermits: Permits?
   /// Counts for the quota; nil without one.
   let ledger: SpoolLedger?
   /// nil when the process had no metrics backend when the spool was opened.

@@ -25,9 +25,9 @@ enum SpoolOperation: String, Sendable, CaseIterable {
 ///
 /// A call that succeeds costs two looks at the clock and three calls of handlers. The gauges are
 /// those of ``SpoolGauge``.
-final class SpoolMetrics: Sendable {
+package final class SpoolMetrics: Sendable {
   /// How far an enumeration is, as `spool_enumeration_state` says it.
-  enum EnumerationState: Int, Sendable {
+  package enum EnumerationState: Int, Sendable {
     case none = 0
     case running
     case finished
@@ -74,7 +74,7 @@ final class SpoolMetrics: Sendable {
   private let rare = Mutex<[String: Counter]>([:])
 
   /// nil while the process has no metrics backend: then nothing is measured.
-  init?(spool: String, path: String) {
+  package init?(spool: String, path: String) {
     let factory = MetricsSystem.factory
     if factory is NOOPMetricsHandler { return nil }
     self.spool = spool
@@ -174,19 +174,19 @@ final class SpoolMetrics: Sendable {
 
   // MARK: Enumeration
 
-  func enumerationStarted() {
+  package func enumerationStarted() {
     enumerationState.record(EnumerationState.running.rawValue)
     enumerationEntries.record(0)
   }
 
   /// - Parameter count: Messages sent so far. To be called every few thousand messages, not for
   ///   each.
-  func enumerationProgressed(count: Int) { enumerationEntries.record(count) }
+  package func enumerationProgressed(count: Int) { enumerationEntries.record(count) }
 
   /// - Parameters:
   ///   - count: Messages sent.
   ///   - errors: Damaged messages, and one for what stopped the walk.
-  func enumerationFinished(state: EnumerationState, count: Int, errors: Int) {
+  package func enumerationFinished(state: EnumerationState, count: Int, errors: Int) {
     enumerationState.record(state.rawValue)
     enumerationEntries.record(count)
     if errors > 0 { self.count("spool_enumeration_errors_total", [], by: errors) }

@@ -7,7 +7,7 @@ package final class WritePolicy: Sendable {
   private let subject: String
   private let limit: Duration
   /// Those of the writes that may try again at a time; the others wait for them.
-  let permits: Permits?
+  package let permits: Permits?
   /// What the outcome of each write is told to.
   let health: PartHealth?
   /// Gets how long a write that met a stall waited, whatever its outcome.
