@@ -33,10 +33,13 @@ extension RocksSpool {
       }
       values[.logBytes] = Double(try storage.database.currentLog().bytes)
       let quarantine = storage.existingFamily("spool:" + quarantineName)
-      values[.quarantined] = try quarantine.map { (family) throws(RocksError) in
-        Double(
-          try storage.database.property("rocksdb.estimate-num-keys", of: family.columnFamily) ?? 0)
-      } ?? 0
+      if let quarantine {
+        let count = try storage.database.property(
+          "rocksdb.estimate-num-keys", of: quarantine.columnFamily)
+        values[.quarantined] = Double(count ?? 0)
+      } else {
+        values[.quarantined] = 0
+      }
     } catch {
       throw error.spindleError
     }

@@ -9,8 +9,19 @@ internal import Synchronization
 ///
 /// A message stored with `forceSync: false` survives a killed process; with true, power loss.
 /// While RocksDB is stalled, callers wait without holding a thread, up to their deadline or the
-/// store's bound, and then get a typed refusal; the message is not stored then and never appears
+/// spool's bound, and then get a typed refusal; the message is not stored then and never appears
 /// later.
+///
+/// Stores and removes throw ``SpindleError``: `deadlineExceeded` or `overloaded` when the caller's
+/// or the spool's time was over, `unavailable` while a gate is shut, `tooLarge`, `quotaExceeded`,
+/// `closed`; or `CancellationError`. Nothing was changed then, with the exception that
+/// ``Store/commit(_:durability:deadline:)`` names. A shut gate is told in the same words whatever
+/// shut it; ``SpindleError/reason`` has the machine's word.
+///
+/// Crash windows. A store or remove is one batch: it is there as a whole or not at all. Before the
+/// batch is written nothing is; between the write and the sync of a call that asked for one, the
+/// message may be found after a power cut although nobody was told. What metrics, quota and permits
+/// count is in memory alone and begins anew with the open.
 public final class RocksSpool: Spool {
   public let name: String
   package let storage: Store

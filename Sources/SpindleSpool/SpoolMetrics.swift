@@ -11,20 +11,22 @@ enum SpoolOperation: String, Sendable, CaseIterable {
 
 /// The counters and timers of one spool, made when it is opened and destroyed at its end.
 ///
-/// | metric | labels | meaning |
-/// |---|---|---|
-/// | `spool_ops_total` | spool, op, result | calls by outcome: `ok`, `not_found`, `cancelled`, or the kind of the error |
-/// | `spool_op_duration` | spool, op | timer: how long calls took that were let in; handlers get nanoseconds |
-/// | `spool_bytes_total` | spool, op | payload bytes stored and loaded, before compression |
-/// | `spool_backpressure_wait` | spool, op | timer: how long writes that met a stall waited, whatever their outcome |
-/// | `spool_foreground_errors_total` | spool, kind | calls that the engine or its stall made fail |
-/// | `spool_gate_transitions_total` | spool, reason, to | how often the store's gate was `shut` or `open`ed |
-/// | `spool_enumeration_state` | spool | gauge: 0 none yet, 1 running, 2 finished, 3 failed |
-/// | `spool_enumeration_entries` | spool | gauge: messages that the last enumeration has sent |
-/// | `spool_enumeration_errors_total` | spool | enumerations that failed and damaged messages they met |
+/// All have the label `spool`. Timers hand nanoseconds to the backend.
 ///
-/// A call that succeeds costs two looks at the clock and three calls of handlers. The gauges are
-/// those of ``SpoolGauge``.
+/// | metric | other labels | meaning |
+/// |---|---|---|
+/// | `spool_ops_total` | op, result | calls: `ok`, `not_found`, `cancelled` or the error's kind |
+/// | `spool_op_duration` | op | timer: how long calls took |
+/// | `spool_bytes_total` | op | payload bytes stored and loaded, before compression |
+/// | `spool_backpressure_wait` | op | timer: waits of writes that met a stall, however ended |
+/// | `spool_foreground_errors_total` | kind | calls that the engine or its stall made fail |
+/// | `spool_gate_transitions_total` | reason, to | the store's gate went to `shut` or `open` |
+/// | `spool_enumeration_state` | | 0 none yet, 1 running, 2 finished, 3 failed |
+/// | `spool_enumeration_entries` | | messages that the last enumeration has sent |
+/// | `spool_enumeration_errors_total` | | failed enumerations, and damaged messages met |
+///
+/// Calls that a closed spool refuses are not counted. A call that succeeds costs two looks at the
+/// clock and three calls of handlers. The gauges are those of ``SpoolGauge``.
 package final class SpoolMetrics: Sendable {
   /// How far an enumeration is, as `spool_enumeration_state` says it.
   package enum EnumerationState: Int, Sendable {
@@ -140,10 +142,10 @@ package final class SpoolMetrics: Sendable {
 
   func failed(_ operation: SpoolOperation, _ error: any Error, after duration: Duration) {
     of(operation).duration.recordNanoseconds(Self.nanoseconds(duration))
-    let error = error as? SpindleError
-    let result = error?.kind.description ?? "cancelled"
+    let spindle = error as? SpindleError
+    let result = spindle?.kind.description ?? (error is CancellationError ? "cancelled" : "other")
     count("spool_ops_total", [("op", operation.rawValue), ("result", result)])
-    guard let error, !error.isGateRefusal else { return }
+    guard let error = spindle, !error.isGateRefusal else { return }
     let engineKinds: Set<SpindleError.Kind> = [
       .corruption, .io, .unavailable, .overloaded, .deadlineExceeded,
     ]

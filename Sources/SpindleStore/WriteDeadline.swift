@@ -69,7 +69,7 @@ struct WriteDeadline: Sendable {
   init(caller: ContinuousClock.Instant?, policy: WritePolicy) {
     self.caller = caller
     self.policy = policy
-    wait = policy.observer == nil ? nil : Wait()
+    wait = policy.health == nil ? nil : Wait()
   }
 
   /// Decides which side wins, once: the first refusal is what counts.
@@ -96,7 +96,7 @@ struct WriteDeadline: Sendable {
     policy.observer?(clock.now - start)
   }
 
-  /// The wait of one write of an observed policy.
+  /// The wait of one write of a part.
   private final class Wait: Sendable {
     let state = Mutex<(start: ContinuousClock.Instant, effective: Effective)?>(nil)
   }

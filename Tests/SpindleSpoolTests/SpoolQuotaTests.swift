@@ -161,7 +161,8 @@ import Testing
   }
 
   /// One change after the other: what is refused, what is held and what is stored is foretold.
-  @Test("Random changes agree with a model, also after reopening", arguments: [1, 2, 3] as [UInt64])
+  @Test(
+    "Random changes agree with a model, also after reopening", arguments: [1, 2, 3] as [UInt64])
   func model(seed: UInt64) async throws {
     var random = SeededGenerator(seed: seed)
     let quota = SpoolQuota(bytes: 1_500, entries: 7)

@@ -52,6 +52,15 @@ import Testing
   @Test("A-DF-1, A-G-11: the write that fails says why, those after it do not")
   func theFirstFailureSaysWhy() async throws {
     let disk = try await SmallDisk.mount(at: TestDirectory.path("disk"), bytes: 12 << 20)
+    // The store keeps files of the disk open until it is gone.
+    do { try await fillAndStore(on: disk) } catch {
+      try? await disk.unmount()
+      throw error
+    }
+    try await disk.unmount()
+  }
+
+  private func fillAndStore(on disk: SmallDisk) async throws {
     let store = try await Store.small(at: disk.path + "/store")
     let spool = try await RocksSpool(store: store, name: "main")
     try disk.fill()
@@ -70,6 +79,5 @@ import Testing
     await expectBland("disk_full") { try await spool.put(spool.makeID(), [1]) }
     await expectBland("disk_full") { try await spool.put(spool.makeID(), [1], forceSync: true) }
     try await store.close()
-    try await disk.unmount()
   }
 }

@@ -6,7 +6,7 @@ import SpindleTestKit
 import Synchronization
 import Testing
 
-/// A spool whose RocksDB refuses writes for as long as a test wants, on a clock that the test moves.
+/// A spool whose RocksDB refuses writes for as long as a test wants, on a clock that it moves.
 struct StalledSpool {
   let store: Store
   let spool: RocksSpool
@@ -54,7 +54,9 @@ struct StalledSpool {
     }
   }
 
-  func remove(_ id: SpoolID) -> PendingCall { PendingCall { [spool] in try await spool.remove(id) } }
+  func remove(_ id: SpoolID) -> PendingCall {
+    PendingCall { [spool] in try await spool.remove(id) }
+  }
 
   /// Moves the clock on, a millisecond at a time, until the call has ended.
   ///
