@@ -17,46 +17,53 @@ struct PairInOneStore: PairChanges {
   ) async throws {
     try check(meta, metaBytes)
     try check(data, dataBytes)
-    var batch = Batch(reservingBytes: metaBytes.count + dataBytes.count + 128)
-    meta.stage(id, metaBytes, into: &batch)
-    data.stage(id, dataBytes, into: &batch)
+    let metaRecord = try await meta.encoded(metaBytes)
+    let dataRecord = try await data.encoded(dataBytes)
+    var batch = Batch(reservingBytes: metaRecord.body.count + dataRecord.body.count + 128)
+    meta.stage(id, metaRecord, into: &batch)
+    data.stage(id, dataRecord, into: &batch)
     guard batch.byteCount <= storage.settings.valueByteLimit else {
       throw SpindleError(
         .tooLarge,
         "meta and data have \(metaBytes.count) and \(dataBytes.count) bytes; expected at most "
           + "\(storage.settings.valueByteLimit) together with their headers")
     }
-    try await commit(id, batch, syncs: forceSync || flushesStores, deadline: deadline)
+    try await commit(
+      id, batch, [Change(meta, metaRecord), Change(data, dataRecord)],
+      syncs: forceSync || flushesStores, deadline: deadline)
   }
 
   func replaceMeta(
     _ id: SpoolID, _ metaBytes: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws {
     try check(meta, metaBytes)
-    var batch = Batch(reservingBytes: metaBytes.count + 64)
+    let record = try await meta.encoded(metaBytes)
+    var batch = Batch(reservingBytes: record.body.count + 64)
     // Any value begins with nothing: this demands that there be one.
     batch.requirePrefix(meta.family, key: id.bytes, bytes: [])
-    meta.stage(id, metaBytes, into: &batch)
+    meta.stage(id, record, into: &batch)
     do {
-      try await commit(id, batch, syncs: forceSync || flushesStores, deadline: deadline)
+      try await commit(
+        id, batch, [Change(meta, record)], syncs: forceSync || flushesStores, deadline: deadline)
     } catch let error as SpindleError where error.kind == .conflict {
       throw SpindleError(.notFound, "no such key \(id)")
     }
   }
 
   func remove(_ id: SpoolID) async throws {
-    try meta.checkOpen()
-    try data.checkOpen()
     var batch = Batch()
     batch.delete(meta.family, key: id.bytes)
     batch.delete(data.family, key: id.bytes)
     let syncs = [meta, data].contains { $0.settings.flush && $0.settings.syncsRemoves }
-    try await commit(id, batch, syncs: syncs, deadline: nil)
+    try await commit(
+      id, batch, [Change(meta, nil), Change(data, nil)], syncs: syncs, deadline: nil)
   }
 
   func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      let bytes = try await meta.commitMove { batch in
+      let bytes = try await meta.commitMove(counting: {
+        [meta.leaving($0.meta), data.leaving($0.data)]
+      }) { batch in
         guard let meta = try meta.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id)")
         }
@@ -70,7 +77,9 @@ struct PairInOneStore: PairChanges {
 
   func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      _ = try await meta.commitMove { batch in
+      _ = try await meta.commitMove(counting: {
+        [meta.returning($0.meta), data.returning($0.data)]
+      }) { batch in
         guard let meta = try meta.stageRestorationBlocking(id, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
         }
@@ -95,9 +104,43 @@ struct PairInOneStore: PairChanges {
   /// Whether a half asks for every store to be durable; they share the sync.
   private var flushesStores: Bool { meta.settings.flush || data.settings.flush }
 
-  /// Commits a change of one id in both spools under the rules for a change in one.
+  /// One half of a change: the new record, or none for a removal.
+  private struct Change {
+    let spool: RocksSpool
+    let recordBytes: Int?
+
+    init(_ spool: RocksSpool, _ record: SpoolRecord.Encoded?) {
+      self.spool = spool
+      recordBytes = record.map { $0.header.count + $0.body.count }
+    }
+  }
+
+  /// Commits a change of one id under the rules for a change in one spool: both count it as a call,
+  /// wait as the meta spool's settings say, and keep their quotas.
   private func commit(
-    _ id: SpoolID, _ batch: Batch, syncs: Bool, deadline: ContinuousClock.Instant?
+    _ id: SpoolID, _ batch: Batch, _ changes: [Change], syncs: Bool,
+    deadline: ContinuousClock.Instant?
+  ) async throws {
+    let isRemoval = changes.allSatisfy { $0.recordBytes == nil }
+    let operation: SpoolOperation = isRemoval ? .remove : .store
+    let metaCall = try meta.begin(operation)
+    let dataCall: SpoolCall
+    do { dataCall = try data.begin(operation) } catch { throw meta.fail(metaCall, error) }
+    do {
+      try await commitCounted(
+        id, batch, changes, syncs: syncs, deadline: deadline,
+        policy: isRemoval ? meta.removePolicy : meta.storePolicy)
+      meta.end(metaCall, bytes: changes.first { $0.spool === meta }?.recordBytes ?? 0)
+      data.end(dataCall, bytes: changes.first { $0.spool === data }?.recordBytes ?? 0)
+    } catch {
+      _ = data.fail(dataCall, error)
+      throw meta.fail(metaCall, error)
+    }
+  }
+
+  private func commitCounted(
+    _ id: SpoolID, _ batch: Batch, _ changes: [Change], syncs: Bool,
+    deadline: ContinuousClock.Instant?, policy: WritePolicy
   ) async throws {
     var batch = batch
     let isMetaClaimed = meta.beginChange(id)
@@ -107,7 +150,26 @@ struct PairInOneStore: PairChanges {
       data.endChange(id)
     }
     batch.joinsGroupLane = isMetaClaimed || isDataClaimed
-    try await storage.commit(batch, durability: syncs ? .synced : .buffered, deadline: deadline)
+    var counts: [SpoolCount] = []
+    do {
+      // In the order of their names, so that two pairs over the same spools cannot wait for each
+      // other.
+      for change in changes.sorted(by: { $0.spool.name < $1.spool.name }) {
+        // Who holds the message may change its size before this is written.
+        if batch.joinsGroupLane, change.spool.ledger != nil {
+          throw change.spool.heldByAnother(id)
+        }
+        let count = try await change.spool.beginCount(
+          id, after: change.recordBytes, until: deadline)
+        if let count { counts.append(count) }
+      }
+      try await storage.commit(
+        batch, durability: syncs ? .synced : .buffered, deadline: deadline, policy: policy)
+    } catch {
+      for count in counts { count.giveBack() }
+      throw error
+    }
+    for count in counts { count.settle() }
   }
 
   private func check(_ spool: RocksSpool, _ payload: Bytes) throws {

@@ -1,16 +1,8 @@
 internal import SpindleCore
 internal import SpindleRocks
 internal import SpindleStore
-internal import Synchronization
 
 extension RocksSpool {
-  /// Refuses further calls, and ends walks and compactions that are under way. Repeats do nothing.
-  public func shutdown() async throws {
-    closed.store(true, ordering: .releasing)
-    upkeep.opening.release()
-    await upkeep.becomesIdle()
-  }
-
   /// Gives the view of what the last run left back when its time has come. Everything else a spool
   /// on RocksDB does by itself.
   public func cleanup() async throws { upkeep.opening.releaseWhenDue() }

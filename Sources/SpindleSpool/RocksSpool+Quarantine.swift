@@ -34,7 +34,7 @@ extension RocksSpool: QuarantiningSpool {
   /// when the quarantine has another message under its id.
   public func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      let bytes = try await commitMove { batch in
+      let bytes = try await commitMove(counting: { [leaving($0)] }) { batch in
         try self.stageQuarantineBlocking(id, reason: reason, into: &batch)
       }
       guard bytes != nil else { throw absent(id, in: "spool \(name)") }
@@ -66,7 +66,7 @@ extension RocksSpool: QuarantiningSpool {
 
   public func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      let bytes = try await commitMove { batch in
+      let bytes = try await commitMove(counting: { [returning($0)] }) { batch in
         try self.stageRestorationBlocking(id, into: &batch)
       }
       guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
@@ -83,8 +83,9 @@ extension RocksSpool: QuarantiningSpool {
   /// no error.
   package func quarantineBlocking(_ id: SpoolID, reason: String) throws {
     var batch = Batch()
-    guard try stageQuarantineBlocking(id, reason: reason, into: &batch) != nil else { return }
+    guard let bytes = try stageQuarantineBlocking(id, reason: reason, into: &batch) else { return }
     try storage.commitBlocking(batch)
+    ledger?.settle(leaving(bytes).change)
     tellQuarantine(of: id, reason: reason)
   }
 
@@ -159,10 +160,28 @@ extension RocksSpool: QuarantiningSpool {
     return found.value.count - found.recordStart
   }
 
+  /// What a move changes in the count of a spool's quota.
+  struct CountedMove {
+    let ledger: SpoolLedger?
+    let change: SpoolLedger.Change
+  }
+
+  /// The count of a message that goes to quarantine; nil bytes are none.
+  func leaving(_ bytes: Int?) -> CountedMove {
+    CountedMove(ledger: ledger, change: SpoolLedger.Change(before: bytes, after: nil))
+  }
+
+  /// The count of a message that comes back. It was counted before, so it may exceed the quota.
+  func returning(_ bytes: Int?) -> CountedMove {
+    CountedMove(ledger: ledger, change: SpoolLedger.Change(before: nil, after: bytes))
+  }
+
   /// Stages on a thread that may block, and commits.
   ///
+  /// - Parameter counts: What the moves that were staged change in the quotas.
   /// - Returns: What staging gave. An empty batch is no commit.
   func commitMove<Staged: Sendable>(
+    counting counts: (Staged) -> [CountedMove] = { _ in [] },
     _ stage: @escaping @Sendable (inout Batch) throws -> Staged
   ) async throws -> Staged {
     let (batch, staged) = try await storage.blocking {
@@ -170,8 +189,16 @@ extension RocksSpool: QuarantiningSpool {
       let staged = try stage(&batch)
       return (batch, staged)
     }
+    let moves = counts(staged)
+    for move in moves { move.ledger?.expect(move.change) }
     do {
-      try await storage.commit(batch, durability: settings.flush ? .synced : .buffered)
+      do {
+        try await storage.commit(batch, durability: settings.flush ? .synced : .buffered)
+      } catch {
+        for move in moves { move.ledger?.giveBack(move.change) }
+        throw bland(error)
+      }
+      for move in moves { move.ledger?.settle(move.change) }
       return staged
     } catch let error as SpindleError where error.kind == .uniqueViolation {
       throw SpindleError(

@@ -41,6 +41,9 @@ public struct Batch: Sendable {
   /// Bytes that the batch takes in the log.
   public var byteCount: Int { record.byteCount }
 
+  /// Bytes of the values put so far, without their keys.
+  package private(set) var valueByteCount = 0
+
   /// Puts an unconditional batch in order with the conditional ones, for keys that another
   /// batch's precondition may be looking at.
   public var joinsGroupLane = false
@@ -78,9 +81,17 @@ public struct Batch: Sendable {
     return nil
   }
 
+  /// Takes the changes out, for a writer that gives them back in ``record``.
+  mutating func takeRecord() -> WriteRecord {
+    let taken = record
+    record = WriteRecord()
+    return taken
+  }
+
   /// Stores a value under a key, replacing what is there.
   public mutating func put(_ family: StoreFamily, key: Span<UInt8>, value: Span<UInt8>) {
     touch(family)
+    valueByteCount += value.count
     record.put(family.id, key: key, value: value)
   }
 
@@ -94,6 +105,7 @@ public struct Batch: Sendable {
     _ family: StoreFamily, key: Span<UInt8>, header: Span<UInt8>, payload: Span<UInt8>
   ) {
     touch(family)
+    valueByteCount += header.count + payload.count
     record.put(family.id, key: key, header: header, payload: payload)
   }
 

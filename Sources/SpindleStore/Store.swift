@@ -53,8 +53,9 @@ public final class Store: Sendable {
   private let creating = Mutex(())
   private let broadcaster: EventBroadcaster
   let pool: BlockingPool
-  private let engine: CommitEngine?
-  private let lane: GroupLane?
+  let engine: CommitEngine?
+  private let ownPolicy: WritePolicy
+  let lane: GroupLane?
   let monitor: HealthMonitor?
   private let lock: Mutex<FileLock?>
   private let secondaryScratch: String?
@@ -179,6 +180,7 @@ public final class Store: Sendable {
     self.pool = pool
     self.broadcaster = broadcaster
     self.engine = engine
+    ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     self.lock = Mutex(lock)
     secondaryScratch = nil
     recovery = RecoverySummary(
@@ -255,6 +257,7 @@ public final class Store: Sendable {
     self.pool = pool
     self.lock = Mutex(lock)
     engine = nil
+    ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     lane = nil
     monitor = nil
     recovery = RecoverySummary(
@@ -454,7 +457,21 @@ public final class Store: Sendable {
   ) async throws {
     var batch = batch
     if try commitAtOnce(&batch, durability) { return }
-    try await commitWaiting(batch, durability, deadline)
+    try await commitWaiting(batch, durability, deadline, ownPolicy)
+  }
+
+  /// The same with a part's own way of waiting. What becomes of the write is told to the part's
+  /// health.
+  package func commit(
+    _ batch: consuming Batch, durability: Durability, deadline: ContinuousClock.Instant?,
+    policy: WritePolicy
+  ) async throws {
+    var batch = batch
+    if try commitAtOnce(&batch, durability) {
+      policy.health?.recordSuccess()
+    } else {
+      try await commitWaiting(batch, durability, deadline, policy)
+    }
   }
 
   /// Checks a batch and, where nothing can make it wait, writes it.
@@ -469,31 +486,6 @@ public final class Store: Sendable {
       batch.byteCount <= settings.inlineByteLimit
     else { return false }
     return try engine.writeInline(&batch.record)
-  }
-
-  private func commitWaiting(
-    _ batch: consuming Batch, _ durability: Durability, _ deadline: ContinuousClock.Instant?
-  ) async throws {
-    guard let lane, let engine else { throw Self.readOnly(path) }
-    var batch = batch
-    let limit = WriteDeadline(caller: deadline, storeLimit: settings.writeDeadline)
-    if durability == .synced || batch.needsGroupLane {
-      try await lane.commit(batch, durability: durability, deadline: limit)
-      return
-    }
-    if batch.byteCount > settings.inlineByteLimit, try await writeOnPool(&batch, engine) { return }
-    let effective = limit.effective(from: clock.now)
-    var backoff = WriteBackoff()
-    while true {
-      if let refusal = health.refusal() ?? batch.gateRefusal { throw refusal }
-      guard clock.now < effective.instant else { throw effective.error }
-      try await clock.sleep(until: min(clock.now + backoff.next(), effective.instant))
-      if batch.byteCount <= settings.inlineByteLimit {
-        if try engine.writeInline(&batch.record) { return }
-      } else if try await writeOnPool(&batch, engine) {
-        return
-      }
-    }
   }
 
   /// Refuses what could never be stored, before any lane sees it.
@@ -526,16 +518,7 @@ public final class Store: Sendable {
     try checkOpen()
     try check(batch)
     try lane.commitBlocking(
-      batch, deadline: WriteDeadline(caller: nil, storeLimit: settings.writeDeadline))
-  }
-
-  /// A large copy into the log takes milliseconds: not on a cooperative thread.
-  private func writeOnPool(_ batch: inout Batch, _ engine: CommitEngine) async throws -> Bool {
-    let record = batch.record
-    return try await pool.run {
-      var record = record
-      return try engine.writeInline(&record)
-    }
+      batch, deadline: WriteDeadline(caller: nil, policy: ownPolicy))
   }
 
   static func readOnly(_ path: String) -> SpindleError {
@@ -555,6 +538,12 @@ public final class Store: Sendable {
 
   /// What happens to the store, from now on. A listener that falls behind loses the oldest events.
   public var events: AsyncStream<StoreEvent> { broadcaster.subscribe() }
+
+  /// The same for a part that only counts: what happened before anybody listened is left to the
+  /// first who asks for ``events``.
+  package var eventsFromNowOn: AsyncStream<StoreEvent> {
+    broadcaster.subscribe(takesBacklog: false)
+  }
 
   package func send(_ event: StoreEvent) { broadcaster.send(event) }
 

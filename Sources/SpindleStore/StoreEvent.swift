@@ -54,12 +54,13 @@ final class EventBroadcaster: Sendable {
 
   init(log: StoreLog) { self.log = log }
 
-  func subscribe() -> AsyncStream<StoreEvent> {
+  /// - Parameter takesBacklog: Whether what happened before the first listener is told to this one.
+  func subscribe(takesBacklog: Bool = true) -> AsyncStream<StoreEvent> {
     let (stream, continuation) = AsyncStream.makeStream(
       of: StoreEvent.self, bufferingPolicy: .bufferingNewest(Self.bufferLimit))
     let (id, backlog) = state.withLock { state -> (Int?, [StoreEvent]) in
-      let backlog = state.backlog ?? []
-      state.backlog = nil
+      let backlog = takesBacklog ? state.backlog ?? [] : []
+      if takesBacklog { state.backlog = nil }
       if state.isFinished { return (nil, backlog) }
       state.nextID += 1
       state.listeners[state.nextID] = continuation

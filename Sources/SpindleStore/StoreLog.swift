@@ -42,6 +42,10 @@ struct StoreLog: Sendable {
       Line(
         level: droppedTailBytes > 0 ? .warning : .info, message: "the store is open",
         facts: [("clean", "\(wasClean)"), ("dropped_tail_bytes", "\(droppedTailBytes)")])
+    case .directoryWarning(let directory, let warning):
+      Line(
+        level: .warning, message: "a directory is risky",
+        facts: [("directory", directory), ("detail", warning)])
     case .gateShut(let reason, let detail):
       Line(
         level: .error, message: "the store stopped accepting writes",
