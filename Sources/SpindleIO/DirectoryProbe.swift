@@ -20,7 +20,8 @@ public enum DirectoryProbe {
     public var description: String {
       switch self {
       case .worldReadable(let mode):
-        "every user may read the directory: its mode is \(DirectoryProbe.octal(mode)), expected 0750 or less"
+        "every user may read the directory: its mode is \(DirectoryProbe.octal(mode)); expected "
+          + "0750 or less"
       case .networkFileSystem(let name):
         "the directory is on a network file system (\(name)); expected a local one"
       case .noSpace: "the disk is full"
@@ -60,20 +61,17 @@ public enum DirectoryProbe {
     return warnings
   }
 
-  /// Takes a lock in a directory, then tries the directory out; in this order, so that nothing
-  /// changes under a process that holds the lock. Where the lock itself is refused by the system,
-  /// the probe explains it.
-  public static func run<Lock>(
-    _ directory: String, locking lock: () throws -> Lock
-  ) throws -> (lock: Lock, warnings: [Warning]) {
-    let taken: Lock
+  /// Takes a lock in a directory; where the system refuses that, the probe explains why. The lock
+  /// comes first, so that nothing is tried out under a process that holds it.
+  public static func explaining<Lock>(
+    _ directory: String, _ takeLock: () throws -> Lock
+  ) throws -> Lock {
     do {
-      taken = try lock()
+      return try takeLock()
     } catch let error as SpindleError where error.kind == .io {
       _ = try run(directory)
       throw error
     }
-    return (taken, try run(directory))
   }
 
   /// Checks that the real user sees a file that the effective one can open, changing nothing.

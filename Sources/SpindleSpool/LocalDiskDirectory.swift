@@ -35,7 +35,8 @@ struct LocalDiskDirectory: Sendable {
     }
     return try withSpindleErrors {
       try Files.createDirectory(path)
-      let (lock, warnings) = try DirectoryProbe.run(path) { try takeLock() }
+      let lock = try DirectoryProbe.explaining(path) { try takeLock() }
+      let warnings = try DirectoryProbe.run(path)
       for part in [new, data, quarantine] { try Files.createDirectory(part) }
       try removeLeftovers()
       return (lock, warnings)

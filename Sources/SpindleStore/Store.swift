@@ -146,14 +146,21 @@ public final class Store: Sendable {
     } else {
       try directory.checkFormat()
     }
-    let (lock, warnings) = try DirectoryProbe.run(directory.path) {
+    let lock = try DirectoryProbe.explaining(directory.path) {
       try directory.lock(writesOwner: true)
     }
     try DirectoryProbe.checkViews(of: directory.database + "/CURRENT")
-    if !directory.isStore { try directory.create() }
+    var warnings: [DirectoryProbe.Warning] = []
+    let isNew = !directory.isStore
+    if isNew {
+      warnings = try DirectoryProbe.run(directory.path)
+      try directory.create()
+    }
     try directory.createParts()
     let cleanSequence = directory.readCleanMarker()
     let probe = try OpenProbe(directory).run(cleanSequence: cleanSequence)
+    // A store that is refused for its log is left as it is, so the directory is tried out now.
+    if !isNew { warnings = try DirectoryProbe.run(directory.path) }
     // From here on the directory changes.
     try withSpindleErrors { () throws(IOFailure) in try directory.removeCleanMarker() }
     var options = settings.database

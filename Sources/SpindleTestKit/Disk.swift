@@ -28,10 +28,15 @@ public final class SmallDisk: Sendable {
     guard try await child.ending() == .exit(0) else { throw TestKitError("cannot remount \(path)") }
   }
 
-  /// Takes the file system away again.
+  /// Takes the file system away again. A process that another test is just spawning holds copies of
+  /// all descriptors until it executes, so this is tried for some time.
   public func unmount() async throws {
-    let child = try ChildProcess("/bin/umount", [path])
-    guard try await child.ending() == .exit(0) else { throw TestKitError("cannot unmount \(path)") }
+    for _ in 0..<200 {
+      let child = try ChildProcess("/bin/umount", ["-q", path])
+      if try await child.ending() == .exit(0) { return }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    throw TestKitError("cannot unmount \(path)")
   }
 
   /// Fills the disk with a file until nothing more fits, `leaving` aside.

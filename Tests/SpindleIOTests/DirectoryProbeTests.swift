@@ -46,25 +46,24 @@ struct DirectoryProbeTests {
   @Test("The probe explains a lock that the system refuses, and only that")
   func locksComeFirst() throws {
     try withDirectory { directory in
-      let (lock, warnings) = try DirectoryProbe.run(directory) {
-        try Files.names(in: directory)
-      }
-      #expect(lock.isEmpty)
-      #expect(warnings.isEmpty)
+      let lock = try DirectoryProbe.explaining(directory) { 7 }
+      #expect(lock == 7)
       // Held by another: nothing was tried in the directory.
       let held = #expect(throws: SpindleError.self) {
-        try DirectoryProbe.run(directory + "/missing") {
+        try DirectoryProbe.explaining(directory + "/missing") {
           throw SpindleError(.unavailable, "held")
         }
       }
       #expect(held?.message == "held")
       let refused = #expect(throws: SpindleError.self) {
-        try DirectoryProbe.run(directory + "/missing") { throw SpindleError(.io, "no lock") }
+        try DirectoryProbe.explaining(directory + "/missing") {
+          throw SpindleError(.io, "no lock")
+        }
       }
       #expect(refused?.reason == "directory_probe")
       // What the probe cannot explain stays as it is.
       let other = #expect(throws: SpindleError.self) {
-        try DirectoryProbe.run(directory) { throw SpindleError(.io, "no lock") }
+        try DirectoryProbe.explaining(directory) { throw SpindleError(.io, "no lock") }
       }
       #expect(other?.message == "no lock")
     }
