@@ -5,7 +5,8 @@ internal import SpindleStore
 
 /// What a compaction did.
 public struct SpoolCompaction: Sendable, Equatable {
-  /// Bytes of the spool's tables and blob files when it began, the memtable flushed, and at the end.
+  /// Bytes of the spool's tables and blob files when it began, the memtable flushed, and at its
+  /// end.
   public var bytesBefore: UInt64
   public var bytesAfter: UInt64
   public var duration: Duration
@@ -32,11 +33,11 @@ extension RocksSpool {
   /// this one and then compacts again. A cancelled call ends soon and throws `CancellationError`;
   /// what was done by then stays, and the spool is as healthy as before.
   ///
-  /// - Parameter progress: Called about every 100 ms on a thread of the spool's own, and once at the
-  ///   end of a success with all bytes done.
-  /// - Throws: ``SpindleError``: `corruption` or `io` for damage, which also shuts the spool's gate;
-  ///   `unavailable` with the reason `disk_full` when less is free than 1.1 times the largest level,
-  ///   and nothing was done; `closed`; `overloaded` when too many calls wait.
+  /// - Parameter progress: Called about every 100 ms on a thread of the spool's own, and once at
+  ///   the end of a success with all bytes done. It must not wait for this spool.
+  /// - Throws: ``SpindleError``: `corruption` or `io` for damage, which also shuts the gate of the
+  ///   spool; `unavailable` with the reason `disk_full` when less is free than 1.1 times the
+  ///   largest level, and nothing was rewritten; `closed`; `overloaded` when too many calls wait.
   /// - Complexity: reads and writes every byte of the spool.
   @discardableResult
   public func compact(

@@ -158,11 +158,15 @@ import Testing
 
   @Test func tableNumbersAreReadFromTheEnginesTexts() {
     for (text, number) in [
-      ("Corruption: block checksum mismatch: stored = 1, computed = 2, type = 4  in "
-        + "/a/rocks/000012.sst offset 102010 size 4075", 12),
+      (
+        "Corruption: block checksum mismatch: stored = 1, computed = 2, type = 4  in "
+          + "/a/rocks/000012.sst offset 102010 size 4075", 12
+      ),
       ("Corruption: file is too short (10 bytes) to be an sstable/a/rocks/000123.sst", 123),
-      ("IO error: No such file or directory: While open a file for random read: "
-        + "/a/000007.ldb: No such file or directory", 7),
+      (
+        "IO error: No such file or directory: While open a file for random read: "
+          + "/a/000007.ldb: No such file or directory", 7
+      ),
       ("Corruption: bad entry in block", nil), ("", nil), ("/a.sst", nil),
     ] as [(String, UInt64?)] {
       #expect(SpoolWalk.tableNumber(in: text) == number)

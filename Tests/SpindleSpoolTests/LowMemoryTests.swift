@@ -12,6 +12,7 @@ struct LowMemoryTests {
   ) async throws {
     var settings = StoreSettings.small
     settings.database.writeBufferBytes = writeBuffer
+    settings.database.writeAheadLogBytes = 1 << 30
     settings.database.blockCacheBytes = 8 << 20
     let store = try await Store.small(at: TestDirectory.path("store"), settings: settings)
     try await body(try await RocksSpool(store: store, name: "main"))
