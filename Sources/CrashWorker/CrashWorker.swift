@@ -20,6 +20,9 @@ enum CrashWorker {
       exit(64)
     }
     let argument = arguments.count > 3 ? arguments[3] : ""
+    if arguments[1].hasPrefix("disk-") {
+      return try await DiskWorker.run(arguments[1], arguments[2], ids: argument)
+    }
     var hooks = StoreHooks.manual
     if arguments[1] == "cure" {
       hooks.beforeCureStepNamed = { if $0 == argument { die() } }

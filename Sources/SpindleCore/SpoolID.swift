@@ -45,6 +45,10 @@ public struct SpoolID: Hashable, Sendable, Comparable, CustomStringConvertible {
     }
   }
 
+  /// How long ago the id was made; negative when it comes from the future, as after a clock stepped
+  /// back.
+  public func age(at now: SpoolInstant) -> Duration { now.sinceEpoch - created.sinceEpoch }
+
   /// Order by time, then by bytes.
   public static func < (left: SpoolID, right: SpoolID) -> Bool {
     (left.created.ticks, left.uuid.high, left.uuid.low)
@@ -68,6 +72,13 @@ public struct SpoolInstant: Hashable, Sendable, Comparable {
   /// From the 60-bit count of 100 ns since 1582-10-15 that versions 1 and 6 carry.
   init(gregorianTicks: UInt64) {
     ticks = Int64(gregorianTicks & 0x0FFF_FFFF_FFFF_FFFF) - 0x01B2_1DD2_1381_4000
+  }
+
+  /// The time since the Unix epoch; negative before it.
+  var sinceEpoch: Duration {
+    Duration(
+      secondsComponent: ticks / 10_000_000,
+      attosecondsComponent: ticks % 10_000_000 * 100_000_000_000)
   }
 
   public static func < (left: SpoolInstant, right: SpoolInstant) -> Bool {

@@ -28,6 +28,7 @@ public final class FileLock: Sendable {
     }
     if writesOwner {
       do throws(IOFailure) {
+        keepFromCleaners(file)
         guard ftruncate(file, 0) == 0 else { throw IOFailure("write to", path: path, errno: errno) }
         try Files.write(Array("\(getpid())\n".utf8), to: file, path: path)
       } catch {
@@ -36,6 +37,13 @@ public final class FileLock: Sendable {
       }
     }
     return FileLock(path: path, file: file)
+  }
+
+  /// Sets the sticky bit, which programs that clean up old files leave alone. A file of another
+  /// owner keeps the mode it has.
+  private static func keepFromCleaners(_ file: Int32) {
+    var status = stat()
+    if unsafe fstat(file, &status) == 0 { fchmod(file, status.st_mode & 0o7777 | S_ISVTX) }
   }
 
   private init(path: String, file: Int32) {

@@ -2,9 +2,11 @@ import Glibc
 
 /// Plain file operations that name the path in every error.
 public enum Files {
-  /// Whether something exists at the path.
+  /// Whether something exists at the path, as the effective user sees it: `access` would ask for
+  /// the real one.
   public static func exists(_ path: String) -> Bool {
-    unsafe access(path, F_OK) == 0
+    var status = stat()
+    return unsafe stat(path, &status) == 0
   }
 
   /// Whether a directory is there.
@@ -42,18 +44,32 @@ public enum Files {
 
   /// The names in a directory, without "." and "..", sorted.
   public static func names(in path: String) throws(IOFailure) -> [String] {
+    var names: [String] = []
+    try forEachName(in: path) { name in
+      names.append(name)
+      return true
+    }
+    return names.sorted()
+  }
+
+  /// Calls the body with each name in a directory, without "." and "..", in no order, until it
+  /// returns false. Names that come and go meanwhile may be given or not.
+  public static func forEachName(
+    in path: String, _ body: (String) -> Bool
+  ) throws(IOFailure) {
     guard let handle = unsafe opendir(path) else {
       throw IOFailure("list", path: path, errno: errno)
     }
     defer { unsafe closedir(handle) }
-    var names: [String] = []
-    while let entry = unsafe readdir(handle) {
+    while true {
+      errno = 0
+      guard let entry = unsafe readdir(handle) else { break }
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
         unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
       }
-      if name != ".", name != ".." { names.append(name) }
+      if name != ".", name != "..", !body(name) { return }
     }
-    return names.sorted()
+    guard errno == 0 else { throw IOFailure("list", path: path, errno: errno) }
   }
 
   /// Reads a whole file of at most `limit` bytes.
@@ -137,9 +153,11 @@ public enum Files {
     }
   }
 
-  /// Removes a file; an absent one is no error.
-  public static func remove(_ path: String) throws(IOFailure) {
-    guard unsafe unlink(path) == 0 || errno == ENOENT else {
+  /// Removes a file.
+  ///
+  /// - Parameter mustExist: Whether an absent file is an error. The default is false.
+  public static func remove(_ path: String, mustExist: Bool = false) throws(IOFailure) {
+    guard unsafe unlink(path) == 0 || !mustExist && errno == ENOENT else {
       throw IOFailure("remove", path: path, errno: errno)
     }
   }

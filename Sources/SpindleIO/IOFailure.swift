@@ -22,6 +22,9 @@ public struct IOFailure: Error, Sendable, CustomStringConvertible {
   /// The disk or the quota is full.
   public var isNoSpace: Bool { code == ENOSPC || code == EDQUOT }
   public var isNotFound: Bool { code == ENOENT }
+  public var isNotDirectory: Bool { code == ENOTDIR }
+  /// The name exists already.
+  public var isTaken: Bool { code == EEXIST }
 
   /// The same as an error of the public API.
   public var spindleError: SpindleError {

@@ -11,6 +11,11 @@ public final class SpoolEnumeration: Sendable {
     public var skipped = 0
     /// Damaged records.
     public var corrupt = 0
+    /// Directories that could not be listed, so that what they hold is not counted; of a spool on
+    /// files.
+    public var unreadableDirectories = 0
+    /// The first of them, with the cause.
+    public var firstUnreadableDirectory: String?
     /// What stopped the walk before its end; nil when it reached the end.
     public var error: SpindleError?
   }

@@ -145,7 +145,10 @@ public final class Store: Sendable {
     } else {
       try directory.checkFormat()
     }
-    let lock = try directory.lock(writesOwner: true)
+    let (lock, warnings) = try DirectoryProbe.run(directory.path) {
+      try directory.lock(writesOwner: true)
+    }
+    try DirectoryProbe.checkViews(of: directory.database + "/CURRENT")
     if !directory.isStore { try directory.create() }
     try directory.createParts()
     let cleanSequence = directory.readCleanMarker()
@@ -188,6 +191,9 @@ public final class Store: Sendable {
     }
     monitor.checkCapacity()
     adoptFamilies()
+    for warning in warnings {
+      broadcaster.send(.directoryWarning(path: path, warning: "\(warning)"))
+    }
     broadcaster.send(
       .opened(
         path: path, wasClean: recovery.wasClean, droppedTailBytes: recovery.droppedTailBytes))

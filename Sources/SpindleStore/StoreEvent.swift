@@ -5,6 +5,8 @@ public enum StoreEvent: Sendable, Equatable {
   /// The store is open. `droppedTailBytes` counts the bytes of a torn last record, which was never
   /// acknowledged as synced.
   case opened(path: String, wasClean: Bool, droppedTailBytes: UInt64)
+  /// The store's directory can be used, and something about it should be known.
+  case directoryWarning(path: String, warning: String)
   /// Writes are refused from now on.
   case gateShut(reason: String, detail: String)
   /// Writes are accepted again.

@@ -21,6 +21,13 @@ public final class SmallDisk: Sendable {
 
   private init(path: String) { self.path = path }
 
+  /// Lets nobody write any more, or lets them write again.
+  public func setReadOnly(_ isReadOnly: Bool) async throws {
+    let option = isReadOnly ? "remount,ro" : "remount,rw"
+    let child = try ChildProcess("/bin/mount", ["-o", option, path])
+    guard try await child.ending() == .exit(0) else { throw TestKitError("cannot remount \(path)") }
+  }
+
   /// Takes the file system away again.
   public func unmount() async throws {
     let child = try ChildProcess("/bin/umount", [path])

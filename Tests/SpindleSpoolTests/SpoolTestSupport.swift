@@ -77,16 +77,9 @@ func expectError(
   }
 }
 
-extension RocksSpool {
+extension Spool {
   func put(_ id: SpoolID, _ data: Bytes, forceSync: Bool = false) async throws {
     try await store(id, data, forceSync: forceSync, deadline: nil)
-  }
-
-  /// Puts bytes under any key, past the spool's own record.
-  func putRaw(_ key: [UInt8], _ value: [UInt8]) async throws {
-    var batch = Batch()
-    batch.put(family, key: key, value: value)
-    try await storage.commit(batch, durability: .buffered)
   }
 
   /// Everything an enumeration gives, and its outcome.
@@ -106,6 +99,15 @@ extension RocksSpool {
     #expect(outcome.error == nil)
     #expect(outcome.corrupt == 0)
     return entries.compactMap { if case .item(let id, _) = $0 { id } else { nil } }
+  }
+}
+
+extension RocksSpool {
+  /// Puts bytes under any key, past the spool's own record.
+  func putRaw(_ key: [UInt8], _ value: [UInt8]) async throws {
+    var batch = Batch()
+    batch.put(family, key: key, value: value)
+    try await storage.commit(batch, durability: .buffered)
   }
 }
 

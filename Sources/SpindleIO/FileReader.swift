@@ -1,0 +1,47 @@
+import Glibc
+
+/// A regular file that is read from its beginning.
+///
+/// Anything else under the name is an error: a directory, a link, or a pipe, which would wait for
+/// a writer for ever.
+public struct FileReader: ~Copyable {
+  private let path: String
+  private let file: Int32
+  /// Bytes of the file when it was opened.
+  public let size: UInt64
+
+  public init(_ path: String) throws(IOFailure) {
+    let file = unsafe open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+    guard file >= 0 else { throw IOFailure("open", path: path, errno: errno) }
+    var status = stat()
+    let code = unsafe fstat(file, &status) == 0 ? 0 : errno
+    guard code == 0, status.st_mode & S_IFMT == S_IFREG else {
+      close(file)
+      let isDirectory = status.st_mode & S_IFMT == S_IFDIR
+      throw IOFailure(
+        "read", path: path, errno: code != 0 ? code : isDirectory ? EISDIR : EINVAL)
+    }
+    self.path = path
+    self.file = file
+    size = UInt64(status.st_size)
+  }
+
+  deinit { close(file) }
+
+  /// Reads the next bytes; fewer than `count` only at the file's end.
+  public mutating func read(_ count: Int) throws(IOFailure) -> [UInt8] {
+    var failure: IOFailure?
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+      while filled < count {
+        let taken = unsafe Glibc.read(
+          file, buffer.baseAddress?.advanced(by: filled), count - filled)
+        if taken < 0, errno == EINTR { continue }
+        if taken < 0 { failure = IOFailure("read", path: path, errno: errno) }
+        if taken <= 0 { break }
+        filled += taken
+      }
+    }
+    if let failure { throw failure }
+    return bytes
+  }
+}

@@ -1,0 +1,122 @@
+internal import SpindleCore
+internal import SpindleIO
+internal import Synchronization
+
+/// The files of a spool on files. `Documentation/Formats/local-disk-spool.md` describes each.
+struct LocalDiskDirectory: Sendable {
+  let path: String
+
+  init(_ path: String) {
+    var trimmed = path
+    while trimmed.count > 1, trimmed.hasSuffix("/") { trimmed.removeLast() }
+    self.path = trimmed
+  }
+
+  private func child(_ name: String) -> String { path == "/" ? "/" + name : path + "/" + name }
+  var lock: String { child("lock") }
+  /// What is being written.
+  var new: String { child("new") }
+  var data: String { child("data") }
+  var quarantine: String { child("quarantine") }
+
+  /// What follows an id in the name of the file that holds a reason.
+  static let reasonSuffix = ".reason"
+
+  func quarantined(_ id: SpoolID) -> String { "\(quarantine)/\(id)" }
+  func reason(_ id: SpoolID) -> String { quarantined(id) + Self.reasonSuffix }
+
+  /// Locks the directory, tries it out and creates what is missing. The lock comes before
+  /// anything else is changed; the leftovers of a killed process are removed under it, before a
+  /// store can have one.
+  func open() throws -> (lock: FileLock, warnings: [DirectoryProbe.Warning]) {
+    guard !Files.exists(path) || Files.isDirectory(path) else {
+      throw SpindleError(
+        .invalidArgument, "\(path) is not a directory; expected a spool or a new path", path: path)
+    }
+    return try withSpindleErrors {
+      try Files.createDirectory(path)
+      let (lock, warnings) = try DirectoryProbe.run(path) { try takeLock() }
+      for part in [new, data, quarantine] { try Files.createDirectory(part) }
+      try removeLeftovers()
+      return (lock, warnings)
+    }
+  }
+
+  private func takeLock() throws -> FileLock {
+    let taken = try withSpindleErrors { try FileLock.acquire(lock, writesOwner: true) }
+    if let taken { return taken }
+    let holder = FileLock.owner(lock).map { "process \($0)" } ?? "another process"
+    throw SpindleError(
+      .unavailable, "the spool \(path) is held by \(holder); stop it, or wait until it ends",
+      path: path, reason: "locked")
+  }
+
+  /// Removes what a killed process was writing, and reasons whose message is not in quarantine.
+  /// What cannot be removed is in nobody's way.
+  private func removeLeftovers() throws(IOFailure) {
+    for name in try Files.names(in: new) { try? Files.remove(new + "/" + name) }
+    for name in try Files.names(in: quarantine) where name.hasSuffix(Self.reasonSuffix) {
+      let reason = quarantine + "/" + name
+      if !Files.exists(String(reason.dropLast(Self.reasonSuffix.count))) {
+        try? Files.remove(reason)
+      }
+    }
+  }
+}
+
+/// Runs file operations and turns their failures into errors of the public API.
+func withSpindleErrors<Result>(_ body: () throws -> Result) throws -> Result {
+  do {
+    return try body()
+  } catch let failure as IOFailure {
+    throw failure.spindleError
+  }
+}
+
+/// Which innermost directories have names that survive power loss, up to the root.
+///
+/// A synced store must make durable every directory above its file, whoever created it: perhaps a
+/// store that was not synced, or a run that was killed. Those that are known to be durable save
+/// four syncs a store.
+///
+/// Removing a directory ends what is known. It happens under the same lock, so a store either
+/// sees the knowledge end or comes before the removal, which then fails.
+final class DurableDirectories: Sendable {
+  /// 64 KiB of memory. Ids of version 7 need one for each 65 seconds.
+  static let limit = 4_096
+
+  private struct State {
+    var leaves: Set<UInt32> = []
+    /// Counts removals of directories.
+    var generation: UInt64 = 0
+  }
+  private let state = Mutex(State())
+
+  /// To be asked before the first directory of a store is made; see ``insert(_:since:)``.
+  var generation: UInt64 { state.withLock { $0.generation } }
+
+  func contains(_ leaf: UInt32) -> Bool { state.withLock { $0.leaves.contains(leaf) } }
+
+  /// Notes a directory, unless one was removed since `generation`: it might have been this.
+  func insert(_ leaf: UInt32, since generation: UInt64) {
+    state.withLock { state in
+      guard state.generation == generation else { return }
+      if state.leaves.count >= Self.limit { state.leaves.removeAll(keepingCapacity: true) }
+      state.leaves.insert(leaf)
+    }
+  }
+
+  /// Runs file operations while no directory is removed.
+  func withoutRemovals(_ body: () throws(IOFailure) -> Void) throws(IOFailure) {
+    try state.withLock { _ throws(IOFailure) in try body() }
+  }
+
+  /// Removes a directory when it is empty.
+  func removeEmpty(_ path: String) {
+    state.withLock { state in
+      guard Files.removeEmptyDirectory(path) else { return }
+      state.generation += 1
+      state.leaves.removeAll(keepingCapacity: true)
+    }
+  }
+}

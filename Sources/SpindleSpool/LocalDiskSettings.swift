@@ -1,0 +1,43 @@
+internal import SpindleCore
+
+/// How a spool on files stores, and when it refuses.
+public struct LocalDiskSettings: Sendable, Equatable {
+  /// Whether every store and remove is made durable before it returns, as with `forceSync`. The
+  /// default is false.
+  public var flush = false
+  /// The largest payload in bytes. The default, also the greatest value, is
+  /// ``LocalDiskSpool/payloadByteLimit``.
+  public var payloadByteLimit = LocalDiskSpool.payloadByteLimit
+  /// The most calls that wait for the disk at once, each on a thread; 1 to 64. Up to 4,096 more
+  /// wait in line, the next is refused as overloaded. The default is 4.
+  public var threads = 4
+  /// After how many failures in a row the spool refuses stores: full disk, read-only file system
+  /// or input/output error, with no success between. At least 1. The default is 3.
+  public var failuresToShut = 3
+  /// How often a spool that refuses stores tries to write, to accept them again when it can. The
+  /// default is 5 s.
+  public var probeInterval = Duration.seconds(5)
+
+  public init(flush: Bool = false) { self.flush = flush }
+
+  /// Checks the ranges, before anything is touched.
+  func validate() throws {
+    func refuse(_ what: String) -> SpindleError {
+      SpindleError(.invalidArgument, "the setting " + what)
+    }
+    guard (0...LocalDiskSpool.payloadByteLimit).contains(payloadByteLimit) else {
+      throw refuse(
+        "payloadByteLimit is \(payloadByteLimit); expected 0 to "
+          + "\(LocalDiskSpool.payloadByteLimit)")
+    }
+    guard (1...64).contains(threads) else {
+      throw refuse("threads is \(threads); expected 1 to 64")
+    }
+    guard failuresToShut >= 1 else {
+      throw refuse("failuresToShut is \(failuresToShut); expected 1 or more")
+    }
+    guard probeInterval > .zero else {
+      throw refuse("probeInterval is \(probeInterval); expected more than 0 s")
+    }
+  }
+}

@@ -1,0 +1,120 @@
+public import SpindleCore
+internal import SpindleIO
+
+extension LocalDiskSpool {
+  /// Sends every message made before `startTime` into a bounded channel, in no particular order.
+  ///
+  /// Left out are also messages that this opening of the spool stored after `startTime` under an
+  /// older id: whoever stored them has them. A message from more than a minute ahead, which an
+  /// earlier opening left before a clock was set back, is given whatever its time.
+  ///
+  /// Files that are no messages are counted as skipped, damaged and unreadable ones are given as
+  /// such, and directories that cannot be listed are counted in the outcome.
+  ///
+  /// - Complexity: Memory for the channel's messages and one more.
+  public func enumerate(
+    into channel: SpoolEntryChannel, startTime: SpoolInstant
+  ) throws -> SpoolEnumeration {
+    guard calls.begin() else { throw closedError }
+    let handle = SpoolEnumeration()
+    // Not the channel itself: the walk ends when its reader has let go of that.
+    let queue = channel.queue
+    do throws(IOFailure) {
+      // A thread of its own: the walk waits for its reader, who may need the spool's threads.
+      _ = try NamedThread(name: "spindle-walk") { [self] in
+        var walk = LocalDiskWalk(spool: self, queue: queue, startTime: startTime)
+        walk.run()
+        queue.finish()
+        calls.end()
+        handle.finish(walk.outcome)
+      }
+    } catch {
+      calls.end()
+      throw error.spindleError
+    }
+    return handle
+  }
+}
+
+/// One walk over the directories of a spool, on a thread that may block.
+private struct LocalDiskWalk {
+  let spool: LocalDiskSpool
+  let queue: SpoolEntryQueue
+  let startTime: SpoolInstant
+  /// What is made after this comes from a clock that was ahead.
+  let horizon: SpoolInstant
+  var outcome = SpoolEnumeration.Outcome()
+
+  init(spool: LocalDiskSpool, queue: SpoolEntryQueue, startTime: SpoolInstant) {
+    self.spool = spool
+    self.queue = queue
+    self.startTime = startTime
+    horizon = SpoolInstant(unixMilliseconds: spool.clock.wallMilliseconds &+ 60_000)
+  }
+
+  mutating func run() { visit(spool.directory.data, digits: "") }
+
+  /// Walks a directory whose path so far has these digits of an id.
+  private mutating func visit(_ path: String, digits: String) {
+    do throws(IOFailure) {
+      if digits.utf8.count == 2 * LocalDiskSpool.depth {
+        // As it is read: one directory may hold very many files.
+        try Files.forEachName(in: path) { name in
+          take(path + "/" + name, text: digits + name)
+          return outcome.error == nil
+        }
+        return
+      }
+      for name in try Files.names(in: path) where outcome.error == nil {
+        let child = path + "/" + name
+        guard LocalDiskSpool.isDirectoryName(name), Files.isDirectory(child) else {
+          // A cleanup may have removed the directory since its name was read.
+          if !LocalDiskSpool.isDirectoryName(name) || Files.exists(child) { outcome.skipped += 1 }
+          continue
+        }
+        visit(child, digits: digits + name)
+      }
+    } catch {
+      guard !error.isNotFound else { return }
+      outcome.unreadableDirectories += 1
+      if outcome.firstUnreadableDirectory == nil { outcome.firstUnreadableDirectory = "\(error)" }
+    }
+  }
+
+  private mutating func take(_ path: String, text: String) {
+    // Other spellings of an id would not be found by a load.
+    guard let id = SpoolID(text: text), id.description == text else {
+      outcome.skipped += 1
+      return
+    }
+    let isLater = id.created >= startTime
+    if isLater, id.created <= horizon {
+      outcome.skipped += 1
+      return
+    }
+    do {
+      let (record, payload) = try LocalDiskRecord.read(path)
+      let stored = SpoolInstant(unixMilliseconds: record.storedMilliseconds)
+      if record.run == spool.run, isLater || stored > startTime {
+        outcome.skipped += 1
+        return
+      }
+      send(.item(id: id, data: payload))
+    } catch let error as IOFailure where error.isNotFound {
+      // Removed since its name was read.
+    } catch {
+      send(.corrupt(id: id, error: "\(path): \(error)"))
+    }
+  }
+
+  private mutating func send(_ entry: SpoolEntry) {
+    guard queue.send(entry, isStopped: { spool.calls.isClosed }), !spool.calls.isClosed else {
+      outcome.error = SpindleError(
+        .closed,
+        "the enumeration of the spool \(spool.path) ended before its last message: "
+          + (spool.calls.isClosed ? "the spool was closed" : "its reader is gone"))
+      return
+    }
+    if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
+  }
+}

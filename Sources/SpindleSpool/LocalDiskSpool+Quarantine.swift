@@ -1,0 +1,144 @@
+public import SpindleCore
+internal import SpindleIO
+internal import Synchronization
+
+/// Quarantine: the file moves to `quarantine` under its id, unchanged, with the reason beside it.
+///
+/// Crash windows. Of a quarantine: the reason is durable before the message moves, so a process
+/// killed between leaves the message in the spool and a reason without a message, which the next
+/// open removes. Of a restore: the message gets its old name before it loses the new one; killed
+/// between, it is in both places, one file, and the restore is a `conflict` until the message is
+/// removed or its quarantined name purged. Of a purge: the message goes before its reason. Every
+/// step is synced before the next begins, whatever the spool's settings.
+extension LocalDiskSpool {
+  /// The most bytes of a reason that are kept.
+  private static let reasonByteLimit = 1_024
+
+  /// Moves a message, damaged or not, out of the spool.
+  ///
+  /// - Throws: ``SpindleError`` with `notFound` for an absent message, and `conflict` when another
+  ///   message of the id is in quarantine, which is left as it is.
+  public func quarantine(_ id: SpoolID, reason: String) async throws {
+    try await changeQuarantine("quarantine", id) { [self] in
+      let (source, target) = (id.path(under: directory.data), directory.quarantined(id))
+      guard Files.exists(source) else { throw absent(id, "in the spool") }
+      guard !Files.exists(target) else {
+        throw SpindleError(
+          .conflict, "a message of the id \(id) is in quarantine already; restore or purge it first"
+        )
+      }
+      let temporary = temporaryPath("\(id)\(LocalDiskDirectory.reasonSuffix)")
+      try write(Self.kept(reason), to: temporary, sync: true)
+      do throws(IOFailure) {
+        try Files.move(temporary, to: directory.reason(id))
+      } catch {
+        try? Files.remove(temporary)
+        throw error
+      }
+      try synchronize(directory.quarantine)
+      do throws(IOFailure) {
+        // The quarantine is locked and one process has the spool, so the name is still free.
+        try Files.move(source, to: target)
+      } catch {
+        try? Files.remove(directory.reason(id))
+        if error.isNotFound { throw absent(id, "in the spool") }
+        throw error
+      }
+      try synchronize(directory.quarantine)
+      try synchronizeRemoval(of: id)
+    }
+  }
+
+  public func quarantined(after id: SpoolID?, limit: Int) async throws -> [QuarantinedMessage] {
+    try await blocking { [self] in
+      try withSpindleErrors {
+        var messages: [QuarantinedMessage] = []
+        // The order of the names is that of the keys.
+        for name in try Files.names(in: directory.quarantine) where messages.count < limit {
+          guard let found = SpoolID(text: name), found.description == name,
+            id.map({ $0.description < name }) ?? true
+          else { continue }
+          if let message = describe(found) { messages.append(message) }
+        }
+        return messages
+      }
+    }
+  }
+
+  public func isQuarantined(_ id: SpoolID) async throws -> Bool {
+    try await blocking { [self] in Files.exists(directory.quarantined(id)) }
+  }
+
+  /// What is known of a message in quarantine; nil when it was just taken out.
+  private func describe(_ id: SpoolID) -> QuarantinedMessage? {
+    let path = directory.quarantined(id)
+    guard let bytes = try? Files.size(path) else { return nil }
+    let reason = try? LocalDiskRecord.read(directory.reason(id))
+    let isDamaged = (try? LocalDiskRecord.read(path)) == nil
+    return QuarantinedMessage(
+      id: id, bytes: Int(clamping: bytes),
+      reason: reason.map { String(decoding: $0.payload, as: UTF8.self) } ?? "",
+      since: reason.map { SpoolInstant(unixMilliseconds: $0.record.storedMilliseconds) },
+      isDamaged: isDamaged)
+  }
+
+  public func restoreQuarantined(_ id: SpoolID) async throws {
+    try await changeQuarantine("restore", id) { [self] in
+      let source = directory.quarantined(id)
+      guard Files.exists(source) else { throw absent(id, "in quarantine") }
+      do throws(IOFailure) {
+        // A link, which never replaces: a store may give the name to a new message at any time.
+        try place(id, sync: true) { path throws(IOFailure) in try Files.link(source, to: path) }
+      } catch {
+        guard error.isTaken else { throw error }
+        throw SpindleError(
+          .conflict, "the spool holds a message of the id \(id) by now; the quarantined one stays")
+      }
+      try takeOut(id)
+    }
+  }
+
+  public func purgeQuarantined(_ id: SpoolID) async throws {
+    try await changeQuarantine("purge", id) { [self] in
+      guard Files.exists(directory.quarantined(id)) else { throw absent(id, "in quarantine") }
+      try takeOut(id)
+    }
+  }
+
+  /// Takes a message's name out of the quarantine, and its reason.
+  private func takeOut(_ id: SpoolID) throws(IOFailure) {
+    try Files.remove(directory.quarantined(id), mustExist: true)
+    try synchronize(directory.quarantine)
+    try Files.remove(directory.reason(id))
+    try synchronize(directory.quarantine)
+  }
+
+  private func absent(_ id: SpoolID, _ place: String) -> SpindleError {
+    SpindleError(.notFound, "there is no message \(id) \(place)")
+  }
+
+  /// Runs one change of the quarantine at a time.
+  private func changeQuarantine(
+    _ verb: String, _ id: SpoolID, _ body: @escaping @Sendable () throws -> Void
+  ) async throws {
+    try await blocking { [self] in
+      do {
+        try quarantining.withLock { _ in try body() }
+      } catch let error as IOFailure {
+        recordFailure(error, bytes: 0)
+        throw failure(verb, id, error)
+      }
+    }
+  }
+
+  /// As many whole characters of a reason as are kept.
+  private static func kept(_ reason: String) -> [UInt8] {
+    var bytes: [UInt8] = []
+    for character in reason {
+      let next = Array(character.utf8)
+      guard bytes.count + next.count <= reasonByteLimit else { break }
+      bytes += next
+    }
+    return bytes
+  }
+}

@@ -1,0 +1,226 @@
+public import SpindleCore
+internal import SpindleIO
+internal import Synchronization
+
+/// A spool of files, one for each message: to be looked at, copied and repaired with the tools of
+/// every system, at the price of several file operations a message.
+///
+/// A message stored with `forceSync: false` survives a killed process; with true, or with the
+/// setting ``LocalDiskSettings/flush``, power loss. Each file begins with a checksummed header, so
+/// that one that is short or garbled is an error and never a message.
+///
+/// One process has a spool at a time. All file operations run on the spool's own threads; only the
+/// initializers use the caller's.
+public final class LocalDiskSpool: Spool, QuarantiningSpool {
+  public let path: String
+  public let settings: LocalDiskSettings
+  /// What should be known about the directory, a sentence each: that every user may read it, that
+  /// it is on a network file system, or that its disk is full.
+  public let warnings: [String]
+
+  let directory: LocalDiskDirectory
+  let clock: any StoreClock
+  let hooks: LocalDiskHooks
+  let gate: LocalDiskGate
+  let calls = LocalDiskCalls()
+  let durable = DurableDirectories()
+  /// Names this opening in the files that it writes.
+  let run: UInt32
+  /// Numbers the files in `new`, so that two stores of one id do not meet there.
+  let nextTemporary = Atomic<UInt64>(0)
+  /// One call changes the quarantine at a time.
+  let quarantining = Mutex(())
+  private let pool: BlockingPool
+  private let lock: Mutex<FileLock?>
+  /// One shutdown waits for the calls at a time; held on a thread of its own.
+  private let closing = Mutex(())
+  private let healing = Mutex<Task<Void, Never>?>(nil)
+
+  /// The largest payload in bytes, 1 GiB: a message is held in memory as a whole.
+  public static let payloadByteLimit = 1 << 30
+
+  static let refusalText: StaticString = "the spool is not accepting writes"
+
+  /// How long a shutdown waits for the calls under way.
+  private static let shutdownPatience = 30_000
+
+  /// Opens a spool, or creates it; with missing parents, mode 0750 less the umask. Blocks the
+  /// calling thread for some file operations.
+  ///
+  /// - Parameters:
+  ///   - path: The spool's directory.
+  ///   - flush: Whether every store and remove is made durable before it returns.
+  /// - Throws: ``SpindleError``: `unavailable` with the reason `locked`, naming the process that
+  ///   has the spool; `invalidArgument` for a path that is no directory; `io` when the directory
+  ///   cannot be used, with the reason `directory_probe` and what failed in it.
+  public convenience init(path: String, flush: Bool) throws {
+    try self.init(path: path, settings: LocalDiskSettings(flush: flush))
+  }
+
+  /// The same with all settings, and a clock that stands for the system's.
+  ///
+  /// - Throws: As ``init(path:flush:)``, and `invalidArgument` for a setting out of its range.
+  public convenience init(
+    path: String, settings: LocalDiskSettings, clock: any StoreClock = SystemClock()
+  ) throws {
+    try self.init(path: path, settings: settings, clock: clock, hooks: LocalDiskHooks())
+  }
+
+  package init(
+    path: String, settings: LocalDiskSettings, clock: any StoreClock, hooks: LocalDiskHooks
+  ) throws {
+    try settings.validate()
+    let directory = LocalDiskDirectory(path)
+    let (lock, warnings) = try directory.open()
+    self.path = directory.path
+    self.settings = settings
+    self.warnings = warnings.map(\.description)
+    self.directory = directory
+    self.clock = clock
+    self.hooks = hooks
+    self.lock = Mutex(lock)
+    gate = LocalDiskGate(failuresToShut: settings.failuresToShut)
+    run = UInt32(truncatingIfNeeded: SeededGenerator.systemSeed())
+    pool = BlockingPool(name: "spindle-disk", threads: settings.threads)
+  }
+
+  deinit {
+    healing.withLock { $0?.cancel() }
+    // On a thread of its own: this one may be one of the pool's.
+    _ = try? NamedThread(name: "spindle-stop") { [pool] in pool.stop() }
+  }
+
+  // MARK: Calls
+
+  func checkOpen() throws {
+    if calls.isClosed { throw closedError }
+  }
+
+  var closedError: SpindleError {
+    SpindleError(.closed, "the spool \(path) is closed", path: path)
+  }
+
+  /// Runs file operations on the spool's threads.
+  func blocking<Value: Sendable>(
+    _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    guard calls.begin() else { throw closedError }
+    defer { calls.end() }
+    return try await pool.run(body)
+  }
+
+  /// The error of a file operation, with the message that it was for.
+  func failure(_ verb: String, _ id: SpoolID, _ failure: IOFailure) -> SpindleError {
+    SpindleError(
+      .io, "cannot \(verb) the message \(id): \(failure)", path: failure.path,
+      reason: failure.spindleError.reason)
+  }
+
+  public func load(_ id: SpoolID) async throws -> Bytes {
+    try await blocking { [self] in
+      let path = id.path(under: directory.data)
+      do {
+        return try LocalDiskRecord.read(path).payload
+      } catch let error as IOFailure {
+        if error.isNotFound {
+          throw SpindleError(.notFound, "no such key \(id): \(error)", path: path)
+        }
+        throw failure("load", id, error)
+      } catch let error as DecodingFailure {
+        throw SpindleError(
+          .corruption, "the message \(id) is damaged: \(path): \(error)", path: path)
+      }
+    }
+  }
+
+  // MARK: Health
+
+  public var unhealthyReason: StaticString? { gate.isShut ? Self.refusalText : nil }
+
+  /// Notes a write that failed; the failure that shuts the gate begins the attempts to open it.
+  func recordFailure(_ failure: IOFailure, bytes: Int) {
+    guard gate.recordFailure(failure, bytes: bytes) else { return }
+    let healer = Task { [weak self, clock, interval = settings.probeInterval] in
+      while !Task.isCancelled {
+        try? await clock.sleep(until: clock.now + interval)
+        guard let self, await self.heal() == false else { return }
+      }
+    }
+    healing.withLock { old in
+      old?.cancel()
+      old = healer
+    }
+    // A shutdown that came meanwhile has not seen the new one.
+    if calls.isClosed { healer.cancel() }
+  }
+
+  /// Tries a write, and opens the gate when it succeeds.
+  ///
+  /// - Returns: Whether there is nothing left to heal.
+  package func heal() async -> Bool {
+    do {
+      try await blocking { [self] in
+        let (bytes, failures) = gate.probe
+        let path = temporaryPath("probe")
+        try Files.create(
+          path, parts: [[UInt8](repeating: 0x5A, count: bytes)], sync: true)
+        try Files.remove(path)
+        gate.open(ifFailuresAre: failures)
+      }
+    } catch {
+      // Closed: nobody waits for it. Otherwise it is tried again.
+      return calls.isClosed
+    }
+    return !gate.isShut
+  }
+
+  func temporaryPath(_ name: String) -> String {
+    let number = nextTemporary.add(1, ordering: .relaxed).newValue
+    return "\(directory.new)/\(name).\(number)"
+  }
+
+  // MARK: Shutdown
+
+  /// Refuses further calls, waits for those under way, and gives the directory up to others.
+  /// Repeats do nothing.
+  ///
+  /// - Throws: ``SpindleError`` with `unavailable` when calls are under way after 30 s. The spool
+  ///   takes no calls any more but stays locked; the shutdown may be tried again.
+  public func shutdown() async throws {
+    calls.close()
+    healing.withLock { $0?.cancel() }
+    try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
+      do throws(IOFailure) {
+        _ = try NamedThread(name: "spindle-close") { [self] in
+          done.resume(with: Result { try closing.withLock { _ in try closeBlocking() } })
+        }
+      } catch {
+        done.resume(throwing: error.spindleError)
+      }
+    }
+  }
+
+  private func closeBlocking() throws {
+    guard calls.waitUntilQuiet(milliseconds: Self.shutdownPatience) else {
+      throw SpindleError(
+        .unavailable, "the spool \(path) cannot be closed: calls are still under way", path: path)
+    }
+    pool.stop()
+    lock.withLock { $0 = nil }
+  }
+}
+
+/// Points inside a write, for tests: to see that what must be durable is synced, and in which
+/// order, and to come between two steps. Called on the spool's threads.
+package struct LocalDiskHooks: Sendable {
+  package enum Step: Sendable, Equatable {
+    /// A file in `new` is written; `synced` when its contents are durable.
+    case written(synced: Bool)
+    /// The file is about to get its name, for the first time or again.
+    case placing(attempt: Int)
+    /// The names in a directory are durable.
+    case synchronized(String)
+  }
+  package var atStep: @Sendable (Step) -> Void = { _ in }
+  package init() {}
+}
