@@ -65,6 +65,10 @@ extension LocalDiskSpool {
     }
   }
 
+  public func isQuarantined(_ id: SpoolID) async throws -> Bool {
+    try await blocking { [self] in Files.exists(directory.quarantined(id)) }
+  }
+
   /// What is known of a message in quarantine; nil when it was just taken out.
   private func describe(_ id: SpoolID) -> QuarantinedMessage? {
     let path = directory.quarantined(id)

@@ -82,4 +82,5 @@ final class FaultySpool: QuarantiningSpool {
   func purgeQuarantined(_ id: SpoolID) async throws {
     try await run(.purge, id) { try await spool.purgeQuarantined(id) }
   }
+  func isQuarantined(_ id: SpoolID) async throws -> Bool { try await spool.isQuarantined(id) }
 }
