@@ -170,7 +170,7 @@ import Testing
     var stalled = try await StalledSpool(limits)
     let ids = (0..<12).map { _ in stalled.spool.makeID() }
     var stored: [SpoolID: Int] = [:]
-    for step in 0..<600 {
+    for step in 0..<200 {
       let spool = stalled.spool
       let id = ids[Int(random.next() % UInt64(ids.count))]
       let size = Int(random.next() % 300)
@@ -188,7 +188,7 @@ import Testing
           (new.bytes <= 1_500 || new.bytes <= old.bytes)
           && (new.entries <= 7 || new.entries <= old.entries)
         do {
-          try await spool.put(id, payload(size), forceSync: size % 5 == 0)
+          try await spool.put(id, payload(size), forceSync: size % 20 == 0)
           #expect(fits, "step \(step)")
           stored = after
         } catch let error as SpindleError where error.kind == .quotaExceeded {
@@ -255,7 +255,7 @@ import Testing
       for task in 0..<6 {
         group.addTask {
           var random = SeededGenerator(seed: UInt64(seed * 100 + task))
-          for _ in 0..<250 {
+          for _ in 0..<120 {
             let id = ids[Int(random.next() % 10)]
             let choice = random.next() % 16
             let payload = Bytes(repeating: UInt8(choice), count: Int(random.next() % 400))
