@@ -15,13 +15,40 @@ struct SpoolCommand: AsyncParsableCommand {
         id=$(spindle spool put --store data message.eml)
         spindle spool get --store data $id
       """,
-    subcommands: [List.self, Put.self, Get.self, Remove.self])
+    subcommands: [List.self, Put.self, Get.self, Remove.self, SpoolQuarantineCommand.self])
 
   /// The options of every verb.
   struct Target: ParsableArguments {
     @OptionGroup var options: StoreOptions
     @Option(help: "The name of the spool.")
     var name = "main"
+
+    /// Refuses a spool that the store does not have; naming it would create it.
+    private func check(_ store: Store) throws {
+      guard store.existingFamily("spool:" + name) == nil else { return }
+      let names = store.familyNames.filter { $0.hasPrefix("spool:") }
+        .map { $0.dropFirst("spool:".count) }.filter { !$0.hasSuffix(".quarantine") }
+      throw SpindleError(
+        .notFound,
+        "the store has no spool \(printable(name)); it has "
+          + (names.isEmpty ? "none" : names.joined(separator: ", ")))
+    }
+
+    /// Opens the spool for reading, also beside a running owner.
+    func withSpool(_ body: (RocksSpool) async throws -> Void) async throws {
+      try await withReader(options.store) { store in
+        try check(store)
+        try await body(try await RocksSpool(store: store, name: name))
+      }
+    }
+
+    /// Opens the spool for changes.
+    func withOwnedSpool(_ body: (RocksSpool) async throws -> Void) async throws {
+      try await withSpindle(options.store, createsIfMissing: false) { spindle in
+        try check(spindle.store)
+        try await body(try await spindle.spool(name))
+      }
+    }
   }
 
   static func id(_ text: String) throws -> SpoolID {
@@ -49,12 +76,7 @@ struct SpoolCommand: AsyncParsableCommand {
 
     func run() async throws {
       try await reportingErrors {
-        try await withReader(target.options.store) { store in
-          guard store.existingFamily("spool:" + target.name) != nil else {
-            if json { try Output.json([Row]()) }
-            return
-          }
-          let spool = try await RocksSpool(store: store, name: target.name)
+        try await target.withSpool { spool in
           let channel = SpoolEntryChannel(capacity: 64)
           let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
           var rows: [Row] = []
@@ -92,17 +114,31 @@ struct SpoolCommand: AsyncParsableCommand {
       discussion: "Example:\n  spindle spool put --store data message.eml")
     @OptionGroup var target: Target
     @Option(help: "buffered or synced.", transform: choice) var durability = Durability.buffered
+    @Option(help: "none, lz4 or zstd.", transform: choice) var compression = PayloadCompression.none
+    @Flag(help: "Print an object {id, bytes}.") var json = false
     @Argument(help: "The file to store, or - for standard input.") var file: String
+
+    private struct Stored: Encodable {
+      var id: String
+      var bytes: Int
+    }
 
     func run() async throws {
       try await reportingErrors {
         if file != "-" { try FileIngest.checkReadable(file) }
         let data = try readAll()
         try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
-          let spool = try await spindle.spool(target.name)
+          var settings = SpoolSettings()
+          settings.compression = compression
+          let spool = try await RocksSpool(
+            store: spindle.store, name: target.name, settings: settings)
           let id = spool.makeID()
           try await spool.store(id, data, forceSync: durability == .synced, deadline: nil)
-          Output.line(id.description)
+          if json {
+            try Output.json(Stored(id: id.description, bytes: data.count))
+          } else {
+            Output.line(id.description)
+          }
         }
       }
     }
@@ -140,17 +176,27 @@ struct SpoolCommand: AsyncParsableCommand {
       discussion:
         "Example:\n  spindle spool get --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f > message")
     @OptionGroup var target: Target
+    @Flag(help: "Print an object {id, bytes, created, data}, the data in base 64.") var json = false
     @Argument(help: "The message's id.") var id: String
+
+    private struct Message: Encodable {
+      var id: String
+      var bytes: Int
+      /// Milliseconds since the Unix epoch.
+      var created: Int64
+      var data: Data
+    }
 
     func run() async throws {
       let wanted = try SpoolCommand.id(id)
       try await reportingErrors {
-        try await withReader(target.options.store) { store in
-          guard store.existingFamily("spool:" + target.name) != nil else {
-            throw SpindleError(.notFound, "the store has no spool \(target.name)")
-          }
-          let spool = try await RocksSpool(store: store, name: target.name)
-          Output.write(try await spool.load(wanted))
+        try await target.withSpool { spool in
+          let data = try await spool.load(wanted)
+          guard json else { return Output.write(data) }
+          try Output.json(
+            Message(
+              id: wanted.description, bytes: data.count,
+              created: wanted.created.ticks / 10_000, data: Data(data)))
         }
       }
     }
@@ -161,17 +207,22 @@ struct SpoolCommand: AsyncParsableCommand {
       abstract: "Remove a message; one that is not there is no error.",
       discussion: "Example:\n  spindle spool remove --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f")
     @OptionGroup var target: Target
+    @Flag(help: "Print an object {id, removed}; removed is false when it was not there.")
+    var json = false
     @Argument(help: "The message's id.") var id: String
+
+    private struct Removed: Encodable {
+      var id: String
+      var removed: Bool
+    }
 
     func run() async throws {
       let wanted = try SpoolCommand.id(id)
       try await reportingErrors {
-        try await withSpindle(target.options.store, createsIfMissing: false) { spindle in
-          let family = "spool:" + target.name
-          guard spindle.store.existingFamily(family) != nil else {
-            throw SpindleError(.notFound, "the store has no spool \(target.name)")
-          }
-          try await spindle.spool(target.name).remove(wanted)
+        try await target.withOwnedSpool { spool in
+          let isThere = try await spool.contains(wanted)
+          try await spool.remove(wanted)
+          if json { try Output.json(Removed(id: wanted.description, removed: isThere)) }
         }
       }
     }

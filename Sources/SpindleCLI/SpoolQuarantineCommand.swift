@@ -1,0 +1,124 @@
+import ArgumentParser
+import Foundation
+import SpindleCore
+import SpindleSpool
+import SpindleStore
+
+/// What was set aside instead of being deleted.
+struct SpoolQuarantineCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "quarantine",
+    abstract: "List, restore or purge the messages of a spool that were set aside.",
+    discussion: """
+      A message that is damaged, or that could not be applied, is kept as it was stored.
+
+      Example:
+        spindle spool quarantine list --store data --name ingest
+        spindle spool quarantine restore --store data --name ingest \\
+          018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
+      """,
+    subcommands: [List.self, Add.self, Restore.self, Purge.self])
+
+  /// Messages read at once.
+  private static let pageSize = 256
+
+  struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Print id, bytes and reason of each message in quarantine.",
+      discussion: "Example:\n  spindle spool quarantine list --store data --name ingest")
+    @OptionGroup var target: SpoolCommand.Target
+    @Flag(help: "Print an array of {id, bytes, since, damaged, reason}.") var json = false
+
+    private struct Row: Encodable {
+      var id: String
+      var bytes: Int
+      /// Milliseconds since the Unix epoch.
+      var since: Int64?
+      var damaged: Bool
+      var reason: String
+    }
+
+    func run() async throws {
+      try await reportingErrors {
+        try await target.withSpool { spool in
+          var rows: [Row] = []
+          var last: SpoolID?
+          while true {
+            let page = try await spool.quarantined(after: last, limit: pageSize)
+            for message in page {
+              let row = Row(
+                id: message.id.description, bytes: message.bytes,
+                since: message.since.map { $0.ticks / 10_000 }, damaged: message.isDamaged,
+                reason: message.reason)
+              if json {
+                rows.append(row)
+              } else {
+                let damage = row.damaged ? "damaged" : "intact "
+                Output.line("\(row.id)  \(row.bytes) bytes  \(damage)  \(row.reason)")
+              }
+            }
+            guard page.count == pageSize else { break }
+            last = page.last?.id
+          }
+          if json { try Output.json(rows) }
+        }
+      }
+    }
+  }
+
+  struct Add: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Set a message aside.",
+      discussion: """
+        Example:
+          spindle spool quarantine add --store data --reason "cannot be parsed" \\
+            018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
+        """)
+    @OptionGroup var target: SpoolCommand.Target
+    @Option(help: "Why, in one sentence.") var reason = "set aside by the operator"
+    @Argument(help: "The message's id.") var id: String
+
+    func run() async throws {
+      let wanted = try SpoolCommand.id(id)
+      try await reportingErrors {
+        try await target.withOwnedSpool { try await $0.quarantine(wanted, reason: reason) }
+      }
+    }
+  }
+
+  struct Restore: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Move a message back into its spool, byte for byte.",
+      discussion: """
+        Example:
+          spindle spool quarantine restore --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
+        """)
+    @OptionGroup var target: SpoolCommand.Target
+    @Argument(help: "The message's id.") var id: String
+
+    func run() async throws {
+      let wanted = try SpoolCommand.id(id)
+      try await reportingErrors {
+        try await target.withOwnedSpool { try await $0.restoreQuarantined(wanted) }
+      }
+    }
+  }
+
+  struct Purge: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Delete a message in quarantine for good.",
+      discussion: """
+        Example:
+          spindle spool quarantine purge --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
+        """)
+    @OptionGroup var target: SpoolCommand.Target
+    @Argument(help: "The message's id.") var id: String
+
+    func run() async throws {
+      let wanted = try SpoolCommand.id(id)
+      try await reportingErrors {
+        try await target.withOwnedSpool { try await $0.purgeQuarantined(wanted) }
+      }
+    }
+  }
+}

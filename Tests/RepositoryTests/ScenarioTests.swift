@@ -1,0 +1,50 @@
+import SpindleIO
+import Testing
+
+@Suite("Every promised scenario is tested")
+struct ScenarioTests {
+  private static let page = "Documentation/spool-scenarios.md"
+
+  /// Scenarios that are figures, and the jobs of the benchmark whose results stand for them.
+  private static let measured = ["A-G-12": "gate", "A-E-10": "enumerate-million"]
+
+  @Test func everySpoolScenarioIsNamedByATest() throws {
+    let page = try #require(try Repository.files([Self.page], endings: [".md"]).first)
+    let promised = Scenarios.promised(by: page)
+    #expect(promised.count == Set(promised).count, "an id stands twice on \(Self.page)")
+    #expect(promised.count == 84)
+    let proven = Scenarios.proven(by: try Repository.files(["Tests"], endings: [".swift"]))
+    let results = try Repository.files(["Benchmarks/Results/spool.md"], endings: [".md"])
+    for id in promised {
+      if let job = Self.measured[id] {
+        let isThere = results.contains { $0.text.contains("| \(job) |") }
+        print("\(id)  measured by the job \(job) of spindle bench spool")
+        #expect(isThere, "\(id): Benchmarks/Results/spool.md has no row of the job \(job)")
+        continue
+      }
+      let tests = proven[id] ?? []
+      for test in tests { print("\(id)  \(test)") }
+      #expect(!tests.isEmpty, "\(id) is named by no test")
+    }
+  }
+
+  @Test func testsNameOnlyPromisedScenarios() throws {
+    let page = try #require(try Repository.files([Self.page], endings: [".md"]).first)
+    let promised = Set(Scenarios.promised(by: page))
+    let proven = Scenarios.proven(by: try Repository.files(["Tests"], endings: [".swift"]))
+    for (id, tests) in proven where !promised.contains(id) {
+      Issue.record("\(id) is not on \(Self.page); named by \(tests.joined(separator: "; "))")
+    }
+  }
+
+  @Test func aHoleWouldBeFound() {
+    let page = SourceFile("page.md", "| A-X-1 | one |\n| A-X-2 | two |\n| other | row |\n")
+    #expect(Scenarios.promised(by: page) == ["A-X-1", "A-X-2"])
+    let file = SourceFile(
+      "Tests/T/Sample.swift",
+      "@Test(\n  \"A-X-1, A-Y-3: both\", arguments: [1])\n@Test(\"not A-X-2: at the start\")\n")
+    let proven = Scenarios.proven(by: [file])
+    #expect(Set(proven.keys) == ["A-X-1", "A-Y-3"])
+    #expect(proven["A-X-1"] == ["Sample: A-X-1, A-Y-3: both"])
+  }
+}

@@ -1,0 +1,53 @@
+/// The acceptance scenarios of a page, and the tests that name them.
+enum Scenarios {
+  /// The ids in the first column of a page's tables.
+  static func promised(by page: SourceFile) -> [String] {
+    page.lines.compactMap { line in
+      guard line.hasPrefix("| A-") else { return nil }
+      return line.dropFirst(2).split(separator: " ").first.map(String.init)
+    }
+  }
+
+  /// The ids that begin the names of tests, with the files of the tests.
+  ///
+  /// A test proves the ids that stand before the colon of its display name:
+  /// `@Test("A-L-1, A-L-2: a lock ends with its process")`.
+  static func proven(by files: [SourceFile]) -> [String: [String]] {
+    var tests: [String: [String]] = [:]
+    for file in files {
+      for name in displayNames(in: file) {
+        for id in ids(before: name) { tests[id, default: []].append("\(file.baseName): \(name)") }
+      }
+    }
+    return tests
+  }
+
+  private static func ids(before name: Substring) -> [String] {
+    guard name.hasPrefix("A-"), let colon = name.firstIndex(of: ":") else { return [] }
+    return name[..<colon].split(separator: ",").map { String($0.trimmingSpaces) }
+  }
+
+  /// The first string of each `@Test(...)` or `@Suite(...)`, which may stand on the next line.
+  private static func displayNames(in file: SourceFile) -> [Substring] {
+    var names: [Substring] = []
+    var rest = file.text[...]
+    while let start = rest.firstRange(of: "@Test(") {
+      rest = rest[start.upperBound...]
+      let argument = rest.drop { $0 == " " || $0 == "\n" }
+      guard argument.first == "\"" else { continue }
+      let text = argument.dropFirst()
+      guard let end = text.firstIndex(of: "\"") else { continue }
+      names.append(text[..<end])
+      rest = text[end...]
+    }
+    return names
+  }
+}
+
+extension Substring {
+  fileprivate var trimmingSpaces: Substring {
+    var text = drop { $0 == " " }
+    while text.last == " " { text = text.dropLast() }
+    return text
+  }
+}
