@@ -104,8 +104,8 @@ struct CompactionTests {
 
   @Test(
     "A-C-3: a damaged table makes the compaction throw and shuts the gate",
-    arguments: TableDamage.allCases)
-  func damageIsThrown(kind: TableDamage) async throws {
+    arguments: TableFault.allCases)
+  func damageIsThrown(kind: TableFault) async throws {
     try await withPlace { (place) async throws in
       let (ids, tables) = try await place.withSpool { (spool) async throws in
         (try await storeInTables(spool, 300), try spool.tables)
@@ -120,7 +120,7 @@ struct CompactionTests {
         #expect(message.contains("compacting the spool main failed"))
         #expect(message.contains("\(table.number)."))
         #expect(spool.unhealthyReason != nil)
-        #expect(spool.family.health.damageFound != nil)
+        #expect(!spool.family.health.status.causes.isEmpty)
         // Nothing was thrown away.
         #expect(try spool.tables.contains { $0.number == table.number })
         #expect(try await spool.load(ids[0]) == payload(0))

@@ -37,8 +37,8 @@ struct DamagedWalkTests {
 
   @Test(
     "A-E-5: damage of one table costs what it hit, is told, and shuts the gate",
-    arguments: TableDamage.allCases)
-  func damagedTableIsPassed(kind: TableDamage) async throws {
+    arguments: TableFault.allCases)
+  func damagedTableIsPassed(kind: TableFault) async throws {
     try await withPlace { (place) async throws in
       let (ids, table) = try await place.withSpool { (spool) async throws in
         let ids = try await storeInTables(spool, 400)

@@ -55,7 +55,7 @@ extension TestPlace {
     return path + "/rocks/" + String(repeating: "0", count: 6 - digits.count) + digits + ".sst"
   }
 
-  func damage(_ table: UInt64, _ kind: TableDamage) throws {
+  func damage(_ table: UInt64, _ kind: TableFault) throws {
     let path = pathOfTable(table)
     var bytes = try Files.read(path, limit: .max)
     switch kind {
@@ -69,6 +69,6 @@ extension TestPlace {
   }
 }
 
-enum TableDamage: CaseIterable, Sendable {
+enum TableFault: CaseIterable, Sendable {
   case flippedBit, noFooter, cutShort, missing
 }
