@@ -1,9 +1,10 @@
 import Glibc
 import SpindleCore
 import SpindleSpool
+import SpindleStore
 import SpindleTestKit
 
-/// A process with a spool on files.
+/// A process with a spool on files, or with a store that it only opens.
 ///
 /// `CrashWorker disk-MODE DIRECTORY [REAL:EFFECTIVE]`; with user ids, the process takes those
 /// before it opens the spool.
@@ -12,6 +13,10 @@ enum DiskWorker {
     try take(ids)
     let spool: LocalDiskSpool
     do {
+      if mode == "disk-store" {
+        try await Store.small(at: path).close()
+        return CrashWorker.say("opened")
+      }
       spool = try LocalDiskSpool(path: path, flush: false)
     } catch let error as SpindleError {
       CrashWorker.say("refused \(error.kind) \(error.reason ?? "-") \(error.message)")

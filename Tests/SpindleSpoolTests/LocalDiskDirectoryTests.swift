@@ -20,30 +20,30 @@ struct LocalDiskDirectoryTests {
 
   @Test("A-P-1: a read-only file system refuses the spool and the store, naming the step")
   func readOnlyFileSystem() async throws {
-    let disk = try await SmallDisk.mount(at: try TestDirectory.path("disk"), bytes: 16 << 20)
-    let (spool, store) = (disk.path + "/spool", disk.path + "/store")
-    try await withDiskSpool(at: spool) { try await $0.put(newIDs.next(), [1]) }
-    try await Store.small(at: store).close()
-    try await disk.setReadOnly(true)
-    let (spoolBefore, storeBefore) = (try FolderState(of: spool), try FolderState(of: store))
-    for message in [
-      await expectError(.io) { _ = try LocalDiskSpool(path: spool, flush: false) },
-      await expectError(.io) { _ = try await Store.small(at: store) },
-    ] {
-      #expect(message.contains("cannot create a file in it: Read-only file system"))
-      #expect(message.contains("effective uid 0"))
+    try await withSmallDisk(bytes: 16 << 20) { (disk) async throws in
+      let (spool, store) = (disk.path + "/spool", disk.path + "/store")
+      try await withDiskSpool(at: spool) { try await $0.put(newIDs.next(), [1]) }
+      try await Store.small(at: store).close()
+      try await disk.setReadOnly(true)
+      let (spoolBefore, storeBefore) = (try FolderState(of: spool), try FolderState(of: store))
+      for message in [
+        await expectError(.io) { _ = try LocalDiskSpool(path: spool, flush: false) },
+        await expectError(.io) { _ = try await Store.small(at: store) },
+      ] {
+        #expect(message.contains("cannot create a file in it: Read-only file system"))
+        #expect(message.contains("effective uid 0"))
+      }
+      let new = await expectError(.io) {
+        _ = try LocalDiskSpool(path: disk.path + "/new/spool", flush: false)
+      }
+      #expect(new.contains("cannot create the directory \(disk.path)/new"))
+      #expect(try FolderState(of: spool) == spoolBefore)
+      #expect(try FolderState(of: store) == storeBefore)
+      try await disk.setReadOnly(false)
+      try await withDiskSpool(at: spool) { (spool) async throws in
+        #expect(try await spool.allIDs().count == 1)
+      }
     }
-    let new = await expectError(.io) {
-      _ = try LocalDiskSpool(path: disk.path + "/new/spool", flush: false)
-    }
-    #expect(new.contains("cannot create the directory \(disk.path)/new"))
-    #expect(try FolderState(of: spool) == spoolBefore)
-    #expect(try FolderState(of: store) == storeBefore)
-    try await disk.setReadOnly(false)
-    try await withDiskSpool(at: spool) { (spool) async throws in
-      #expect(try await spool.allIDs().count == 1)
-    }
-    try await disk.unmount()
   }
 
   @Test("A-P-2: a directory without the right to write is refused with owner, mode and ids")
@@ -106,6 +106,41 @@ struct LocalDiskDirectoryTests {
     // The same users on both sides: nothing to see differently.
     #expect(unsafe chmod(path, 0o700) == 0)
     #expect(try await open(path, as: "65534:65534").ending == .exit(0))
+  }
+
+  /// RocksDB asks with the real user id whether its database is there. Told no, it would start a
+  /// new one over the old.
+  @Test("A-P-4: users that see different things in a store's database are refused")
+  func splitUsersOfAStore() async throws {
+    let path = try TestDirectory.path("store")
+    try await Store.small(at: path).close()
+    try giveToNobody(path)
+    #expect(unsafe chmod(path, 0o755) == 0)
+    #expect(unsafe chmod(path + "/rocks", 0o700) == 0)
+    let before = try FolderState(of: path).without("owner.pid")
+    let (ending, lines) = try await open(path, as: "65533:65534", mode: "disk-store")
+    #expect(ending == .exit(3))
+    let line = try #require(lines.first)
+    #expect(line.hasPrefix("refused io directory_probe the directory \(path)/rocks"))
+    #expect(line.contains("see with the real user id what the effective one can open in it"))
+    #expect(try FolderState(of: path).without("owner.pid") == before)
+    #expect(unsafe chmod(path + "/rocks", 0o755) == 0)
+    #expect(try await open(path, as: "65533:65534", mode: "disk-store").ending == .exit(0))
+  }
+
+  @Test("A-P-2: a store without the right to write is refused with owner, mode and ids")
+  func unwritableStore() async throws {
+    let path = try TestDirectory.path("store")
+    try await Store.small(at: path).close()
+    try Files.remove(path + "/owner.pid")
+    try giveToNobody(path)
+    #expect(unsafe chmod(path, 0o500) == 0)
+    let before = try FolderState(of: path)
+    let (ending, lines) = try await open(path, as: "65534:65534", mode: "disk-store")
+    #expect(ending == .exit(3))
+    #expect(lines.first?.contains("cannot create a file in it: Permission denied") == true)
+    #expect(lines.first?.contains("owner 65534:65534, mode 0500") == true)
+    #expect(try FolderState(of: path) == before)
   }
 
   @Test func aDirectoryThatAllMayReadIsToldAndUsed() async throws {

@@ -2,6 +2,7 @@ import SpindleCore
 import SpindleIO
 import SpindleSpool
 import SpindleStore
+import SpindleTestKit
 import Synchronization
 import Testing
 
@@ -114,4 +115,16 @@ extension RocksSpool {
 /// An id of version 7 at a moment.
 func id(atMilliseconds milliseconds: UInt64, _ number: UInt64 = 0) -> SpoolID {
   SpoolID(UUIDValue(high: milliseconds << 16 | 0x7000, low: 1 << 63 | number))!
+}
+
+/// Mounts a file system in memory in the case's folder for the body.
+func withSmallDisk(bytes: Int, _ body: (SmallDisk) async throws -> Void) async throws {
+  let disk = try await SmallDisk.mount(at: try TestDirectory.path("disk"), bytes: bytes)
+  do {
+    try await body(disk)
+  } catch {
+    try? await disk.unmount()
+    throw error
+  }
+  try await disk.unmount()
 }
