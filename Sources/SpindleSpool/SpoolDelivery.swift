@@ -82,7 +82,7 @@ struct SpoolDelivery {
     }
     let clock = spool.storage.clock
     let start = clock.now
-    let result = queue.send(
+    let result = queue.offer(
       entry, isStopped: { spool.stopReason() != nil },
       isStalled: { clock.now - start >= Self.longestStall })
     switch result {
@@ -109,7 +109,7 @@ struct SpoolDelivery {
   private mutating func sendPending() throws {
     guard let entry = pending else { return }
     pending = nil
-    guard queue.send(entry, isStopped: { spool.stopReason() != nil }) == .sent else {
+    guard queue.send(entry, isStopped: { spool.stopReason() != nil }) else {
       throw ended()
     }
     count(entry)

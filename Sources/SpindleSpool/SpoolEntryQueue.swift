@@ -58,8 +58,8 @@ final class SpoolEntryQueue: Sendable {
   ///   - isStopped: Asked about every 100 ms while there is no room, so that a reader that takes
   ///     nothing cannot keep the store from closing.
   ///   - isStalled: Asked as often; true gives the wait up, and the entry may be sent again.
-  func send(
-    _ entry: SpoolEntry, isStopped: () -> Bool, isStalled: () -> Bool = { false }
+  func offer(
+    _ entry: SpoolEntry, isStopped: () -> Bool, isStalled: () -> Bool
   ) -> SendResult {
     enum Outcome {
       case sent, refused, full
@@ -91,6 +91,13 @@ final class SpoolEntryQueue: Sendable {
         return .sent
       }
     }
+  }
+
+  /// The same, waiting as long as it takes.
+  ///
+  /// - Returns: false when the reader is gone or the walk must stop.
+  func send(_ entry: SpoolEntry, isStopped: () -> Bool) -> Bool {
+    offer(entry, isStopped: isStopped, isStalled: { false }) == .sent
   }
 
   private static func bytes(of entry: SpoolEntry) -> Int {
