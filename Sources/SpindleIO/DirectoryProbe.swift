@@ -20,7 +20,8 @@ public enum DirectoryProbe {
     public var description: String {
       switch self {
       case .worldReadable(let mode):
-        "every user may read the directory: its mode is \(DirectoryProbe.octal(mode)), expected 0750 or less"
+        "every user may read the directory: its mode is \(DirectoryProbe.octal(mode)); expected "
+          + "0750 or less"
       case .networkFileSystem(let name):
         "the directory is on a network file system (\(name)); expected a local one"
       case .noSpace: "the disk is full"
