@@ -32,7 +32,8 @@ struct ZstdBlockTests {
     for limit in [bare.count + 1, 3, 2, 1, 0, -1] {
       #expect(ZstdBlock.compress(input.span, after: [7, 8], byteLimit: limit) == nil)
     }
-    let lz4 = try #require(LZ4Block.compress(input.span, after: [7, 8], byteLimit: input.count))
+    let compressed = LZ4Block.compress(input.span, after: [7, 8], byteLimit: input.count)
+    let lz4 = try #require(compressed)
     #expect(lz4.prefix(2) == [7, 8])
     let frame = Array(lz4.dropFirst(2))
     #expect(try LZ4Block.decompress(frame.span, byteCount: input.count) == input)
