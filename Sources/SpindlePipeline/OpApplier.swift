@@ -190,7 +190,7 @@ struct OpApplier: ~Copyable {
     try store.commitBlocking(batch)
     log.clock.committed(clock)
     for (peer, position) in moved { applied[peer] = position }
-    for id in done { spool.release(id) }
+    for id in done { spool.releaseRemoved(id) }
   }
 
   private func decode(_ entry: Entry) throws -> IngestOp {
@@ -220,7 +220,7 @@ struct OpApplier: ~Copyable {
     var batch = Batch()
     spool.stageRemoval(entry.item.id, header: entry.item.header, into: &batch)
     try store.commitBlocking(batch)
-    spool.release(entry.item.id)
+    spool.releaseRemoved(entry.item.id)
   }
 
   private mutating func park(_ entry: Entry) throws {

@@ -1,10 +1,7 @@
 internal import SpindleRocks
 internal import SpindleStore
-internal import Synchronization
 
 extension RocksSpool {
-  public func shutdown() async throws { closed.store(true, ordering: .releasing) }
-
   public func adviseLowMemory() async throws -> Int {
     try checkOpen()
     return try await storage.blocking {

@@ -14,6 +14,7 @@ extension RocksSpool {
     batch.put(quarantine, key: id.bytes, value: record)
     batch.delete(family, key: id.bytes)
     try storage.commitBlocking(batch)
+    ledger?.settle(SpoolLedger.Change(before: record.count, after: nil))
     storage.send(.quarantined(spool: name, id: id.description, reason: reason))
   }
 }

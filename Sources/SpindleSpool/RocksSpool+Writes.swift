@@ -6,19 +6,116 @@ extension RocksSpool {
   public func store(
     _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws {
-    try checkOpen()
-    guard data.count <= Self.payloadByteLimit else {
-      throw SpindleError(
-        .invalidArgument,
-        "the message has \(data.count) bytes; a spool takes at most \(Self.payloadByteLimit)")
+    let call = try begin(.store)
+    do {
+      try checkSize(data)
+      let durability = forceSync || settings.flush ? Durability.synced : .buffered
+      let isHeld = beginChange(id)
+      defer { endChange(id) }
+      if let ledger {
+        _ = try await commitWithinQuota(
+          ledger, id, data, durability: durability, deadline: deadline, isHeld: isHeld)
+      } else {
+        var batch = Batch(reservingBytes: data.count + 64)
+        batch.joinsGroupLane = isHeld
+        stage(id, data, into: &batch)
+        try await storage.commit(
+          batch, durability: durability, deadline: deadline, policy: storePolicy)
+      }
+      end(call, bytes: data.count)
+    } catch {
+      throw fail(call, error)
     }
-    var batch = Batch(reservingBytes: data.count + 64)
-    batch.joinsGroupLane = beginChange(id)
-    defer { endChange(id) }
-    stage(id, data, into: &batch)
-    try await storage.commit(
-      batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
   }
+
+  public func remove(_ id: SpoolID) async throws {
+    let call = try begin(.remove)
+    do {
+      let durability = settings.flush && settings.syncsRemoves ? Durability.synced : .buffered
+      let isHeld = beginChange(id)
+      defer { endChange(id) }
+      if let ledger {
+        _ = try await commitWithinQuota(
+          ledger, id, nil, durability: durability, deadline: nil, isHeld: isHeld)
+      } else {
+        var batch = Batch()
+        batch.delete(family, key: id.bytes)
+        batch.joinsGroupLane = isHeld
+        try await storage.commit(
+          batch, durability: durability, deadline: nil, policy: removePolicy)
+      }
+      end(call)
+    } catch {
+      throw fail(call, error)
+    }
+  }
+
+  private func checkSize(_ data: Bytes) throws {
+    guard data.count <= settings.payloadByteLimit else {
+      throw SpindleError(
+        .tooLarge,
+        "the message has \(data.count) bytes; the spool \(name) takes at most "
+          + "\(settings.payloadByteLimit)")
+    }
+  }
+
+  /// Stores a message, or removes it when `data` is nil, and counts the change.
+  ///
+  /// - Parameter isHeld: Whether a drain worker claims the id. It may remove the message between
+  ///   the look and the write, so the write is made on the condition that what was seen is still
+  ///   there, and the whole is done again when it is not.
+  /// - Returns: The checksum header of the record stored, and its bytes.
+  private func commitWithinQuota(
+    _ ledger: SpoolLedger, _ id: SpoolID, _ data: Bytes?, durability: Durability,
+    deadline: ContinuousClock.Instant?, isHeld: Bool
+  ) async throws -> (header: [UInt8], bytes: Int) {
+    let policy = data == nil ? removePolicy : storePolicy
+    let (limit, timeout) = policy.effective(caller: deadline, from: storage.clock.now)
+    guard try await ledger.lock(id, until: limit) else { throw timeout }
+    defer { ledger.unlock(id) }
+    // A claimed message is removed once, and what is stored after that is behind the id's lock:
+    // the second attempt meets no other change. One more for an operator's hand.
+    var attemptsLeft = 3
+    while true {
+      attemptsLeft -= 1
+      let before = try await storage.withValue(family, key: id.bytes) {
+        record -> (bytes: Int, header: [UInt8])? in
+        guard let record else { return nil }
+        return (record.count, copyBytes(record.extracting(first: SpoolRecord.headerBytes)))
+      }
+      var batch = Batch(reservingBytes: (data?.count ?? 0) + 64)
+      batch.joinsGroupLane = isHeld
+      var header: [UInt8] = []
+      if let data {
+        header = stage(id, data, into: &batch)
+      } else {
+        batch.delete(family, key: id.bytes)
+      }
+      let bytes = batch.valueByteCount
+      if isHeld {
+        if let before {
+          batch.requirePrefix(family, key: id.bytes, bytes: before.header)
+        } else {
+          batch.requireAbsent(family, key: id.bytes, owner: family.name)
+        }
+      }
+      let change = SpoolLedger.Change(before: before?.bytes, after: data == nil ? nil : bytes)
+      try ledger.reserve(change)
+      do {
+        try await storage.commit(batch, durability: durability, deadline: deadline, policy: policy)
+      } catch {
+        ledger.giveBack(change)
+        guard isHeld, attemptsLeft > 0, let error = error as? SpindleError,
+          error.kind == .conflict || error.kind == .uniqueViolation
+        else { throw error }
+        continue
+      }
+      ledger.settle(change)
+      return (header, bytes)
+    }
+  }
+
+  // MARK: Drain workers
 
   /// Stores a message and claims it for the drain worker that will be handed it directly.
   ///
@@ -28,17 +125,27 @@ extension RocksSpool {
   ) async throws -> [UInt8] {
     guard claim(id) else { throw SpindleError(.conflict, "the message \(id) is being changed") }
     do {
-      try checkOpen()
-      guard data.count <= Self.payloadByteLimit else {
-        throw SpindleError(
-          .invalidArgument,
-          "the message has \(data.count) bytes; a spool takes at most \(Self.payloadByteLimit)")
+      let call = try begin(.store)
+      do {
+        try checkSize(data)
+        let durability = forceSync || settings.flush ? Durability.synced : .buffered
+        let header: [UInt8]
+        if let ledger {
+          let stored = try await commitWithinQuota(
+            ledger, id, data, durability: durability, deadline: deadline, isHeld: false)
+          noteClaimed(id, bytes: stored.bytes)
+          header = stored.header
+        } else {
+          var batch = Batch(reservingBytes: data.count + 64)
+          header = stage(id, data, into: &batch)
+          try await storage.commit(
+            batch, durability: durability, deadline: deadline, policy: storePolicy)
+        }
+        end(call, bytes: data.count)
+        return header
+      } catch {
+        throw fail(call, error)
       }
-      var batch = Batch(reservingBytes: data.count + 64)
-      let header = stage(id, data, into: &batch)
-      try await storage.commit(
-        batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
-      return header
     } catch {
       release(id)
       throw error
@@ -52,7 +159,9 @@ extension RocksSpool {
   package func claimStored(_ id: SpoolID) async throws -> [UInt8]?? {
     let record = try await storage.get(family, key: id.bytes)
     guard let record else { return nil }
-    return .some(claim(id) ? Array(record.prefix(SpoolRecord.headerBytes)) : nil)
+    guard claim(id) else { return .some(nil) }
+    noteClaimed(id, bytes: record.count)
+    return Array(record.prefix(SpoolRecord.headerBytes))
   }
 
   /// Reads a claimed message with its checksum header, on a thread that may block; nil when it is
@@ -61,6 +170,7 @@ extension RocksSpool {
     _ id: SpoolID
   ) throws -> (header: [UInt8], payload: Result<Bytes, DecodingFailure>)? {
     guard let record = try storage.getBlocking(family, key: id.bytes) else { return nil }
+    noteClaimed(id, bytes: record.count)
     let header = Array(record.prefix(SpoolRecord.headerBytes))
     do throws(DecodingFailure) {
       return (header, .success(try SpoolRecord.payload(of: record.span)))
@@ -69,16 +179,8 @@ extension RocksSpool {
     }
   }
 
-  public func remove(_ id: SpoolID) async throws {
-    try checkOpen()
-    var batch = Batch()
-    batch.delete(family, key: id.bytes)
-    batch.joinsGroupLane = beginChange(id)
-    defer { endChange(id) }
-    try await storage.commit(batch, durability: .buffered)
-  }
-
-  /// Adds a store of a new id to a batch that somebody else commits.
+  /// Adds a store of a new id to a batch that somebody else commits. It is not counted for the
+  /// quota.
   ///
   /// - Returns: The record's checksum header, which ``stageRemoval(_:header:into:)`` demands.
   @discardableResult
@@ -90,7 +192,7 @@ extension RocksSpool {
   }
 
   /// Adds the removal of a claimed message to a batch, on the condition that it is still the one
-  /// that was read.
+  /// that was read. Once the batch is committed the claim ends with ``releaseRemoved(_:)``.
   package func stageRemoval(_ id: SpoolID, header: [UInt8], into batch: inout Batch) {
     batch.requirePrefix(family, key: id.bytes, bytes: header)
     batch.delete(family, key: id.bytes)
@@ -101,23 +203,40 @@ extension RocksSpool {
   /// Marks a message as held by a drain worker; false when another holds or changes it.
   package func claim(_ id: SpoolID) -> Bool {
     claims.withLock { claims in
-      !claims.changing.contains(id) && claims.held.insert(id).inserted
+      guard !claims.changing.contains(id), claims.held[id] == nil else { return false }
+      claims.held[id] = 0
+      return true
     }
   }
 
-  package func release(_ id: SpoolID) { claims.withLock { _ = $0.held.remove(id) } }
+  package func release(_ id: SpoolID) { claims.withLock { claims in claims.held[id] = nil } }
+
+  /// Ends the claim of a message that the claimer's batch has removed, and counts it as gone.
+  package func releaseRemoved(_ id: SpoolID) {
+    let bytes = claims.withLock { claims in
+      defer { claims.held[id] = nil }
+      return claims.held[id]
+    }
+    if let bytes { ledger?.settle(SpoolLedger.Change(before: bytes, after: nil)) }
+  }
+
+  /// Keeps the size of a claimed message for ``releaseRemoved(_:)``.
+  private func noteClaimed(_ id: SpoolID, bytes: Int) {
+    guard ledger != nil else { return }
+    claims.withLock { claims in if claims.held[id] != nil { claims.held[id] = bytes } }
+  }
 
   /// Notes a store or remove that is under way.
   ///
   /// - Returns: Whether the id is claimed.
-  private func beginChange(_ id: SpoolID) -> Bool {
+  func beginChange(_ id: SpoolID) -> Bool {
     claims.withLock { claims in
       claims.changing.append(id)
-      return claims.held.contains(id)
+      return claims.held[id] != nil
     }
   }
 
-  private func endChange(_ id: SpoolID) {
+  func endChange(_ id: SpoolID) {
     claims.withLock { claims in
       if let index = claims.changing.lastIndex(of: id) {
         claims.changing.swapAt(index, claims.changing.count - 1)

@@ -9,8 +9,19 @@ internal import Synchronization
 ///
 /// A message stored with `forceSync: false` survives a killed process; with true, power loss.
 /// While RocksDB is stalled, callers wait without holding a thread, up to their deadline or the
-/// store's bound, and then get a typed refusal; the message is not stored then and never appears
+/// spool's bound, and then get a typed refusal; the message is not stored then and never appears
 /// later.
+///
+/// Stores and removes throw ``SpindleError``: `deadlineExceeded` or `overloaded` when the caller's
+/// or the spool's time was over, `unavailable` while a gate is shut, `tooLarge`, `quotaExceeded`,
+/// `closed`; or `CancellationError`. Nothing was changed then, with the exception that
+/// ``Store/commit(_:durability:deadline:)`` names. A shut gate is told in the same words whatever
+/// shut it; ``SpindleError/reason`` has the machine's word.
+///
+/// Crash windows. A store or remove is one batch: it is there as a whole or not at all. Before the
+/// batch is written nothing is; between the write and the sync of a call that asked for one, the
+/// message may be found after a power cut although nobody was told. What metrics, quota and permits
+/// count is in memory alone and begins anew with the open.
 public final class RocksSpool: Spool {
   public let name: String
   package let storage: Store
@@ -18,7 +29,20 @@ public final class RocksSpool: Spool {
   public let settings: SpoolSettings
   private let generator: SpoolIDGenerator
   let closed = Atomic<Bool>(false)
+  let isShutDown = Atomic<Bool>(false)
+  /// Calls under way.
+  let calls = Atomic<Int>(0)
   let claims = Mutex(SpoolClaims())
+  package let storePolicy: WritePolicy
+  package let removePolicy: WritePolicy
+  package let loadPermits: Permits?
+  /// Counts for the quota; nil without one.
+  let ledger: SpoolLedger?
+  /// nil when the process had no metrics backend when the spool was opened.
+  let metrics: SpoolMetrics?
+  /// The first half of the oldest id that the metrics saw last; 0 is none yet.
+  let oldest = Atomic<UInt64>(0)
+  let publishing = Mutex<[Task<Void, Never>]>([])
 
   /// The largest payload in bytes: 1 GiB less room for the record's header, the key and the
   /// batch. Larger ones are refused before anything is written.
@@ -31,6 +55,8 @@ public final class RocksSpool: Spool {
   ///   - settings: How the spool waits, refuses and stores.
   /// - Throws: ``SpindleError``: `invalidArgument` for the name, `notFound` for a reader of a
   ///   store without that spool.
+  /// - Complexity: O(1) without a quota. With one, every message is read once to count it. A spool
+  ///   with a quota must be opened once at a time: each object keeps its own count.
   public init(
     store: Store, name: String, settings: SpoolSettings = SpoolSettings()
   ) async throws {
@@ -40,10 +66,36 @@ public final class RocksSpool: Spool {
     self.settings = settings
     storage = store
     self.family = family
-    let floor = try await store.blocking { try Self.greatestID(store, family) }
-    generator = SpoolIDGenerator(
-      clock: store.clock, floor: floor, seed: Self.seed(store.clock))
+    let clock = store.clock
+    let metrics = SpoolMetrics(spool: name, path: store.path)
+    self.metrics = metrics
+    let waited = { (operation: SpoolOperation) -> (@Sendable (Duration) -> Void)? in
+      guard let metrics else { return nil }
+      return { metrics.waited(operation, for: $0) }
+    }
+    storePolicy = WritePolicy(
+      subject: "spool", limit: settings.storeDeadline,
+      permits: settings.concurrentStores.map { Permits($0, clock: clock) },
+      health: family.health, observer: waited(.store))
+    removePolicy = WritePolicy(
+      subject: "spool", limit: settings.storeDeadline,
+      permits: settings.concurrentRemoves.map { Permits($0, clock: clock) },
+      health: family.health, observer: waited(.remove))
+    loadPermits = settings.concurrentLoads.map { Permits($0, clock: clock) }
+    let (floor, usage) = try await store.blocking {
+      (
+        try Self.greatestID(store, family),
+        settings.quota.isUnlimited || store.view != .owned ? nil : try Self.count(store, family)
+      )
+    }
+    ledger = usage.map {
+      SpoolLedger(name: name, quota: settings.quota, holding: $0, clock: clock)
+    }
+    generator = SpoolIDGenerator(clock: clock, floor: floor, seed: Self.seed(clock))
+    beginPublishing()
   }
+
+  deinit { endPublishing() }
 
   /// Differs for every spool that is opened: two of one process may open in one millisecond, and
   /// processes in containers share their ids.
@@ -74,6 +126,29 @@ public final class RocksSpool: Spool {
     return nil
   }
 
+  /// Counts what a spool holds. Keys that are no ids are no messages.
+  private static func count(_ store: Store, _ family: StoreFamily) throws -> SpoolUsage {
+    var usage = SpoolUsage()
+    var options = IterationOptions()
+    options.fillsCache = false
+    options.readaheadBytes = 2 << 20
+    do {
+      try store.scan(family, options) { key, record in
+        if SpoolID(bytes: key) != nil {
+          usage.bytes += UInt64(SpoolLedger.keyBytes + record.count)
+          usage.entries += 1
+        }
+        return true
+      }
+    } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
+      // Damage stops the spool's writes, so the count is not needed; what is intact stays readable.
+    }
+    return usage
+  }
+
+  /// What the spool holds of its quota, with the writes under way; nil without a quota.
+  public var usage: SpoolUsage? { ledger?.usage }
+
   /// A new id, greater than every id of version 7 that the spool held when it was opened, and
   /// than those made since.
   public func makeID() -> SpoolID { generator.next() }
@@ -89,8 +164,25 @@ public final class RocksSpool: Spool {
 
   /// Reads a message; nil when there is none under the id.
   public func loadIfPresent(_ id: SpoolID) async throws -> Bytes? {
-    try checkOpen()
-    return try await storage.withValue(family, key: id.bytes) { record in
+    let call = try begin(.load)
+    do {
+      let payload = try await read(id)
+      end(call, bytes: payload?.count)
+      return payload
+    } catch {
+      throw fail(call, error)
+    }
+  }
+
+  private func read(_ id: SpoolID) async throws -> Bytes? {
+    guard let loadPermits else { return try await value(id) }
+    _ = try await loadPermits.acquire(until: nil)
+    defer { loadPermits.release() }
+    return try await value(id)
+  }
+
+  private func value(_ id: SpoolID) async throws -> Bytes? {
+    try await storage.withValue(family, key: id.bytes) { record in
       guard let record else { return nil }
       return try self.decode(id, record)
     }
@@ -106,14 +198,9 @@ public final class RocksSpool: Spool {
     }
   }
 
-  public var unhealthyReason: StaticString? {
-    !family.health.isShut && storage.health.unhealthyReason == nil
-      ? nil : "the spool is not accepting writes"
-  }
+  static let refusalText: StaticString = "the spool is not accepting writes"
 
-  func checkOpen() throws {
-    if closed.load(ordering: .acquiring) {
-      throw SpindleError(.closed, "the spool \(name) is closed")
-    }
+  public var unhealthyReason: StaticString? {
+    !family.health.isShut && storage.health.unhealthyReason == nil ? nil : Self.refusalText
   }
 }

@@ -7,7 +7,9 @@ internal import SpindleCore
 /// of a claimed id goes through the group lane, where the condition sees it, and an id with a
 /// store or remove under way cannot be claimed.
 struct SpoolClaims {
-  var held: Set<SpoolID> = []
+  /// The claimed ids, with the bytes of the record that the claimer read or stored last: what its
+  /// batch removes if its condition holds.
+  var held: [SpoolID: Int] = [:]
   /// Few at a time: as many as there are concurrent callers, so a list beats a set.
   var changing: [SpoolID] = []
 }

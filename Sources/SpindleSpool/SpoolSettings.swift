@@ -71,6 +71,8 @@ public struct SpoolQuota: Sendable, Equatable {
   /// The most messages. nil is no limit.
   public var entries: UInt64?
 
+  var isUnlimited: Bool { bytes == nil && entries == nil }
+
   public init(bytes: UInt64? = nil, entries: UInt64? = nil) {
     self.bytes = bytes
     self.entries = entries

@@ -52,10 +52,10 @@ public final class Store: Sendable {
   /// One family is created at a time: two creators of one name must get one family.
   private let creating = Mutex(())
   private let broadcaster: EventBroadcaster
-  private let pool: BlockingPool
-  private let engine: CommitEngine?
+  let pool: BlockingPool
+  let engine: CommitEngine?
   private let ownPolicy: WritePolicy
-  private let lane: GroupLane?
+  let lane: GroupLane?
   private let monitor: HealthMonitor?
   private let lock: Mutex<FileLock?>
   private let secondaryScratch: String?
@@ -477,71 +477,6 @@ public final class Store: Sendable {
     return try engine.writeInline(&batch.record)
   }
 
-  /// Commits what could not be written at once.
-  ///
-  /// Crash windows: none of its own. Nothing is in flight while a caller waits for a permit or
-  /// sleeps; a call that gave up there wrote nothing and never will.
-  private func commitWaiting(
-    _ batch: consuming Batch, _ durability: Durability, _ deadline: ContinuousClock.Instant?,
-    _ policy: WritePolicy
-  ) async throws {
-    guard let lane, let engine else { throw Self.readOnly(path) }
-    var batch = batch
-    let limit = WriteDeadline(caller: deadline, policy: policy)
-    defer { limit.waitEnded(clock) }
-    do {
-      if durability == .synced || batch.needsGroupLane {
-        // One thread writes for all who wait there, so the permits of pollers do not apply.
-        try await lane.commit(consume batch, durability: durability, deadline: limit)
-      } else if batch.byteCount <= settings.inlineByteLimit {
-        try await writeAgain(&batch, limit, engine)
-      } else if try await !writeOnPool(&batch, engine) {
-        try await writeAgain(&batch, limit, engine)
-      }
-    } catch let error as SpindleError where error.isWriteTimeout {
-      policy.health?.recordBackpressureTimeout(at: clock.now)
-      throw error
-    }
-    policy.health?.recordSuccess()
-  }
-
-  /// Tries a stalled write again until it is accepted or its time is over.
-  private func writeAgain(
-    _ batch: inout Batch, _ limit: WriteDeadline, _ engine: CommitEngine
-  ) async throws {
-    let effective = limit.effective(from: clock.now)
-    try checkGates(batch)
-    guard let permits = limit.policy.permits else {
-      return try await poll(&batch, effective, engine)
-    }
-    guard try await permits.acquire(until: effective.instant) else { throw effective.error }
-    defer { permits.release() }
-    try checkGates(batch)
-    try await poll(&batch, effective, engine)
-  }
-
-  private func poll(
-    _ batch: inout Batch, _ effective: WriteDeadline.Effective, _ engine: CommitEngine
-  ) async throws {
-    var backoff = WriteBackoff()
-    while true {
-      guard clock.now < effective.instant else { throw effective.error }
-      try await clock.sleep(until: min(clock.now + backoff.next(), effective.instant))
-      try Task.checkCancellation()
-      try checkGates(batch)
-      if batch.byteCount <= settings.inlineByteLimit {
-        if try engine.writeInline(&batch.record) { return }
-      } else if try await writeOnPool(&batch, engine) {
-        return
-      }
-    }
-  }
-
-  /// Throws while the store or a part that the batch writes to refuses writes.
-  private func checkGates(_ batch: borrowing Batch) throws {
-    if let refusal = health.refusal() ?? batch.gateRefusal { throw refusal }
-  }
-
   /// Refuses what could never be stored, before any lane sees it.
   private func check(_ batch: borrowing Batch) throws {
     guard batch.byteCount <= settings.valueByteLimit else {
@@ -575,17 +510,7 @@ public final class Store: Sendable {
       batch, deadline: WriteDeadline(caller: nil, policy: ownPolicy))
   }
 
-  /// A large copy into the log takes milliseconds: not on a cooperative thread. The call is one
-  /// piece: a cancelled caller gets its outcome all the same.
-  private func writeOnPool(_ batch: inout Batch, _ engine: CommitEngine) async throws -> Bool {
-    // Lent, not captured: a second owner would make every attempt copy the payload.
-    let loan = RecordLoan(batch.takeRecord())
-    let isWritten = try await pool.run { try loan.use { try engine.writeInline(&$0) } }
-    batch.record = loan.take()
-    return isWritten
-  }
-
-  private static func readOnly(_ path: String) -> SpindleError {
+  static func readOnly(_ path: String) -> SpindleError {
     SpindleError(.unavailable, "the store \(path) is open for reading only", reason: "read_only")
   }
 
@@ -639,25 +564,6 @@ public final class Store: Sendable {
   ) async throws -> Value {
     try checkOpen()
     return try await pool.run(body)
-  }
-}
-
-/// Carries a record to a thread of the pool and back.
-private final class RecordLoan: Sendable {
-  private let record: Mutex<WriteRecord>
-
-  init(_ record: consuming WriteRecord) { self.record = Mutex(record) }
-
-  /// Nobody else looks at the record meanwhile, so the lock is never waited for.
-  func use<Result>(_ body: (inout WriteRecord) throws -> Result) rethrows -> Result {
-    try record.withLock { try body(&$0) }
-  }
-
-  func take() -> WriteRecord {
-    record.withLock { record in
-      defer { record = WriteRecord() }
-      return record
-    }
   }
 }
 

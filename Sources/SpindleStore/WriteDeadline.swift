@@ -7,7 +7,7 @@ package final class WritePolicy: Sendable {
   private let subject: String
   private let limit: Duration
   /// Those of the writes that may try again at a time; the others wait for them.
-  let permits: Permits?
+  package let permits: Permits?
   /// What the outcome of each write is told to.
   let health: PartHealth?
   /// Gets how long a write that met a stall waited, whatever its outcome.
@@ -69,7 +69,7 @@ struct WriteDeadline: Sendable {
   init(caller: ContinuousClock.Instant?, policy: WritePolicy) {
     self.caller = caller
     self.policy = policy
-    wait = policy.observer == nil ? nil : Wait()
+    wait = policy.health == nil ? nil : Wait()
   }
 
   /// Decides which side wins, once: the first refusal is what counts.
@@ -96,7 +96,7 @@ struct WriteDeadline: Sendable {
     policy.observer?(clock.now - start)
   }
 
-  /// The wait of one write of an observed policy.
+  /// The wait of one write of a part.
   private final class Wait: Sendable {
     let state = Mutex<(start: ContinuousClock.Instant, effective: Effective)?>(nil)
   }

@@ -68,9 +68,9 @@ struct RocksSpoolTests {
       let count = RocksSpool.payloadByteLimit + 1
       let payload = unsafe [UInt8](unsafeUninitializedCapacity: count) { $1 = count }
       let before = try spool.storage.database.latestSequenceNumber()
-      let message = await expectError(.invalidArgument) { try await spool.put(id, payload) }
+      let message = await expectError(.tooLarge) { try await spool.put(id, payload) }
       #expect(message.contains("\(RocksSpool.payloadByteLimit)"))
-      await expectError(.invalidArgument) {
+      await expectError(.tooLarge) {
         _ = try await spool.storeClaimed(id, payload, forceSync: false, deadline: nil)
       }
       #expect(try spool.storage.database.latestSequenceNumber() == before)

@@ -1,0 +1,91 @@
+internal import SpindleCore
+internal import SpindleStore
+internal import Synchronization
+
+/// One call of a spool that is under way.
+struct SpoolCall {
+  let operation: SpoolOperation
+  /// When it began; nil where nobody measures.
+  let start: ContinuousClock.Instant?
+}
+
+extension RocksSpool {
+  /// How long ``shutdown()`` waits for the calls under way: as long as a stalled write may wait by
+  /// default, so that a call ends by itself first.
+  static let shutdownLimit = Duration.seconds(30)
+
+  /// Lets a call in. Each success must be matched by ``end(_:bytes:)`` or ``fail(_:_:)``.
+  ///
+  /// The count rises before the flag is read, and ``shutdown()`` sets the flag before it reads the
+  /// count; so a call that was let in is always waited for.
+  func begin(_ operation: SpoolOperation) throws -> SpoolCall {
+    calls.add(1, ordering: .sequentiallyConsistent)
+    if closed.load(ordering: .sequentiallyConsistent) {
+      calls.subtract(1, ordering: .sequentiallyConsistent)
+      throw closedError
+    }
+    return SpoolCall(operation: operation, start: metrics == nil ? nil : storage.clock.now)
+  }
+
+  /// Ends a call that succeeded.
+  ///
+  /// - Parameter bytes: Of the payload; nil for a load that found nothing.
+  func end(_ call: SpoolCall, bytes: Int? = 0) {
+    calls.subtract(1, ordering: .sequentiallyConsistent)
+    if let metrics, let start = call.start {
+      metrics.succeeded(call.operation, bytes: bytes, after: storage.clock.now - start)
+    }
+  }
+
+  /// Ends a call that failed, and gives the error for its caller.
+  func fail(_ call: SpoolCall, _ error: any Error) -> any Error {
+    calls.subtract(1, ordering: .sequentiallyConsistent)
+    if let metrics, let start = call.start {
+      metrics.failed(call.operation, error, after: storage.clock.now - start)
+    }
+    return bland(error)
+  }
+
+  /// What a caller is told: a shut gate says neither why nor where, except in the machine's word.
+  func bland(_ error: any Error) -> any Error {
+    guard let refusal = error as? SpindleError, refusal.isGateRefusal else { return error }
+    return SpindleError(
+      refusal.kind, "\(Self.refusalText)", reason: refusal.reason)
+  }
+
+  func checkOpen() throws {
+    if closed.load(ordering: .acquiring) { throw closedError }
+  }
+
+  private var closedError: SpindleError { SpindleError(.closed, "the spool \(name) is closed") }
+
+  /// Refuses new calls with `closed`, waits for those under way and makes what was stored durable.
+  /// Repeats do nothing more.
+  ///
+  /// - Throws: ``SpindleError``: `unavailable` when calls are still under way after 30 s or the log
+  ///   cannot be synced; or `CancellationError`. The spool takes no calls any more all the same,
+  ///   and the shutdown may be tried again.
+  public func shutdown() async throws {
+    closed.store(true, ordering: .sequentiallyConsistent)
+    endPublishing()
+    if isShutDown.load(ordering: .acquiring) { return }
+    let limit = storage.clock.now + Self.shutdownLimit
+    while calls.load(ordering: .sequentiallyConsistent) > 0, storage.clock.now < limit {
+      try await storage.clock.sleep(until: min(storage.clock.now + .milliseconds(10), limit))
+    }
+    do {
+      if storage.view == .owned { try await storage.synchronize() }
+    } catch let error as SpindleError {
+      // A store that is closed has synced its log.
+      if error.kind != .closed { throw bland(error) }
+    }
+    let left = calls.load(ordering: .sequentiallyConsistent)
+    guard left == 0 else {
+      throw SpindleError(
+        .unavailable,
+        "the spool \(name) takes no calls any more, but \(left) are still under way after 30 s",
+        reason: "in_flight")
+    }
+    isShutDown.store(true, ordering: .releasing)
+  }
+}

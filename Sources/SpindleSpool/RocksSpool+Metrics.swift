@@ -1,0 +1,124 @@
+internal import SpindleCore
+internal import SpindleIO
+internal import SpindleRocks
+internal import SpindleStore
+internal import Synchronization
+
+extension RocksSpool {
+  /// How often the gauges are refreshed.
+  static let publishInterval = Duration.seconds(5)
+
+  /// Refreshes the spool's gauges at once; the spool does so by itself every 5 s. Does nothing in
+  /// a process that had no metrics backend when the spool was opened.
+  ///
+  /// - Throws: ``SpindleError`` when the store is closed or does not answer.
+  public func publishMetrics() async throws {
+    guard let metrics else { return }
+    var values = try await storage.blocking { try self.gaugesBlocking() }
+    values[.loadShedActive] = unhealthyReason == nil ? 0 : 1
+    values[.waitingStores] = Double(storePolicy.waitingCount)
+    values[.waitingRemoves] = Double(removePolicy.waitingCount)
+    values[.calls] = Double(calls.load(ordering: .relaxed))
+    metrics.publish(values)
+  }
+
+  private func gaugesBlocking() throws -> [SpoolGauge: Double] {
+    var values: [SpoolGauge: Double] = [:]
+    do throws(RocksError) {
+      for gauge in SpoolGauge.allCases {
+        guard let (property, isOfFamily) = gauge.property else { continue }
+        let value = try storage.database.property(
+          property, of: isOfFamily ? family.columnFamily : nil)
+        values[gauge] = Double(value ?? 0)
+      }
+      values[.logBytes] = Double(try storage.database.currentLog().bytes)
+      let quarantine = storage.existingFamily("spool:" + quarantineName)
+      if let quarantine {
+        let count = try storage.database.property(
+          "rocksdb.estimate-num-keys", of: quarantine.columnFamily)
+        values[.quarantined] = Double(count ?? 0)
+      } else {
+        values[.quarantined] = 0
+      }
+    } catch {
+      throw error.spindleError
+    }
+    values[.oldestAge] = try oldestAgeBlocking()
+    if let space = try? DiskSpace(of: storage.path) {
+      values[.diskFreeBytes] = Double(space.freeBytes)
+      values[.diskFreePercent] = percent(space.freeBytes, of: space.totalBytes)
+      values[.diskFreeInodes] = Double(space.freeInodes)
+      values[.diskFreeInodesPercent] = percent(space.freeInodes, of: space.totalInodes)
+    }
+    return values
+  }
+
+  private func percent(_ part: UInt64, of whole: UInt64) -> Double {
+    whole == 0 ? 100 : (Double(part) / Double(whole) * 100).rounded(.down)
+  }
+
+  /// The age in seconds of the message whose key is the first. Ids of version 7 are in order of
+  /// time; others are passed, up to a few.
+  ///
+  /// The walk begins at the message that was the oldest last time, so that it does not pass the
+  /// tombstones of everything drained since the last compaction again and again.
+  private func oldestAgeBlocking() throws -> Double {
+    let start = oldest.load(ordering: .relaxed)
+    var lower: [UInt8]?
+    if start > 0 {
+      lower = []
+      lower?.appendBigEndian(start)
+    }
+    var passed = 0
+    var found: SpoolID?
+    try storage.scan(family, IterationOptions(lowerBound: lower)) { key, _ in
+      guard let id = SpoolID(bytes: key), id.uuid.version == 7 else {
+        passed += 1
+        return passed < 16
+      }
+      found = id
+      return false
+    }
+    guard let found else { return 0 }
+    oldest.store(found.uuid.high, ordering: .relaxed)
+    let now = SpoolInstant(unixMilliseconds: storage.clock.wallMilliseconds)
+    return max(Double(now.ticks - found.created.ticks) / 10_000_000, 0)
+  }
+
+  // MARK: The timer
+
+  /// Starts the tasks that publish. They hold the spool only while they publish.
+  func beginPublishing() {
+    guard let metrics else { return }
+    let clock = storage.clock
+    let timer = Task { [weak self] in
+      while !Task.isCancelled {
+        do {
+          guard let spool = self else { return }
+          // What cannot be read now is published the next time.
+          try? await spool.publishMetrics()
+        }
+        do { try await clock.sleep(until: clock.now + Self.publishInterval) } catch { return }
+      }
+    }
+    let events = storage.eventsFromNowOn
+    let listener = Task {
+      for await event in events {
+        switch event {
+        case .gateShut(let reason, _): metrics.gateShut(reason: reason)
+        case .gateOpened(let reason): metrics.gateOpened(reason: reason)
+        default: break
+        }
+      }
+    }
+    publishing.withLock { $0 = [timer, listener] }
+  }
+
+  func endPublishing() {
+    let tasks = publishing.withLock { tasks in
+      defer { tasks = [] }
+      return tasks
+    }
+    for task in tasks { task.cancel() }
+  }
+}

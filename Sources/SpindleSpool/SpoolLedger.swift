@@ -1,0 +1,144 @@
+internal import SpindleCore
+internal import SpindleStore
+internal import Synchronization
+
+/// What a spool holds of its quota.
+public struct SpoolUsage: Sendable, Equatable {
+  /// Bytes of the stored records, as compressed, their headers and keys included.
+  public var bytes: UInt64
+  /// Messages.
+  public var entries: UInt64
+
+  public init(bytes: UInt64 = 0, entries: UInt64 = 0) {
+    self.bytes = bytes
+    self.entries = entries
+  }
+}
+
+/// Counts what a spool with a quota holds.
+///
+/// Growth is reserved before the write and given back when the write fails; what shrinks is counted
+/// after the write. So the count is never below what is stored, and equal to it while no write is
+/// under way. One case aside: a synced write whose sync failed may be there or not. The gate is
+/// shut until the store is opened anew then, and opening counts afresh.
+///
+/// A replacement counts with the difference to what was there, so nobody else may change the id
+/// between the look and the write. Stores and removes hold the id's lock; what a drain worker or an
+/// operator removes under a claim is met by a condition of the write, see
+/// ``RocksSpool/claim(_:)``.
+final class SpoolLedger: Sendable {
+  /// Bytes of a key.
+  static let keyBytes = 16
+
+  /// The sizes of one message before and after a change; nil where there is none.
+  struct Change {
+    var before: Int?
+    var after: Int?
+
+    var bytes: Int { cost(after) - cost(before) }
+    var entries: Int { (after == nil ? 0 : 1) - (before == nil ? 0 : 1) }
+    private func cost(_ recordBytes: Int?) -> Int { recordBytes.map { $0 + keyBytes } ?? 0 }
+  }
+
+  /// The lock of one id; there while somebody holds it or waits for it.
+  private struct Lock {
+    let permit: Permits
+    var users = 1
+  }
+
+  private let name: String
+  private let quota: SpoolQuota
+  private let clock: any StoreClock
+  private let state: Mutex<SpoolUsage>
+  private let locks = Mutex<[SpoolID: Lock]>([:])
+
+  init(name: String, quota: SpoolQuota, holding usage: SpoolUsage, clock: any StoreClock) {
+    self.name = name
+    self.quota = quota
+    self.clock = clock
+    state = Mutex(usage)
+  }
+
+  var usage: SpoolUsage { state.withLock { $0 } }
+
+  // MARK: Locks
+
+  /// Waits until no other change of the id is under way.
+  ///
+  /// - Returns: false when the deadline passed.
+  func lock(_ id: SpoolID, until deadline: ContinuousClock.Instant) async throws -> Bool {
+    let permit = locks.withLock { locks -> Permits in
+      if let permit = locks[id]?.permit {
+        locks[id]?.users += 1
+        return permit
+      }
+      let permit = Permits(1, clock: clock)
+      locks[id] = Lock(permit: permit)
+      return permit
+    }
+    do {
+      if try await permit.acquire(until: deadline) { return true }
+    } catch {
+      forget(id)
+      throw error
+    }
+    forget(id)
+    return false
+  }
+
+  func unlock(_ id: SpoolID) { forget(id)?.release() }
+
+  @discardableResult
+  private func forget(_ id: SpoolID) -> Permits? {
+    locks.withLock { locks in
+      guard var lock = locks[id] else { return nil }
+      lock.users -= 1
+      locks[id] = lock.users == 0 ? nil : lock
+      return lock.permit
+    }
+  }
+
+  // MARK: Counting
+
+  /// Counts the growth of a change that is about to be written.
+  ///
+  /// - Throws: ``SpindleError`` with `quotaExceeded`; nothing is counted then.
+  func reserve(_ change: Change) throws {
+    try state.withLock { usage in
+      let bytes = UInt64(max(change.bytes, 0))
+      let entries = UInt64(max(change.entries, 0))
+      // What is over the quota already, because it was lowered, may still shrink.
+      if let limit = quota.bytes, bytes > 0, usage.bytes + bytes > limit {
+        throw SpindleError(
+          .quotaExceeded,
+          "the spool \(name) may hold \(limit) bytes and holds \(usage.bytes); "
+            + "the message needs \(bytes) more", reason: "bytes")
+      }
+      if let limit = quota.entries, entries > 0, usage.entries + entries > limit {
+        throw SpindleError(
+          .quotaExceeded,
+          "the spool \(name) may hold \(limit) messages and holds \(usage.entries)",
+          reason: "entries")
+      }
+      usage.bytes += bytes
+      usage.entries += entries
+    }
+  }
+
+  /// Takes back the growth of a change whose write failed.
+  func giveBack(_ change: Change) {
+    shrink(bytes: max(change.bytes, 0), entries: max(change.entries, 0))
+  }
+
+  /// Counts what a written change has freed.
+  func settle(_ change: Change) {
+    shrink(bytes: max(-change.bytes, 0), entries: max(-change.entries, 0))
+  }
+
+  private func shrink(bytes: Int, entries: Int) {
+    state.withLock { usage in
+      usage.bytes -= min(UInt64(bytes), usage.bytes)
+      usage.entries -= min(UInt64(entries), usage.entries)
+    }
+  }
+}

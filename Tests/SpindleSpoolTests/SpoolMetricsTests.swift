@@ -1,0 +1,261 @@
+import Metrics
+import SpindleCore
+import SpindleSpool
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+@Suite("Spool metrics", .temporaryDirectory) struct SpoolMetricsTests {
+  @Test("The metrics of a spool, by kind, name and labels")
+  func names() async throws {
+    let factory = MemoryMetrics()
+    let path = try TestDirectory.path("store")
+    try await withMetricsFactory(factory) {
+      let store = try await Store.small(at: path)
+      let spool = try await RocksSpool(store: store, name: "main")
+      try await spool.publishMetrics()
+      try await store.close()
+    }
+    let rocks = [
+      "actual_delayed_write_rate", "background_errors", "cache_total", "compaction_pending",
+      "estimate_pending_compaction_bytes", "load_shed_active", "mem_table_readers_total",
+      "mem_table_total", "mem_table_unflushed", "num_running_compactions", "write_stopped",
+    ].map { "gauge rocks_spool_\($0) path=\(path),spool=main" }
+    let disk = ["bytes", "inodes", "inodes_percent", "percent"]
+      .map { "gauge disk_free_\($0) name=main spool" }
+    let own = [
+      "calls_in_flight", "entries_estimate", "enumeration_entries", "enumeration_state",
+      "oldest_entry_age_seconds", "quarantine_entries", "sst_bytes", "waiting_removes",
+      "waiting_stores", "wal_bytes",
+    ].map { "gauge spool_\($0) spool=main" }
+    let operations = ["load", "remove", "store"].flatMap { operation in
+      [
+        "counter spool_ops_total op=\(operation),result=ok,spool=main",
+        "timer spool_op_duration op=\(operation),spool=main",
+      ]
+    }
+    let others = [
+      "counter spool_bytes_total op=load,spool=main",
+      "counter spool_bytes_total op=store,spool=main",
+      "timer spool_backpressure_wait op=remove,spool=main",
+      "timer spool_backpressure_wait op=store,spool=main",
+    ]
+    #expect(factory.names == (rocks + disk + own + operations + others).sorted())
+  }
+
+  @Test("Calls are counted by outcome, with their bytes and times")
+  func calls() async throws {
+    let factory = MemoryMetrics()
+    let path = try TestDirectory.path("store")
+    try await withMetricsFactory(factory) {
+      let store = try await Store.small(at: path)
+      var settings = SpoolSettings()
+      settings.payloadByteLimit = 1000
+      let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+      let ids = (0..<3).map { _ in spool.makeID() }
+      for id in ids { try await spool.put(id, Bytes(repeating: 1, count: 100)) }
+      _ = try await spool.load(ids[0])
+      await expectError(.notFound) { _ = try await spool.load(spool.makeID()) }
+      try await spool.remove(ids[2])
+      await expectError(.tooLarge) {
+        try await spool.put(ids[0], Bytes(repeating: 1, count: 1001))
+      }
+      store.health.shutForOperator(note: "a test")
+      await expectError(.unavailable) { try await spool.put(ids[0], [1]) }
+      store.health.openForOperator()
+      try await store.close()
+      await expectError(.closed) { _ = try await spool.load(ids[0]) }
+    }
+    func ops(_ operation: String, _ result: String) -> Int {
+      factory.count("spool_ops_total", ["spool": "main", "op": operation, "result": result])
+    }
+    #expect(ops("store", "ok") == 3)
+    #expect(ops("store", "tooLarge") == 1)
+    #expect(ops("store", "unavailable") == 1)
+    #expect(ops("load", "ok") == 1)
+    #expect(ops("load", "not_found") == 1)
+    #expect(ops("load", "closed") == 1)
+    #expect(ops("remove", "ok") == 1)
+    #expect(factory.count("spool_bytes_total", ["spool": "main", "op": "store"]) == 300)
+    #expect(factory.count("spool_bytes_total", ["spool": "main", "op": "load"]) == 100)
+    let times = try #require(factory.times("spool_op_duration", ["spool": "main", "op": "store"]))
+    #expect(times.count == 5)
+    #expect(times.allSatisfy { $0 > 0 })
+    // Neither a refusal at the gate nor a caller's mistake is an error of the engine.
+    #expect(factory.counters(named: "spool_foreground_errors_total").isEmpty)
+  }
+
+  @Test("A-D-12: write_stopped is 1 during a stall and 0 after it")
+  func stall() async throws {
+    let factory = MemoryMetrics()
+    try await withMetricsFactory(factory) {
+      let stalled = try await StalledSpool()
+      let rocks = ["path": stalled.store.path, "spool": "main"]
+      func stopped() async throws -> Double? {
+        try await stalled.spool.publishMetrics()
+        return factory.gauge("rocks_spool_write_stopped", rocks)
+      }
+      #expect(try await stopped() == 0)
+      try await stalled.setStopped(true)
+      let id = stalled.spool.makeID()
+      let calls = [
+        stalled.store(id, deadline: .milliseconds(100)),
+        stalled.store(id, forceSync: true, deadline: .milliseconds(100)), stalled.remove(id),
+      ]
+      let policies = (stalled.spool.storePolicy, stalled.spool.removePolicy)
+      try await until { policies.0.waitingCount == 2 && policies.1.waitingCount == 1 }
+      #expect(try await stopped() == 1)
+      #expect(factory.gauge("spool_waiting_stores", ["spool": "main"]) == 2)
+      #expect(factory.gauge("spool_waiting_removes", ["spool": "main"]) == 1)
+      #expect(factory.gauge("spool_calls_in_flight", ["spool": "main"]) == 3)
+      for call in calls.prefix(2) { try await stalled.wait(forQueued: call) }
+      try await stalled.setStopped(false)
+      try await stalled.wait(forQueued: calls[2])
+      #expect(await calls[2].failure == nil)
+      #expect(try await stopped() == 0)
+      #expect(factory.gauge("spool_waiting_stores", ["spool": "main"]) == 0)
+      #expect(factory.gauge("spool_waiting_removes", ["spool": "main"]) == 0)
+      let waits = try #require(
+        factory.times("spool_backpressure_wait", ["spool": "main", "op": "store"]))
+      #expect(waits.count == 2)
+      #expect(waits.allSatisfy { $0 >= 100_000_000 })
+      #expect(
+        factory.times("spool_backpressure_wait", ["spool": "main", "op": "remove"])?.count == 1)
+      let errors = ["spool": "main", "kind": "deadlineExceeded"]
+      #expect(factory.count("spool_foreground_errors_total", errors) == 2)
+      try await stalled.store.close()
+    }
+  }
+
+  @Test("The gauges tell what the spool holds, and follow the gate")
+  func gauges() async throws {
+    let factory = MemoryMetrics()
+    let path = try TestDirectory.path("store")
+    let clock = ManualClock()
+    try await withMetricsFactory(factory) {
+      let store = try await Store.small(at: path, clock: clock)
+      let spool = try await RocksSpool(store: store, name: "main")
+      let labels = ["spool": "main"]
+      try await spool.publishMetrics()
+      #expect(factory.gauge("spool_oldest_entry_age_seconds", labels) == 0)
+      let ids = (0..<10).map { _ in spool.makeID() }
+      for id in ids { try await spool.put(id, Bytes(repeating: 1, count: 1000)) }
+      clock.advance(by: .seconds(60))
+      try await spool.putRaw([1, 2], [3])
+      try await spool.publishMetrics()
+      #expect(factory.gauge("spool_oldest_entry_age_seconds", labels) == 60)
+      #expect(factory.gauge("spool_entries_estimate", labels) == 11)
+      #expect(try #require(factory.gauge("spool_wal_bytes", labels)) > 10_000)
+      #expect(factory.gauge("spool_sst_bytes", labels) == 0)
+      try await spool.compact()
+      try await store.blocking { try spool.quarantineBlocking(ids[0], reason: "a test") }
+      try await spool.publishMetrics()
+      #expect(try #require(factory.gauge("spool_sst_bytes", labels)) > 10_000)
+      #expect(factory.gauge("spool_quarantine_entries", labels) == 1)
+      #expect(try #require(factory.gauge("disk_free_bytes", ["name": "main spool"])) > 0)
+      let percent = try #require(factory.gauge("disk_free_percent", ["name": "main spool"]))
+      #expect((0...100).contains(percent))
+      let rocks = ["path": path, "spool": "main"]
+      #expect(factory.gauge("rocks_spool_load_shed_active", rocks) == 0)
+      store.health.shutForOperator(note: "a test")
+      try await spool.publishMetrics()
+      #expect(factory.gauge("rocks_spool_load_shed_active", rocks) == 1)
+      store.health.openForOperator()
+      func transitions(_ to: String) -> Int {
+        factory.count(
+          "spool_gate_transitions_total", ["spool": "main", "reason": "operator", "to": to])
+      }
+      try await until { transitions("open") == 1 }
+      #expect(transitions("shut") == 1)
+      try await store.close()
+    }
+  }
+
+  @Test("The gauges are refreshed each 5 s, until the shutdown")
+  func timer() async throws {
+    let factory = MemoryMetrics()
+    let path = try TestDirectory.path("store")
+    let clock = ManualClock()
+    try await withMetricsFactory(factory) {
+      let store = try await Store.small(at: path, clock: clock)
+      let spool = try await RocksSpool(store: store, name: "main")
+      let labels = ["spool": "main"]
+      try await until { clock.sleeperCount == 1 }
+      #expect(factory.gauge("spool_entries_estimate", labels) == 0)
+      try await spool.put(spool.makeID(), [1])
+      clock.advance(by: .milliseconds(4_999))
+      #expect(clock.sleeperCount == 1)
+      #expect(factory.gauge("spool_entries_estimate", labels) == 0)
+      clock.advance(by: .milliseconds(1))
+      try await until { clock.sleeperCount == 1 }
+      #expect(factory.gauge("spool_entries_estimate", labels) == 1)
+      try await spool.shutdown()
+      try await until { clock.sleeperCount == 0 }
+      try await store.close()
+    }
+  }
+
+  @Test("The end of a spool ends its timer and its metrics; the timer does not keep it")
+  func end() async throws {
+    let factory = MemoryMetrics()
+    let path = try TestDirectory.path("store")
+    let clock = ManualClock()
+    try await withMetricsFactory(factory) {
+      let store = try await Store.small(at: path, clock: clock)
+      var spool: RocksSpool? = try await RocksSpool(store: store, name: "main")
+      try await until { clock.sleeperCount == 1 }
+      weak let gone = spool
+      spool = nil
+      try await until { gone == nil && clock.sleeperCount == 0 && factory.isAllDestroyed }
+      try await store.close()
+    }
+  }
+
+  @Test("The metrics take no event from the listeners of the store")
+  func eventsStay() async throws {
+    let path = try TestDirectory.path("store")
+    try await withMetricsFactory(MemoryMetrics()) {
+      let store = try await Store.small(at: path)
+      _ = try await RocksSpool(store: store, name: "main")
+      let events = store.events
+      try await store.close()
+      let seen = await events.reduce(into: []) { $0.append($1) }
+      #expect(seen.contains(.opened(path: store.path, wasClean: true, droppedTailBytes: 0)))
+    }
+  }
+
+  @Test("Without a backend nothing is measured")
+  func noBackend() async throws {
+    let clock = ManualClock()
+    let path = try TestDirectory.path("store")
+    try await withMetricsFactory(NOOPMetricsHandler.instance) {
+      let store = try await Store.small(at: path, clock: clock)
+      let spool = try await RocksSpool(store: store, name: "main")
+      try await spool.publishMetrics()
+      #expect(clock.sleeperCount == 0)
+      try await store.close()
+    }
+  }
+
+  @Test("An enumeration tells its state, its progress and its errors")
+  func enumeration() throws {
+    let factory = MemoryMetrics()
+    let metrics = try #require(
+      withMetricsFactory(factory) { SpoolMetrics(spool: "main", path: "/store") })
+    let labels = ["spool": "main"]
+    func state() -> Double? { factory.gauge("spool_enumeration_state", labels) }
+    #expect(state() == 0)
+    metrics.enumerationStarted()
+    #expect(state() == 1)
+    metrics.enumerationProgressed(count: 5_000)
+    #expect(factory.gauge("spool_enumeration_entries", labels) == 5_000)
+    metrics.enumerationFinished(state: .finished, count: 5_100, errors: 0)
+    #expect(state() == 2)
+    #expect(factory.gauge("spool_enumeration_entries", labels) == 5_100)
+    #expect(factory.counters(named: "spool_enumeration_errors_total").isEmpty)
+    metrics.enumerationStarted()
+    metrics.enumerationFinished(state: .failed, count: 7, errors: 2)
+    #expect(state() == 3)
+    #expect(factory.count("spool_enumeration_errors_total", labels) == 2)
+  }
+}

@@ -1,0 +1,132 @@
+import SpindleCore
+import SpindleSpool
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+@Suite("Spool shutdown", .temporaryDirectory) struct SpoolShutdownTests {
+  @Test("A-B-10: the shutdown makes what was stored durable, once")
+  func shutdownSyncs() async throws {
+    let store = try await Store.small(at: TestDirectory.path("store"))
+    let spool = try await RocksSpool(store: store, name: "main")
+    try await spool.put(spool.makeID(), [1])
+    #expect(store.commitSyncCount == 0)
+    try await spool.shutdown()
+    #expect(store.commitSyncCount == 1)
+    try await spool.shutdown()
+    #expect(store.commitSyncCount == 1)
+    await expectError(.closed) { try await spool.put(spool.makeID(), [1]) }
+    try await store.close()
+  }
+
+  @Test("A-B-10: calls under way end before the shutdown, new ones are refused at once")
+  func shutdownWaitsForCalls() async throws {
+    let stalled = try await StalledSpool()
+    let spool = stalled.spool
+    try await stalled.setStopped(true)
+    let id = spool.makeID()
+    let call = stalled.store(id)
+    try await until { stalled.clock.sleeperCount == 1 }
+    let shutdown = PendingCall { try await spool.shutdown() }
+    try await until { stalled.clock.sleeperCount == 2 }
+    await expectError(.closed) { try await spool.put(spool.makeID(), [1]) }
+    await expectError(.closed) { _ = try await spool.load(id) }
+    #expect(!shutdown.isDone)
+    try await stalled.setStopped(false)
+    try await stalled.wait(forQueued: call)
+    try await stalled.wait(forQueued: shutdown)
+    #expect(await call.failure == nil)
+    #expect(await shutdown.failure == nil)
+    #expect(try await stalled.idsAfterReopening() == [id])
+  }
+
+  @Test("A-B-10: a shutdown that waits in vain says so after 30 s, and may be tried again")
+  func shutdownIsBounded() async throws {
+    var settings = SpoolSettings()
+    settings.storeDeadline = .seconds(120)
+    let stalled = try await StalledSpool(settings)
+    let spool = stalled.spool
+    try await stalled.setStopped(true)
+    let call = stalled.store(spool.makeID())
+    try await until { stalled.clock.sleeperCount == 1 }
+    let shutdown = PendingCall { try await spool.shutdown() }
+    let start = stalled.clock.now
+    while !shutdown.isDone {
+      try await until { shutdown.isDone || stalled.clock.sleeperCount == 2 }
+      stalled.clock.advance(by: .milliseconds(500))
+    }
+    #expect((.seconds(30)...(.seconds(31))).contains(stalled.clock.now - start))
+    let error = try #require(await shutdown.failure as? SpindleError)
+    #expect(error.kind == .unavailable)
+    #expect(error.reason == "in_flight")
+    #expect(stalled.store.commitSyncCount == 1)
+    call.cancel()
+    #expect(await call.failure is CancellationError)
+    try await spool.shutdown()
+    try await stalled.store.close()
+  }
+
+  @Test func aCancelledShutdownStopsWaiting() async throws {
+    let stalled = try await StalledSpool()
+    try await stalled.setStopped(true)
+    let spool = stalled.spool
+    let call = stalled.store(spool.makeID())
+    try await until { stalled.clock.sleeperCount == 1 }
+    let shutdown = PendingCall { try await spool.shutdown() }
+    try await until { stalled.clock.sleeperCount == 2 }
+    shutdown.cancel()
+    #expect(await shutdown.failure is CancellationError)
+    call.cancel()
+    #expect(await call.failure is CancellationError)
+    try await stalled.store.close()
+  }
+
+  @Test func aSpoolOfAClosedStoreShutsDown() async throws {
+    let store = try await Store.small(at: TestDirectory.path("store"))
+    let spool = try await RocksSpool(store: store, name: "main")
+    try await store.close()
+    try await spool.shutdown()
+    let reader = try await Store.open(
+      at: TestDirectory.path("store"), settings: .small, access: .reader)
+    let other = try await RocksSpool(store: reader, name: "main")
+    try await other.shutdown()
+    try await reader.close()
+  }
+
+  @Test("With flush every store is synced, and removes unless they are left out")
+  func flushSyncs() async throws {
+    let store = try await Store.small(at: TestDirectory.path("store"))
+    var settings = SpoolSettings()
+    settings.flush = true
+    let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+    let ids = [spool.makeID(), spool.makeID()]
+    for (count, id) in ids.enumerated() {
+      try await spool.put(id, [1])
+      #expect(store.commitSyncCount == count + 1)
+    }
+    try await spool.remove(ids[0])
+    #expect(store.commitSyncCount == 3)
+    settings.syncsRemoves = false
+    let lax = try await RocksSpool(store: store, name: "main", settings: settings)
+    try await lax.remove(ids[1])
+    #expect(store.commitSyncCount == 3)
+    try await store.close()
+  }
+
+  @Test("A-B-4: the spool's own limit is told as too large", arguments: [10, 11])
+  func payloadLimit(count: Int) async throws {
+    let store = try await Store.small(at: TestDirectory.path("store"))
+    var settings = SpoolSettings()
+    settings.payloadByteLimit = 10
+    let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+    let payload = Bytes(repeating: 1, count: count)
+    if count <= 10 {
+      try await spool.put(spool.makeID(), payload)
+    } else {
+      let message = await expectError(.tooLarge) { try await spool.put(spool.makeID(), payload) }
+      #expect(message.contains("11 bytes") && message.contains("10"))
+      #expect(try await spool.allIDs().isEmpty)
+    }
+    try await store.close()
+  }
+}
