@@ -37,6 +37,38 @@ public enum LZ4Block {
     return written > 0
   }
 
+  /// Compresses into a new array that begins with a prefix.
+  ///
+  /// - Parameters:
+  ///   - prefix: Bytes that stand before the block.
+  ///   - byteLimit: The most bytes of the result, the prefix included.
+  /// - Returns: nil when the result would be larger than the limit.
+  public static func compress(
+    _ input: Span<UInt8>, after prefix: [UInt8], byteLimit: Int
+  ) -> [UInt8]? {
+    guard input.count > 0, input.count <= inputByteLimit, byteLimit > prefix.count else {
+      return nil
+    }
+    let capacity = min(byteLimit - prefix.count, Int(Int32.max))
+    let output = unsafe [UInt8](unsafeUninitializedCapacity: prefix.count + capacity) {
+      target, count in
+      _ = unsafe target.initialize(fromContentsOf: prefix)
+      let written = unsafe input.withUnsafeBufferPointer { source in
+        unsafe UnsafeRawPointer(source.baseAddress!).withMemoryRebound(
+          to: CChar.self, capacity: input.count
+        ) { from in
+          unsafe UnsafeMutableRawPointer(target.baseAddress! + prefix.count).withMemoryRebound(
+            to: CChar.self, capacity: capacity
+          ) { to in
+            unsafe LZ4_compress_default(from, to, Int32(input.count), Int32(capacity))
+          }
+        }
+      }
+      count = written > 0 ? prefix.count + Int(written) : 0
+    }
+    return output.isEmpty ? nil : output
+  }
+
   /// Decompresses a block whose size is known.
   ///
   /// - Parameter byteCount: The size of the result; checked by the caller against its own bound

@@ -15,7 +15,7 @@ extension RocksSpool {
     var batch = Batch(reservingBytes: data.count + 64)
     batch.joinsGroupLane = beginChange(id)
     defer { endChange(id) }
-    stage(id, data, into: &batch)
+    stage(id, try await encoded(data), into: &batch)
     try await storage.commit(
       batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
   }
@@ -35,7 +35,7 @@ extension RocksSpool {
           "the message has \(data.count) bytes; a spool takes at most \(Self.payloadByteLimit)")
       }
       var batch = Batch(reservingBytes: data.count + 64)
-      let header = stage(id, data, into: &batch)
+      let header = stage(id, try await encoded(data), into: &batch)
       try await storage.commit(
         batch, durability: forceSync ? .synced : .buffered, deadline: deadline)
       return header
@@ -78,15 +78,23 @@ extension RocksSpool {
     try await storage.commit(batch, durability: .buffered)
   }
 
-  /// Adds a store of a new id to a batch that somebody else commits.
+  /// Adds a store of a new id to a batch that somebody else commits. Compresses on the calling
+  /// thread; for payloads above ``compressionByteLimit`` await ``encoded(_:)`` before.
   ///
   /// - Returns: The record's checksum header, which ``stageRemoval(_:header:into:)`` demands.
   @discardableResult
   package func stage(_ id: SpoolID, _ data: Bytes, into batch: inout Batch) -> [UInt8] {
-    let header = SpoolRecord.header(for: data.span)
+    stage(id, SpoolRecord.encode(data, settings.compression), into: &batch)
+  }
+
+  /// The same for a record that is made already.
+  @discardableResult
+  package func stage(
+    _ id: SpoolID, _ record: SpoolRecord.Encoded, into batch: inout Batch
+  ) -> [UInt8] {
     let key = id.bytes
-    batch.put(family, key: key.span, header: header.span, payload: data.span)
-    return header
+    batch.put(family, key: key.span, header: record.header.span, payload: record.body.span)
+    return record.header
   }
 
   /// Adds the removal of a claimed message to a batch, on the condition that it is still the one

@@ -1,6 +1,8 @@
+internal import SpindleCodecs
 package import SpindleCore
 
-/// The stored form of one message: a header of 12 bytes and the payload.
+/// The stored form of one message: a header of 12 bytes and the payload, as it was given or
+/// compressed.
 ///
 /// `Documentation/Formats/spool-record.md` describes the layout.
 package enum SpoolRecord {
@@ -9,16 +11,64 @@ package enum SpoolRecord {
   package static let headerBytes = 12
   /// The payload stands as it was given.
   package static let codecNone: UInt8 = 0
+  /// The payload's length, u32, and one LZ4 block.
+  package static let codecLZ4: UInt8 = 1
+  /// The payload's length, u32, and one Zstandard frame.
+  package static let codecZstd: UInt8 = 2
+  private static let lengthBytes = 4
 
-  /// The header for a payload.
+  /// A record before it is written, in two parts so that a payload stored as it is needs no copy.
+  package struct Encoded: Sendable {
+    package let header: [UInt8]
+    package let body: Bytes
+
+    /// Bytes of the whole record.
+    package var byteCount: Int { header.count + body.count }
+  }
+
+  /// The header for a payload that is stored as it is.
   package static func header(for payload: Span<UInt8>) -> [UInt8] {
-    var header: [UInt8] = [version, codecNone, 0, 0]
-    header.appendBigEndian(UInt32(payload.count))
+    header(codecNone, for: payload)
+  }
+
+  private static func header(_ codec: UInt8, for body: Span<UInt8>) -> [UInt8] {
+    var header: [UInt8] = [version, codec, 0, 0]
+    header.appendBigEndian(UInt32(body.count))
     var checksum = CRC32C()
     checksum.update(header.span)
-    checksum.update(payload)
+    checksum.update(body)
     header.appendBigEndian(CRC32C.mask(checksum.value))
     return header
+  }
+
+  /// Makes the record of a payload. What does not become at least 1/16 smaller is stored as it
+  /// is, without a copy: reading it back then costs nothing.
+  ///
+  /// - Complexity: O(bytes). More than 64 KiB to compress belong on a thread that may block.
+  package static func encode(_ payload: Bytes, _ compression: PayloadCompression) -> Encoded {
+    guard compression != .none, let (codec, body) = compress(payload, compression) else {
+      return Encoded(header: header(for: payload.span), body: payload)
+    }
+    return Encoded(header: header(codec, for: body.span), body: body)
+  }
+
+  private static func compress(
+    _ payload: Bytes, _ compression: PayloadCompression
+  ) -> (codec: UInt8, body: Bytes)? {
+    guard payload.count <= RocksSpool.payloadByteLimit else { return nil }
+    let byteLimit = payload.count - (payload.count + 15) / 16
+    var length: [UInt8] = []
+    length.appendBigEndian(UInt32(payload.count))
+    switch compression {
+    case .none:
+      return nil
+    case .lz4:
+      return LZ4Block.compress(payload.span, after: length, byteLimit: byteLimit)
+        .map { (codecLZ4, $0) }
+    case .zstd:
+      return ZstdBlock.compress(payload.span, after: length, byteLimit: byteLimit)
+        .map { (codecZstd, $0) }
+    }
   }
 
   /// Checks a record and gives its payload.
@@ -27,7 +77,7 @@ package enum SpoolRecord {
     let version = try reader.readUInt8()
     guard version == Self.version else { throw .unknownVersion(version) }
     let codec = try reader.readUInt8()
-    guard codec == codecNone else { throw .invalid("payload codec \(codec) is unknown") }
+    guard codec <= codecZstd else { throw .invalid("payload codec \(codec) is unknown") }
     guard try reader.readBigEndian(UInt16.self) == 0 else {
       throw .invalid("the reserved bytes are not zero")
     }
@@ -46,6 +96,16 @@ package enum SpoolRecord {
     guard computed == stored else {
       throw .checksumMismatch(stored: stored, computed: computed)
     }
-    return try reader.readBytes(reader.remaining)
+    if codec == codecNone { return try reader.readBytes(reader.remaining) }
+    let length = Int(try reader.readBigEndian(UInt32.self))
+    // The checksum finds damage and no malice: the length is checked before it is allocated, here
+    // against the limit of payloads, and by the codec against what the block can hold.
+    guard length <= RocksSpool.payloadByteLimit else {
+      throw .invalid(
+        "the payload claims \(length) bytes; the limit is \(RocksSpool.payloadByteLimit)")
+    }
+    return codec == codecLZ4
+      ? try LZ4Block.decompress(reader.rest, byteCount: length)
+      : try ZstdBlock.decompress(reader.rest, byteCount: length)
   }
 }

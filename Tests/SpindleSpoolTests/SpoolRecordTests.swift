@@ -64,7 +64,7 @@ struct SpoolRecordTests {
       }
     }
     #expect(failure { $0[0] = 2 } == .unknownVersion(2))
-    #expect(failure { $0[1] = 1 } == .invalid("payload codec 1 is unknown"))
+    #expect(failure { $0[1] = 3 } == .invalid("payload codec 3 is unknown"))
     #expect(failure { $0[2] = 1 } == .invalid("the reserved bytes are not zero"))
     #expect(failure { $0.append(0) } == .trailingBytes(1))
     #expect(failure { $0.removeLast() } == .truncated(needed: 3, available: 2))
