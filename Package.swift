@@ -144,7 +144,7 @@ let package = Package(
     tests(
       "SpindleCLITests",
       [
-        "SpindleCLI", "SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore",
+        "Spindle", "SpindleCLI", "SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore",
         "SpindleRocks", "SpindleIO", "SpindleCore",
       ]),
   ],

@@ -1,5 +1,7 @@
+#include <rocksdb/convenience.h>
 #include <rocksdb/transaction_log.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
@@ -57,6 +59,16 @@ Status CheckBackgroundErrors(DB* db, const spindle_rocks_listener_t* listener, u
 }  // namespace
 
 extern "C" {
+
+int spindle_rocks_supports_compression(int compression) {
+  try {
+    const std::vector<rocksdb::CompressionType> known = rocksdb::GetSupportedCompressions();
+    const auto wanted = static_cast<rocksdb::CompressionType>(compression);
+    return std::find(known.begin(), known.end(), wanted) != known.end() ? 1 : 0;
+  } catch (...) {
+    return 0;
+  }
+}
 
 void spindle_rocks_resume(rocksdb_t* db, char** errptr) {
   Guarded(errptr, [&] { return db->rep->Resume(); });

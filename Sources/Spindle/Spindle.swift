@@ -29,20 +29,31 @@ public final class Spindle: Sendable {
   }
   private let parts = Mutex(Parts())
 
-  private init(store: Store) { self.store = store }
+  private let spoolSettings: [String: SpoolSettings]
+
+  private init(store: Store, spoolSettings: [String: SpoolSettings]) {
+    self.store = store
+    self.spoolSettings = spoolSettings
+  }
 
   /// Opens a store, or creates it.
   ///
-  /// - Throws: what ``Store/open(at:settings:access:clock:)`` throws.
+  /// - Throws: ``SpindleError`` with `invalidArgument` for settings that are not valid, before the
+  ///   disk is touched; or what ``Store/open(at:settings:access:clock:)`` throws.
   public static func open(at path: String, settings: Settings = Settings()) async throws -> Spindle
   {
-    Spindle(store: try await Store.open(at: path, settings: settings.store))
+    var storeSettings = settings.store
+    let spools = try storeSettings.apply(settings.spoolParameters, over: settings.spools)
+    return Spindle(
+      store: try await Store.open(at: path, settings: storeSettings), spoolSettings: spools)
   }
 
-  /// A spool, created when it is missing. The same name gives the same object.
+  /// A spool with its part of ``Settings/spools``, created when it is missing. The same name gives
+  /// the same object.
   public func spool(_ name: String) async throws -> RocksSpool {
-    try await shared({ $0.spools[name] }, { $0.spools[name] = $1 }) { [store] in
-      try await RocksSpool(store: store, name: name)
+    let settings = spoolSettings[name] ?? SpoolSettings()
+    return try await shared({ $0.spools[name] }, { $0.spools[name] = $1 }) { [store] in
+      try await RocksSpool(store: store, name: name, settings: settings)
     }
   }
 

@@ -76,10 +76,14 @@ internal import Synchronization
     }
     let cache = unsafe rocksdb_cache_create_lru(options.blockCacheBytes)!
     let listener = EngineListener()
+    // Whoever does not own the database writes no log; and the log is opened before RocksDB makes
+    // the directory.
+    let isOwner = mode == .readWrite
+    if isOwner, options.createIfMissing { _ = unsafe mkdir(path, 0o755) }
     let box = unsafe OptionsHandleBox(
       OptionsHandle(
         options, family: familyOptions("default"), cache: cache, guardian: guardian,
-        listener: listener))
+        listener: listener, logDirectory: isOwner ? path : nil))
     let familyHandles = names.map { name in
       unsafe OptionsHandleBox(
         OptionsHandle(

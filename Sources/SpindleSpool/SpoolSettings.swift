@@ -36,7 +36,7 @@ public struct SpoolSettings: Sendable, Equatable {
   public init() {}
 
   /// Checks the ranges, before anything is touched.
-  func validate() throws {
+  package func validate() throws {
     func refuse(_ what: String) -> SpindleError { SpindleError(.invalidArgument, what) }
     for (name, limit) in [
       ("concurrentStores", concurrentStores), ("concurrentRemoves", concurrentRemoves),

@@ -152,7 +152,7 @@ final class HealthMonitor: Sendable {
     let floor = settings.capacityFloor
     let byteFloor = min(floor.bytes, space.totalBytes / 100 * floor.percent)
     let inodeFloor =
-      space.totalInodes == 0 ? 0 : min(floor.inodes, space.totalInodes / 100 * floor.percent)
+      space.totalInodes == 0 ? 0 : min(floor.inodes, space.totalInodes / 100 * floor.inodePercent)
     let isShut = health.isLatched(.capacity)
     let byteMargin = isShut ? space.totalBytes / 100 : 0
     let inodeMargin = isShut ? space.totalInodes / 100 : 0

@@ -11,9 +11,11 @@ public struct StoreSettings: Sendable {
     public var bytes: UInt64 = 256 << 20
     /// The default is 5 %.
     public var percent: UInt64 = 5
-    /// Writes stop when fewer inodes are free than this, or than ``percent`` of the whole,
+    /// Writes stop when fewer inodes are free than this, or than ``inodePercent`` of the whole,
     /// whichever is less. The default is 1,000. Not applied where inodes have no fixed number.
     public var inodes: UInt64 = 1_000
+    /// The default is 5 %.
+    public var inodePercent: UInt64 = 5
     public init() {}
     /// No floor: writes go on until the disk itself refuses.
     public static var none: CapacityFloor {
@@ -59,7 +61,8 @@ public struct StoreSettings: Sendable {
   /// How often the store looks at free space, background errors and a failed log. The default is
   /// 1 s.
   public var healthInterval = Duration.seconds(1)
-  /// Options of the column families of one kind (`spool`, `oplog`, `data`, ...).
+  /// Options of one column family by its name (`spool:main`), or of all of one kind (`spool`,
+  /// `oplog`, `data`, ...) that have none by name.
   public var familyOptions: [String: ColumnFamilyOptions] = [:]
   /// Takes one line for each ``StoreEvent``. The default, nil, is a logger with the label
   /// `spindle.store`.
@@ -67,10 +70,10 @@ public struct StoreSettings: Sendable {
 
   public init() {}
 
-  /// The options for a family, by its kind.
-  func options(forFamily name: String) -> ColumnFamilyOptions {
+  /// The options for a family, by its name or else by its kind.
+  package func options(forFamily name: String) -> ColumnFamilyOptions {
     let kind = String(name.prefix { $0 != ":" })
-    if let chosen = familyOptions[kind] { return chosen }
+    if let chosen = familyOptions[name] ?? familyOptions[kind] { return chosen }
     var options = ColumnFamilyOptions()
     // The shared write buffer bounds all families together; a family's own bound must not be
     // smaller, or values that would have died in the memtable are written out.

@@ -436,6 +436,12 @@ size_t spindle_rocks_log_numbers_family_count(const spindle_rocks_log_numbers_t 
 const char *spindle_rocks_log_numbers_family(const spindle_rocks_log_numbers_t *numbers,
                                              size_t index, spindle_rocks_log_family_t *family);
 
+// MARK: - What the library can do
+
+/// Whether the linked library was built with a compression, a value of `rocksdb_*_compression`.
+/// Why: the C API cannot tell, and an open with one that is missing fails.
+int spindle_rocks_supports_compression(int compression);
+
 // MARK: - Logging
 
 /// The order of RocksDB's InfoLogLevel. Header lines repeat the options at every open.
@@ -457,11 +463,23 @@ typedef void (*spindle_rocks_log_callback_t)(void *context, int level, const cha
 /// `rocksdb_options_set_info_log`. `context` must live until the last database that uses the
 /// logger is closed. Returns NULL when memory is exhausted.
 ///
-/// Why: the C API of 7.8.3 can set a logger and cannot make one. And a store must never be opened
-/// without: RocksDB's own LOG file aborts the process (`sync_without_flush_called_`) at the first
-/// line after one that did not fit on a full disk, where assertions are compiled in as in Debian.
+/// Why: the C API of 7.8.3 can set a logger and cannot make one.
 rocksdb_logger_t *spindle_rocks_logger_create(int level, spindle_rocks_log_callback_t callback,
                                               void *context);
+
+/// An info log that writes the file `LOG` in `directory`, lines of at least `level` and every
+/// header line, in UTC. The file is replaced after `roll_us`, before it exceeds `byte_limit`, and
+/// at the first line after an open; the newest `kept_files` old ones stay as `LOG.old.<time in
+/// microseconds>`. A line that cannot be written is lost; the next one that can be is preceded by
+/// the number of lost ones. The directory may be made after the logger. Returns NULL when memory is
+/// exhausted.
+///
+/// Why: RocksDB's own writer of this file aborts the process (`sync_without_flush_called_`) at the
+/// first line after one that did not fit on a full disk, where assertions are compiled in as in
+/// Debian. A store must never be opened without a logger.
+rocksdb_logger_t *spindle_rocks_file_logger_create(const char *directory, int level,
+                                                   uint64_t roll_us, uint64_t byte_limit,
+                                                   size_t kept_files);
 
 /// An info log that keeps nothing: a read-only open then leaves no LOG file in the store.
 rocksdb_logger_t *spindle_rocks_null_logger_create(void);
