@@ -8,13 +8,21 @@ STORE    ?= spindle-data
 SPINDLE  := .build/release/spindle
 SAMPLE   := Examples/nycflights13
 
-.PHONY: help setup run test check bench soak clean
+# The suites that the sanitizers run: everything below the op log. The others add no thread and no
+# unsafe line of their own.
+SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleStoreTests|SpindleSpoolTests)\.
+SANITIZERS := $(CURDIR)/Tests/Sanitizers
+
+.PHONY: help setup run test check bench bench-store bench-spool soak clean \
+  test-thread test-address test-undefined
 
 help:
 	@echo "make run    build in release and ingest the sample data into ./$(STORE)"
 	@echo "make test   run all tests"
 	@echo "make check  formatting, rules of the repository, examples"
-	@echo "make bench  the store beside plain RocksDB"
+	@echo "make bench  the store and the spool beside plain RocksDB; also bench-store, bench-spool"
+	@echo "make test-thread, test-address, test-undefined"
+	@echo "            the lower layers' tests under a sanitizer"
 	@echo "make soak   the long versions of the crash tests"
 	@echo "make clean  remove what the others made"
 
@@ -56,11 +64,41 @@ test: setup
 check: setup
 	.ci/check
 
-bench: setup
+bench: bench-store bench-spool
+
+bench-store bench-spool: bench-%: setup
 	$(MAKE) -C Benchmarks/Raw
 	swift build -c release --product spindle
 	mkdir -p Benchmarks/Results
-	Benchmarks/compare.py | tee Benchmarks/Results/store.md
+	Benchmarks/compare$(if $(filter spool,$*),_spool).py | tee Benchmarks/Results/$*.md
+
+# Builds the tests with a sanitizer in a place of its own and runs them. The child processes of the
+# tests report into files too; a report fails the run, whatever the tests say.
+#   1: thread, address or undefined  2: variables for the tests' processes
+define sanitize
+	rm -f .build/$(1)/report.*
+	$(2) SWIFT_BACKTRACE=enable=no swift test --skip-build --sanitize=$(1) \
+	  --scratch-path .build/$(1) --filter '$(SANITIZED)'
+	@if ls .build/$(1)/report.* >/dev/null 2>&1; then \
+	  head -n 60 .build/$(1)/report.*; echo "make: the sanitizer reported" >&2; exit 1; fi
+endef
+
+test-thread: setup
+	swift build --build-tests --sanitize=thread --scratch-path .build/thread
+	"$$(dirname "$$(readlink -f "$$(command -v swift)")")/clang" -O1 -Wall -Wextra -Werror -shared \
+	  -fPIC $(SANITIZERS)/MutexOrder.c -o .build/thread/libMutexOrder.so -ldl
+	$(call sanitize,thread,TSAN_OPTIONS="suppressions=$(SANITIZERS)/thread.txt \
+	  log_path=$(CURDIR)/.build/thread/report" LD_PRELOAD=$(CURDIR)/.build/thread/libMutexOrder.so)
+
+test-address: setup
+	swift build --build-tests --sanitize=address --scratch-path .build/address
+	$(call sanitize,address,ASAN_OPTIONS="log_path=$(CURDIR)/.build/address/report" \
+	  LSAN_OPTIONS="suppressions=$(SANITIZERS)/leaks.txt")
+
+test-undefined: setup
+	swift build --build-tests --sanitize=undefined --scratch-path .build/undefined
+	$(call sanitize,undefined,UBSAN_OPTIONS="print_stacktrace=1 \
+	  log_path=$(CURDIR)/.build/undefined/report")
 
 soak: setup
 	swift build -c release --product spindle

@@ -7,23 +7,10 @@ alternate, because the machine's speed drifts. Usage:
     compare.py [--repeat N] [--dir DIR] [--job JOB] [--quick] > Benchmarks/Results/store.md
 """
 import argparse
-import json
-import os
-import platform
-import statistics
-import subprocess
-import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SPINDLE = os.path.join(ROOT, ".build/release/spindle")
-RAW = os.path.join(ROOT, "Benchmarks/Raw/build/raw_store")
+from common import SPINDLE, commit, lines, machine, median, raw_program
 
-
-def lines(command):
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(f"{' '.join(command)}: {result.stderr.strip()}")
-    return [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
+RAW = raw_program("raw_store")
 
 
 def runs(quick):
@@ -47,16 +34,6 @@ def measure(job, size, threads, directory):
     return {row["job"]: row for row in ours}, {row["job"]: row for row in raw}
 
 
-def machine():
-    model = "unknown processor"
-    with open("/proc/cpuinfo") as info:
-        for line in info:
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-                break
-    return f"{os.cpu_count()} cores, {model}, Linux {platform.release().split('-')[0]}"
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeat", type=int, default=3)
@@ -64,10 +41,8 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--job", help="only this job")
     options = parser.parse_args()
-    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "--short", "HEAD"],
-                            capture_output=True, text=True).stdout.strip()
     print("# The store beside plain RocksDB\n")
-    print(f"Machine: {machine()}. Commit {commit}. Command: `make bench`. Medians of "
+    print(f"Machine: {machine()}. Commit {commit()}. Command: `make bench-store`. Medians of "
           f"{options.repeat} runs, both sides in turn with the same options; times in "
           "microseconds. The ratio is Spindle's operations a second over plain RocksDB's.\n")
     print("| job | bytes | callers | Spindle ops/s | RocksDB ops/s | ratio | p50 | p50 raw | "
@@ -84,11 +59,9 @@ def main():
             for name, row in second.items():
                 raw.setdefault(name, []).append(row)
         for name in ours:
-            def median(rows, key):
-                return statistics.median(row[key] for row in rows)
             mine, theirs = ours[name], raw[name]
             speed, base = median(mine, "opsPerSecond"), median(theirs, "opsPerSecond")
-            syncs = [statistics.median(row["fsyncs"] / max(row["ops"], 1) for row in rows)
+            syncs = [median(rows, lambda row: row["fsyncs"] / max(row["ops"], 1))
                      for rows in (mine, theirs)]
             print(f"| {name} | {size} | {threads} | {speed:,.0f} | {base:,.0f} | "
                   f"{speed / base:.2f} | {median(mine, 'p50us'):.1f} | "

@@ -106,7 +106,7 @@ inline rocksdb::ColumnFamilyOptions FamilyOptions(const DatabaseSettings& settin
   table.block_cache = std::move(cache);
   rocksdb::ColumnFamilyOptions options;
   options.write_buffer_size = settings.write_buffer_bytes;
-  options.max_write_buffer_number = 4;
+  options.max_write_buffer_number = 2;
   options.compression = settings.compression;
   options.level_compaction_dynamic_level_bytes = false;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));

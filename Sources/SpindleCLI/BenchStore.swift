@@ -56,48 +56,15 @@ final class BenchStore: Sendable {
     _ name: String, tasks: Int, perBatch: Int = 1,
     _ operation: @escaping @Sendable (Int) async throws -> Void
   ) async throws -> Result {
-    let next = Counter()
     let syncsBefore = store.commitSyncCount
-    let start = ContinuousClock.now
-    let end = start + .nanoseconds(Int64(seconds * 1e9))
-    let limit = limit
-    let latencies = try await withThrowingTaskGroup(of: [Int64].self) { group in
-      for _ in 0..<tasks {
-        group.addTask {
-          var own: [Int64] = []
-          own.reserveCapacity(limit / tasks / perBatch + 16)
-          var before = ContinuousClock.now
-          while before < end {
-            let number = next.take(perBatch)
-            guard number + perBatch <= limit else { break }
-            try await operation(number)
-            let after = ContinuousClock.now
-            own.append(Int64((after - before) / .nanoseconds(1)))
-            before = after
-          }
-          return own
-        }
-      }
-      return try await group.reduce(into: [Int64]()) { $0 += $1 }
-    }
-    let elapsed = (ContinuousClock.now - start) / .seconds(1)
-    return result(
-      name, tasks, latencies, elapsed, perBatch, store.commitSyncCount - syncsBefore)
-  }
-
-  private func result(
-    _ name: String, _ tasks: Int, _ latencies: [Int64], _ elapsed: Double, _ perBatch: Int,
-    _ syncs: Int
-  ) -> Result {
-    let sorted = latencies.sorted()
-    func percentile(_ share: Double) -> Double {
-      sorted.isEmpty ? 0 : Double(sorted[min(Int(Double(sorted.count) * share), sorted.count - 1)])
-    }
-    let ops = sorted.count * perBatch
+    let measured = try await BenchRun(
+      tasks: tasks, perCall: perBatch, limit: limit, seconds: seconds
+    ).measure(operation)
     return Result(
-      job: name, valueBytes: valueBytes, threads: tasks, ops: ops, seconds: elapsed,
-      opsPerSecond: Double(ops) / elapsed, p50us: percentile(0.5) / 1000,
-      p99us: percentile(0.99) / 1000, fsyncs: syncs)
+      job: name, valueBytes: valueBytes, threads: tasks, ops: measured.ops,
+      seconds: measured.seconds, opsPerSecond: measured.opsPerSecond,
+      p50us: measured.percentile(0.5), p99us: measured.percentile(0.99),
+      fsyncs: store.commitSyncCount - syncsBefore)
   }
 
   func inline() async throws -> BenchStoreCommand.Result {
@@ -156,12 +123,6 @@ final class BenchStore: Sendable {
     beside.job = "beside-synced"
     return [alone, beside]
   }
-}
-
-/// Hands out numbers.
-private final class Counter: Sendable {
-  private let value = Atomic<Int>(0)
-  func take(_ count: Int) -> Int { value.add(count, ordering: .relaxed).oldValue }
 }
 
 private final class Flag: Sendable {

@@ -47,6 +47,12 @@ public struct DatabaseOptions: Sendable {
   public var engineLog = EngineLog()
 
   public init() {}
+
+  /// The most bytes that the memtables of one busy family take, those included that are being
+  /// flushed. RocksDB begins a flush when 7/8 of ``writeBufferBytes`` are filled, goes on with the
+  /// next memtable until that holds half of them, and with two unflushed ones it takes no writes
+  /// (``ColumnFamilyOptions/maxWriteBuffers``).
+  public var memtableByteLimit: Int { writeBufferBytes / 8 * 11 }
 }
 
 /// What is set for one column family.
@@ -85,7 +91,9 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
 
   /// Bytes of one memtable. The default is 64 MiB.
   public var writeBufferBytes = 64 << 20
-  public var maxWriteBuffers: Int32 = 4
+  /// The most memtables that wait for their flush or are in it; at this number writes stop. The
+  /// default is 2: one more would add half of ``DatabaseOptions/writeBufferBytes`` to the memory.
+  public var maxWriteBuffers: Int32 = 2
   public var compression = Compression.lz4
   /// Bits a key of the bloom filter; 0 is no filter. The default is 10 (about 1 % false hits).
   public var bloomBitsPerKey = 10.0
