@@ -108,7 +108,7 @@ private struct LocalDiskWalk {
   }
 
   private mutating func send(_ entry: SpoolEntry) {
-    guard queue.send(entry, isStopped: { spool.calls.isClosed }) == .sent, !spool.calls.isClosed else {
+    guard queue.send(entry, isStopped: { spool.calls.isClosed }), !spool.calls.isClosed else {
       outcome.error = SpindleError(
         .closed,
         "the enumeration of the spool \(spool.path) ended before its last message: "
