@@ -71,7 +71,8 @@ public struct StoreCheck: Sendable {
     let isQuarantine = name.hasSuffix(".quarantine")
     do {
       try store.scan(family) { key, record in
-        if bytesEqual(key, StoreFamily.probeKey.span) { return true }
+        let probeKey = StoreFamily.probeKey
+        if bytesEqual(key, probeKey.span) { return true }
         guard let id = SpoolID(bytes: key) else {
           report.add("\(name): the key \(hexString(copyBytes(key).prefix(20))) is no spool id")
           return true

@@ -121,7 +121,9 @@ public final class RocksSpool: Spool {
   /// The greatest id of version 7. Most ids of other versions sort behind it, as do keys that are
   /// no ids; the walk from the end passes them.
   private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
-    var iterator = try store.iterator(family)
+    var options = IterationOptions()
+    options.ignoresRangeDeletions = true
+    var iterator = try store.iterator(family, options)
     iterator.seekToLast()
     while iterator.isValid {
       if let id = SpoolID(bytes: iterator.key), id.uuid.version == 7 { return id }
@@ -139,16 +141,14 @@ public final class RocksSpool: Spool {
   /// Counts what a spool holds. Keys that are no ids are no messages.
   private static func count(_ store: Store, _ family: StoreFamily) throws -> SpoolUsage {
     var usage = SpoolUsage()
-    var options = IterationOptions()
-    options.fillsCache = false
-    options.readaheadBytes = 2 << 20
+    var walk = SpoolWalk(store, family) { nil }
     do {
-      try store.scan(family, options) { key, record in
+      try walk.run { key, record in
         if SpoolID(bytes: key) != nil {
           usage.bytes += UInt64(SpoolLedger.keyBytes + record.count)
           usage.entries += 1
         }
-        return true
+        return .next
       }
     } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
       // Damage stops the spool's writes, so the count is not needed; what is intact stays readable.
@@ -176,7 +176,10 @@ public final class RocksSpool: Spool {
   public func loadIfPresent(_ id: SpoolID) async throws -> Bytes? {
     let call = try begin(.load)
     do {
-      let payload = try await read(id)
+      let payload = try await read(id) { record -> Bytes? in
+        guard let record else { return nil }
+        return try self.decode(id, record)
+      }
       end(call, bytes: payload?.count)
       return payload
     } catch {
@@ -184,28 +187,68 @@ public final class RocksSpool: Spool {
     }
   }
 
-  private func read(_ id: SpoolID) async throws -> Bytes? {
-    guard let loadPermits else { return try await value(id) }
-    _ = try await loadPermits.acquire(until: nil)
-    defer { loadPermits.release() }
-    return try await value(id)
-  }
-
-  private func value(_ id: SpoolID) async throws -> Bytes? {
-    try await storage.withValue(family, key: id.bytes) { record in
-      guard let record else { return nil }
-      return try self.decode(id, record)
+  /// Lends a message's payload without a copy when it is in memory and not compressed.
+  ///
+  /// - Parameter body: Called once with the payload, borrowed for the call, or nil when there is
+  ///   no message under the id. It runs while the load is under way and should be short.
+  public func withPayload<Result>(
+    _ id: SpoolID, _ body: (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
+    let call = try begin(.load)
+    do {
+      var bytes: Int?
+      let result = try await read(id) { record in
+        guard let record else { return try body(nil) }
+        return try self.named(id) {
+          try SpoolRecord.withPayload(of: record) { payload in
+            bytes = payload.count
+            return try body(payload)
+          }
+        }
+      }
+      end(call, bytes: bytes)
+      return result
+    } catch {
+      throw fail(call, error)
     }
   }
 
-  func decode(_ id: SpoolID, _ record: Span<UInt8>) throws -> Bytes {
+  /// Whether there is a message under the id. Its record is not checked.
+  public func contains(_ id: SpoolID) async throws -> Bool {
+    let call = try begin(.load)
     do {
-      return try SpoolRecord.payload(of: record)
+      let isThere = try await read(id) { $0 != nil }
+      end(call, bytes: isThere ? 0 : nil)
+      return isThere
     } catch {
+      throw fail(call, error)
+    }
+  }
+
+  private func read<Result>(
+    _ id: SpoolID, _ body: (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
+    guard let loadPermits else {
+      return try await storage.withValue(family, key: id.bytes, body)
+    }
+    _ = try await loadPermits.acquire(until: nil)
+    defer { loadPermits.release() }
+    return try await storage.withValue(family, key: id.bytes, body)
+  }
+
+  /// Runs a body; damage that it finds is told with the message's id.
+  private func named<Result>(_ id: SpoolID, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch let error as DecodingFailure {
       throw SpindleError(
         .corruption, "the message \(id) of spool \(name) is damaged: \(error)",
         path: storage.path)
     }
+  }
+
+  func decode(_ id: SpoolID, _ record: Span<UInt8>) throws -> Bytes {
+    try named(id) { try SpoolRecord.payload(of: record) }
   }
 
   static let refusalText: StaticString = "the spool is not accepting writes"

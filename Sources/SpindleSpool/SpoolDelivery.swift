@@ -11,6 +11,9 @@ struct SpoolDelivery {
   /// hosts differ by less.
   static let aheadMilliseconds: UInt64 = 60_000
 
+  /// Progress is told every so many keys: telling it takes a lock.
+  private static let publishMask = 255
+
   let spool: RocksSpool
   let queue: SpoolEntryQueue
   let handle: SpoolEnumeration
@@ -18,6 +21,7 @@ struct SpoolDelivery {
 
   private var outcome = SpoolEnumeration.Outcome()
   private var stray = StrayKeys()
+  private var seen = 0
   /// Taken from the store, and not yet by the channel.
   private var pending: SpoolEntry?
 
@@ -61,7 +65,8 @@ struct SpoolDelivery {
   }
 
   private mutating func take(_ key: Span<UInt8>, _ record: Span<UInt8>) throws -> SpoolWalk.Step {
-    defer { handle.publish(outcome) }
+    seen &+= 1
+    if seen & Self.publishMask == 0 { handle.publish(outcome) }
     guard let id = SpoolID(bytes: key) else {
       stray.note(key)
       outcome.stray += 1
@@ -81,14 +86,19 @@ struct SpoolDelivery {
       entry = .corrupt(id: id, error: "\(error)")
     }
     let clock = spool.storage.clock
-    let start = clock.now
-    let result = queue.offer(
-      entry, isStopped: { spool.stopReason() != nil },
-      isStalled: { clock.now - start >= Self.longestStall })
+    // Read at the first wait: most entries find room at once.
+    var start: ContinuousClock.Instant?
+    let result = queue.offer(entry, isStopped: { spool.stopReason() != nil }) {
+      let now = clock.now
+      let since = start ?? now
+      start = since
+      return now - since >= Self.longestStall
+    }
     switch result {
     case .sent: count(entry)
     case .refused: throw ended()
     case .stalled:
+      handle.publish(outcome)
       pending = entry
       return .release
     }

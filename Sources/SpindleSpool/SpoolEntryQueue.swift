@@ -3,6 +3,13 @@ internal import Synchronization
 
 /// What a ``SpoolEntryChannel`` shares with the walking thread.
 final class SpoolEntryQueue: Sendable {
+  /// A reader to resume, outside the lock.
+  private struct Wake {
+    let reader: CheckedContinuation<SpoolEntry?, Never>
+    let entry: SpoolEntry
+    func resume() { reader.resume(returning: entry) }
+  }
+
   private struct State {
     /// What was taken is nil until it is removed, so that no payload outlives its taking.
     var buffer: [SpoolEntry?] = []
@@ -14,6 +21,18 @@ final class SpoolEntryQueue: Sendable {
     var isFinished = false
     var isAbandoned = false
     var walkerWaits = false
+
+    var count: Int { buffer.count - head }
+
+    func hasRoom(for bytes: Int, capacity: Int, byteLimit: Int) -> Bool {
+      count < capacity && (count == 0 || bytes <= byteLimit - self.bytes)
+    }
+
+    /// The reader that waits longest, and an entry for it.
+    mutating func takeForReader() -> Wake? {
+      guard !waiting.isEmpty, let entry = take() else { return nil }
+      return Wake(reader: waiting.removeFirst(), entry: entry)
+    }
 
     mutating func take() -> SpoolEntry? {
       guard head < buffer.count, let entry = buffer[head] else { return nil }
@@ -30,6 +49,11 @@ final class SpoolEntryQueue: Sendable {
       return entry
     }
   }
+
+  /// A reader that waits is woken for so many entries, or for so many bytes, and not for each
+  /// single one: waking costs more than reading a small message. The end of the walk wakes it too.
+  private static let wakeCount = 64
+  private static let wakeBytes = 256 << 10
 
   let capacity: Int
   let byteLimit: Int
@@ -61,34 +85,30 @@ final class SpoolEntryQueue: Sendable {
   func offer(
     _ entry: SpoolEntry, isStopped: () -> Bool, isStalled: () -> Bool
   ) -> SendResult {
-    enum Outcome {
-      case sent, refused, full
-      case handed(CheckedContinuation<SpoolEntry?, Never>)
-    }
+    enum Outcome { case sent, refused, full }
     let bytes = Self.bytes(of: entry)
     while true {
-      let outcome = state.withLock { state -> Outcome in
-        if state.isAbandoned || state.isFinished { return .refused }
-        if !state.waiting.isEmpty { return .handed(state.waiting.removeFirst()) }
-        let count = state.buffer.count - state.head
-        if count >= capacity || count > 0 && bytes > byteLimit - state.bytes {
-          state.walkerWaits = true
-          return .full
+      let (outcome, wake) = state.withLock { state -> (Outcome, Wake?) in
+        if state.isAbandoned || state.isFinished { return (.refused, nil) }
+        if !state.hasRoom(for: bytes, capacity: capacity, byteLimit: byteLimit) {
+          state.walkerWaits = state.waiting.isEmpty
+          return (.full, state.takeForReader())
         }
         state.buffer.append(entry)
         state.bytes += bytes
-        return .sent
+        let isWorthWaking =
+          state.count >= min(Self.wakeCount, capacity)
+          || state.bytes >= min(Self.wakeBytes, byteLimit)
+        return (.sent, isWorthWaking ? state.takeForReader() : nil)
       }
+      wake?.resume()
       switch outcome {
       case .sent: return .sent
       case .refused: return .refused
       case .full:
-        if room.wait(milliseconds: 100) { continue }
+        if wake != nil || room.wait(milliseconds: 100) { continue }
         if isStopped() { return .refused }
         if isStalled() { return .stalled }
-      case .handed(let reader):
-        reader.resume(returning: entry)
-        return .sent
       }
     }
   }
@@ -109,8 +129,13 @@ final class SpoolEntryQueue: Sendable {
 
   /// Ends the sequence after what is buffered.
   func finish() {
-    let waiting = state.withLock { state in
+    while let wake = state.withLock({ state in
       state.isFinished = true
+      return state.takeForReader()
+    }) {
+      wake.resume()
+    }
+    let waiting = state.withLock { state in
       defer { state.waiting = [] }
       return state.waiting
     }
@@ -151,23 +176,41 @@ final class SpoolEntryQueue: Sendable {
     if wakes { room.signal() }
   }
 
+  private enum Taken {
+    case value(SpoolEntry?, wakes: Bool)
+    case wait
+  }
+
+  /// Takes an entry, or leaves the reader's continuation where there is none.
+  private func take(_ continuation: CheckedContinuation<SpoolEntry?, Never>?) -> Taken {
+    state.withLock { state in
+      if let entry = state.take() {
+        // The walk goes on when half of the room is free, and not for each single place.
+        let wakes =
+          state.walkerWaits
+          && (state.count == 0 || state.count <= capacity / 2 && state.bytes <= byteLimit / 2)
+        if wakes { state.walkerWaits = false }
+        return .value(entry, wakes: wakes)
+      }
+      if state.isFinished || state.isAbandoned { return .value(nil, wakes: false) }
+      if let continuation { state.waiting.append(continuation) }
+      return .wait
+    }
+  }
+
   func next() async -> SpoolEntry? {
-    await withTaskCancellationHandler {
+    if Task.isCancelled {
+      cancel()
+      return nil
+    }
+    // Most entries are there already: no suspension for them.
+    if case .value(let entry, let wakes) = take(nil) {
+      if wakes { room.signal() }
+      return entry
+    }
+    return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        enum Outcome {
-          case value(SpoolEntry?, wakes: Bool)
-          case wait
-        }
-        let outcome = state.withLock { state -> Outcome in
-          if let entry = state.take() {
-            defer { state.walkerWaits = false }
-            return .value(entry, wakes: state.walkerWaits)
-          }
-          if state.isFinished || state.isAbandoned { return .value(nil, wakes: false) }
-          state.waiting.append(continuation)
-          return .wait
-        }
-        if case .value(let entry, let wakes) = outcome {
+        if case .value(let entry, let wakes) = take(continuation) {
           if wakes { room.signal() }
           continuation.resume(returning: entry)
         }

@@ -73,6 +73,26 @@ package enum SpoolRecord {
 
   /// Checks a record and gives its payload.
   package static func payload(of record: Span<UInt8>) throws(DecodingFailure) -> [UInt8] {
+    let codec = try check(record)
+    let body = record.extracting(droppingFirst: headerBytes)
+    return codec == codecNone ? copyBytes(body) : try decompress(codec, body)
+  }
+
+  /// Checks a record and lends its payload, without a copy where it stands as it was given.
+  package static func withPayload<Result>(
+    of record: Span<UInt8>, _ body: (Span<UInt8>) throws -> Result
+  ) throws -> Result {
+    let codec = try check(record)
+    let stored = record.extracting(droppingFirst: headerBytes)
+    if codec == codecNone { return try body(stored) }
+    let payload = try decompress(codec, stored)
+    return try body(payload.span)
+  }
+
+  /// Checks everything but what the codec itself checks.
+  ///
+  /// - Returns: The codec.
+  private static func check(_ record: Span<UInt8>) throws(DecodingFailure) -> UInt8 {
     var reader = ByteReader(record)
     let version = try reader.readUInt8()
     guard version == Self.version else { throw .unknownVersion(version) }
@@ -96,7 +116,13 @@ package enum SpoolRecord {
     guard computed == stored else {
       throw .checksumMismatch(stored: stored, computed: computed)
     }
-    if codec == codecNone { return try reader.readBytes(reader.remaining) }
+    return codec
+  }
+
+  private static func decompress(
+    _ codec: UInt8, _ body: Span<UInt8>
+  ) throws(DecodingFailure) -> [UInt8] {
+    var reader = ByteReader(body)
     let length = Int(try reader.readBigEndian(UInt32.self))
     // The checksum finds damage and no malice: the length is checked before it is allocated, here
     // against the limit of payloads, and by the codec against what the block can hold.
