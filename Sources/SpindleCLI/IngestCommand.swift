@@ -157,18 +157,13 @@ final class ProgressLine: Sendable {
     let rate = seconds > 0 ? Double(progress.linesRead) / seconds : 0
     let size = "\(Output.grouped(progress.bytes >> 20)) MiB"
     if progress.isComparing {
-      print("comparing with what was applied: \(size)")
+      Output.progress("comparing with what was applied: \(size)")
       return
     }
-    print(
+    Output.progress(
       "ingesting: \(Output.grouped(progress.linesRead)) lines, \(size), "
         + "\(Output.grouped(Int64(rate))) lines/s")
   }
 
-  func clear() { if isShown { print("") } }
-
-  private func print(_ text: String) {
-    let bytes = Array("\r\u{1B}[K\(text)".utf8)
-    _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
-  }
+  func clear() { if isShown { Output.progress("") } }
 }

@@ -55,6 +55,12 @@ enum Output {
     line(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
+  /// Replaces the line on a terminal that shows how far a run is; an empty text clears it.
+  static func progress(_ text: String) {
+    let bytes = Array("\r\u{1B}[K\(text)".utf8)
+    _ = unsafe bytes.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+
   static var isTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
   /// A number with a comma between groups of three digits.

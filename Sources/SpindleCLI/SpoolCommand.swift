@@ -15,7 +15,10 @@ struct SpoolCommand: AsyncParsableCommand {
         id=$(spindle spool put --store data message.eml)
         spindle spool get --store data $id
       """,
-    subcommands: [List.self, Put.self, Get.self, Remove.self, SpoolQuarantineCommand.self])
+    subcommands: [
+      List.self, Put.self, Get.self, Remove.self, SpoolCompactCommand.self,
+      SpoolVerifyCommand.self, SpoolQuarantineCommand.self, SpoolStatsCommand.self,
+    ])
 
   /// The options of every verb.
   struct Target: ParsableArguments {

@@ -55,7 +55,7 @@ struct SpoolCompactCommand: AsyncParsableCommand {
           let percent = progress.doneBytes * 100 / progress.totalBytes
           Output.progress("compacting: \(percent) % of \(size(progress.totalBytes))")
         }
-        if isShown { Output.progress(nil) }
+        if isShown { Output.progress("") }
         let seconds = result.duration / .seconds(1)
         if json {
           return try Output.json(
@@ -222,7 +222,8 @@ struct SpoolStatsCommand: AsyncParsableCommand {
       ["bytes", "min", "mean", "p50", "p90", "p99", "p99.9", "max"],
       [
         [
-          "", bytes(report.minimumBytes), report.meanBytes.map { String(format: "%.1f", $0) } ?? "-",
+          "", bytes(report.minimumBytes),
+          report.meanBytes.map { String(format: "%.1f", $0) } ?? "-",
           bytes(report.p50Bytes), bytes(report.p90Bytes), bytes(report.p99Bytes),
           bytes(report.p999Bytes), bytes(report.maximumBytes),
         ]

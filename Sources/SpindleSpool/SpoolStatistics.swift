@@ -81,8 +81,15 @@ struct StatisticsTally {
       seen.damaged += 1
       return
     }
+    // The length of what is stored; a compressed body begins with the payload's own.
+    let isPlain = record[1] == SpoolRecord.codecNone
+    let field = isPlain ? 4 : SpoolRecord.headerBytes
+    guard record.count >= field + 4 else {
+      seen.damaged += 1
+      return
+    }
     var size: UInt64 = 0
-    for index in 4..<8 { size = size << 8 | UInt64(record[index]) }
+    for index in field..<(field + 4) { size = size << 8 | UInt64(record[index]) }
     sizes.add(size)
     seen.storedBytes += UInt64(record.count)
     seen.codecs[record[1], default: 0] += 1

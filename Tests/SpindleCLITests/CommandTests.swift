@@ -56,8 +56,12 @@ import Testing
         .expectRefusal("no spool b")
       try await spindle("spool", "remove", "--store", place.store, "--name", "b", id)
         .expectRefusal("no spool b")
-      let none = try await spindle("spool", "list", "--store", place.store, "--name", "b")
-      #expect(none.status == 0 && none.output.isEmpty)
+      for verb in ["list", "stats", "verify"] {
+        try await spindle("spool", verb, "--store", place.store, "--name", "b")
+          .expectRefusal("no spool b", "it has a")
+      }
+      try await spindle("spool", "quarantine", "list", "--store", place.store, "--name", "b")
+        .expectRefusal("no spool b")
       for text in ["", "xyz", String(id.dropLast()), id + "0", String(repeating: "0", count: 32)] {
         let result = try await spindle("spool", "get", "--store", place.store, "--name", "a", text)
         #expect(result.status == 64 && result.output.isEmpty, "\(text): \(result.problems)")
