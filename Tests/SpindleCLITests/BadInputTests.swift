@@ -127,7 +127,10 @@ import Testing
       try await withStore(place.store) { _ in
         try await place.ingest(file).expectRefusal("held by process \(getpid())")
         let readers = [
-          ["check"], ["series"], ["oplog", "cursors"], ["oplog", "read"], ["spool", "list"],
+          ["check"], ["series"], ["oplog", "cursors"], ["oplog", "read"],
+          ["spool", "list", "--name", "ingest"], ["spool", "stats", "--name", "ingest"],
+          ["spool", "verify", "--name", "ingest"],
+          ["spool", "quarantine", "list", "--name", "ingest"],
         ]
         for command in readers {
           let result = try await RunningCommand(

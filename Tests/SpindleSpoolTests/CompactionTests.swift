@@ -9,7 +9,7 @@ import Testing
 
 @Suite("Compactions of a spool", .temporaryDirectory)
 struct CompactionTests {
-  /// A spool of 3 MiB in the store of the test, whose compactions write a MiB a second: long
+  /// A spool of 3 MiB in the store of the test, whose compactions write half a MiB a second: long
   /// enough to do something meanwhile.
   private func withSlowSpool(_ body: (RocksSpool, [SpoolID]) async throws -> Void) async throws {
     let path = try TestDirectory.path("store")
@@ -23,7 +23,7 @@ struct CompactionTests {
     try await filled.flush()
     try await first.close()
     var settings = StoreSettings.small
-    settings.database.writeRateLimit = 1 << 20
+    settings.database.writeRateLimit = 1 << 19
     let store = try await Store.small(at: path, settings: settings)
     try await body(try await RocksSpool(store: store, name: "main"), ids)
     try await store.close()
@@ -57,7 +57,8 @@ struct CompactionTests {
         if stored.count % 10 == 0 { try await spool.flush() }
       }
       let last = try await spool.compact(progress: nil)
-      #expect(last.bytesAfter < last.bytesBefore / 2)
+      // RocksDB may have compacted a part by itself.
+      #expect(last.bytesAfter <= last.bytesBefore && last.bytesAfter < logged.bytesAfter / 2)
       #expect(last.bytesAfter == UInt64(try spool.tables.reduce(0) { $0 + $1.bytes }))
       #expect(try isWhole(spool))
       #expect(try spool.tables.reduce(0) { $0 + $1.deletions } == 0)
