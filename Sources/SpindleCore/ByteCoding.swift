@@ -29,30 +29,34 @@ public enum DecodingFailure: Error, Sendable, Equatable, CustomStringConvertible
 
 /// Reads fixed and variable-length values from borrowed bytes; consumes nothing on failure.
 public struct ByteReader: ~Escapable {
-  private let bytes: Span<UInt8>
+  @usableFromInline let bytes: Span<UInt8>
   /// How many bytes were read so far.
-  public private(set) var offset = 0
+  @inlinable public var offset: Int { position }
+  @usableFromInline var position = 0
 
+  @inlinable
   @_lifetime(copy bytes)
   public init(_ bytes: Span<UInt8>) { self.bytes = bytes }
 
   /// Bytes not yet read.
-  public var remaining: Int { bytes.count - offset }
+  @inlinable public var remaining: Int { bytes.count - position }
 
-  private func require(_ count: Int) throws(DecodingFailure) {
+  @inlinable func require(_ count: Int) throws(DecodingFailure) {
     guard count >= 0 else { throw .invalid("a length of \(count) bytes is negative") }
     guard count <= remaining else {
       throw .truncated(needed: count, available: remaining)
     }
   }
 
+  @inlinable
   @_lifetime(self: copy self)
   public mutating func readUInt8() throws(DecodingFailure) -> UInt8 {
     try require(1)
-    defer { offset += 1 }
-    return bytes[offset]
+    defer { position += 1 }
+    return bytes[position]
   }
 
+  @inlinable
   @_lifetime(self: copy self)
   public mutating func readBigEndian<Value: FixedWidthInteger & UnsignedInteger>(
     _: Value.Type
@@ -61,12 +65,13 @@ public struct ByteReader: ~Escapable {
     try require(width)
     var value: Value = 0
     for index in 0..<width {
-      value = value << 8 | Value(truncatingIfNeeded: bytes[offset + index])
+      value = value << 8 | Value(truncatingIfNeeded: bytes[position + index])
     }
-    offset += width
+    position += width
     return value
   }
 
+  @inlinable
   @_lifetime(self: copy self)
   public mutating func readLittleEndian<Value: FixedWidthInteger & UnsignedInteger>(
     _ type: Value.Type
@@ -79,16 +84,16 @@ public struct ByteReader: ~Escapable {
   public mutating func readVarint() throws(DecodingFailure) -> UInt64 {
     var value: UInt64 = 0
     var shift: UInt64 = 0
-    var position = offset
+    var next = offset
     while true {
-      guard position < bytes.count else { throw .truncated(needed: 1, available: 0) }
-      let byte = bytes[position]
-      position += 1
+      guard next < bytes.count else { throw .truncated(needed: 1, available: 0) }
+      let byte = bytes[next]
+      next += 1
       if shift == 63, byte > 1 { throw .varintOverflow }
       value |= UInt64(byte & 0x7F) << shift
       if byte & 0x80 == 0 {
         if byte == 0, shift > 0 { throw .nonMinimalVarint }
-        offset = position
+        position = next
         return value
       }
       shift += 7
@@ -102,33 +107,35 @@ public struct ByteReader: ~Escapable {
     let count = try readVarint()
     guard count <= UInt64(remaining) else {
       let available = remaining
-      offset = start
+      position = start
       throw .truncated(needed: Int(clamping: count), available: available)
     }
     return try readBytes(Int(count))
   }
 
+  @inlinable
   @_lifetime(self: copy self)
   public mutating func readBytes(_ count: Int) throws(DecodingFailure) -> [UInt8] {
     try require(count)
-    defer { offset += count }
-    return copyBytes(bytes.extracting(offset..<(offset + count)))
+    defer { position += count }
+    return copyBytes(bytes.extracting(position..<(position + count)))
   }
 
+  @inlinable
   @_lifetime(self: copy self)
   public mutating func readUUID() throws(DecodingFailure) -> UUIDValue {
     let high = try readBigEndian(UInt64.self)
     do {
       return UUIDValue(high: high, low: try readBigEndian(UInt64.self))
     } catch {
-      offset -= 8
+      position -= 8
       throw error
     }
   }
 
   /// The bytes not yet read.
   public var rest: Span<UInt8> {
-    @_lifetime(copy self) get { bytes.extracting(offset..<bytes.count) }
+    @inlinable @_lifetime(copy self) get { bytes.extracting(position..<bytes.count) }
   }
 
   /// Fails when bytes are left.

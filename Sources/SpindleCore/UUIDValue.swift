@@ -62,10 +62,12 @@ public struct UUIDValue: Hashable, Sendable, CustomStringConvertible {
 
   /// The sixteen bytes, most significant first.
   public var bytes: [UInt8] {
-    var result: [UInt8] = []
-    result.reserveCapacity(16)
-    append(to: &result)
-    return result
+    unsafe [UInt8](unsafeUninitializedCapacity: 16) { target, count in
+      unsafe UnsafeMutableRawBufferPointer(target).storeBytes(of: high.bigEndian, as: UInt64.self)
+      unsafe UnsafeMutableRawBufferPointer(target).storeBytes(
+        of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
+      count = 16
+    }
   }
 
   /// Appends the sixteen bytes, most significant first.

@@ -23,7 +23,8 @@ struct SpoolDelivery {
   private var stray = StrayKeys()
   private var seen = 0
   /// Taken from the store, and not yet by the channel.
-  private var pending: SpoolEntry?
+  private var batch: SpoolEntryQueue.Batch = []
+  private var batchBytes = 0
 
   init(
     spool: RocksSpool, queue: SpoolEntryQueue, handle: SpoolEnumeration, selection: SpoolSelection
@@ -54,9 +55,16 @@ struct SpoolDelivery {
     // Two closures of one call cannot both change `self`, so the state moves through a box.
     let box = Box(self)
     defer { self = box.value }
-    try walk.run(released: { try box.value.sendPending() }) { key, record in
-      try box.value.take(key, record)
+    do {
+      try walk.run(released: { try box.value.sendBatch() }) { key, record in
+        try box.value.take(key, record)
+      }
+    } catch {
+      // What was read before the damage is given all the same.
+      try? box.value.sendBatch()
+      throw error
     }
+    try box.value.sendBatch()
   }
 
   private final class Box {
@@ -85,21 +93,23 @@ struct SpoolDelivery {
     } catch {
       entry = .corrupt(id: id, error: "\(error)")
     }
+    batch.append(entry)
+    batchBytes += entry.byteCount
+    guard batch.count >= queue.batchCount || batchBytes >= queue.batchBytes else { return .next }
     let clock = spool.storage.clock
-    // Read at the first wait: most entries find room at once.
+    // Read at the first wait: most batches find room at once.
     var start: ContinuousClock.Instant?
-    let result = queue.offer(entry, isStopped: { spool.stopReason() != nil }) {
+    let result = queue.offer(batch, isStopped: { spool.stopReason() != nil }) {
       let now = clock.now
       let since = start ?? now
       start = since
       return now - since >= Self.longestStall
     }
     switch result {
-    case .sent: count(entry)
+    case .sent: countBatch()
     case .refused: throw ended()
     case .stalled:
       handle.publish(outcome)
-      pending = entry
       return .release
     }
     return .next
@@ -115,19 +125,22 @@ struct SpoolDelivery {
     }
   }
 
-  /// Waits without an iterator until the channel takes the entry.
-  private mutating func sendPending() throws {
-    guard let entry = pending else { return }
-    pending = nil
-    guard queue.send(entry, isStopped: { spool.stopReason() != nil }) else {
-      throw ended()
-    }
-    count(entry)
+  /// Waits without an iterator until the channel takes the batch.
+  private mutating func sendBatch() throws {
+    guard !batch.isEmpty else { return }
+    let result = queue.offer(
+      batch, isStopped: { spool.stopReason() != nil }, isStalled: { false })
+    guard result == .sent else { throw ended() }
+    countBatch()
     handle.publish(outcome)
   }
 
-  private mutating func count(_ entry: SpoolEntry) {
-    if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
+  private mutating func countBatch() {
+    for entry in batch {
+      if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
+    }
+    batch.removeAll(keepingCapacity: true)
+    batchBytes = 0
   }
 
   private func ended() -> SpindleError {

@@ -1,3 +1,5 @@
+internal import Synchronization
+
 /// A bounded channel from one walk over a spool to its reader.
 ///
 /// The walk waits while the channel is full, so memory is bounded by ``capacity`` messages and by
@@ -9,7 +11,8 @@
 /// for await entry in channel { take(entry) }
 /// let outcome = await walk.finished()
 /// ```
-/// Several tasks may read; each entry goes to one of them.
+/// Several tasks may read; each entry goes to one of them. A single reader takes small entries up to
+/// 64 at a time, and an eighth of the capacity at most; these do not count for the bounds any more.
 public final class SpoolEntryChannel: AsyncSequence, Sendable {
   public typealias Element = SpoolEntry
 
@@ -35,17 +38,34 @@ public final class SpoolEntryChannel: AsyncSequence, Sendable {
 
   public struct AsyncIterator: AsyncIteratorProtocol {
     let reader: Reader
-    public mutating func next() async -> SpoolEntry? { await reader.queue.next() }
+    public mutating func next() async -> SpoolEntry? { await reader.next() }
   }
 
   /// Lives as long as a loop over the channel.
   final class Reader: Sendable {
-    let queue: SpoolEntryQueue
+    private let queue: SpoolEntryQueue
+    /// Taken from the queue and not yet given, the next one last.
+    private let taken = Mutex<SpoolEntryQueue.Batch>([])
+
     init(_ queue: SpoolEntryQueue) {
       self.queue = queue
       queue.readerCame()
     }
-    deinit { queue.readerLeft() }
+
+    deinit { queue.readerLeft(unused: taken.withLock { $0.reversed() }) }
+
+    func next() async -> SpoolEntry? {
+      if Task.isCancelled {
+        queue.cancel()
+        return nil
+      }
+      if let entry = taken.withLock({ $0.popLast() }) { return entry }
+      guard let batch = await queue.next() else { return nil }
+      return taken.withLock { taken in
+        taken.append(contentsOf: batch.reversed())
+        return taken.popLast()
+      }
+    }
   }
 
   public func makeAsyncIterator() -> AsyncIterator { AsyncIterator(reader: Reader(queue)) }

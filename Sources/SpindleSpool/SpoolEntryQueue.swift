@@ -2,12 +2,18 @@ internal import SpindleIO
 internal import Synchronization
 
 /// What a ``SpoolEntryChannel`` shares with the walking thread.
+///
+/// Entries travel in batches in both directions, because a lock and a wake-up for each small
+/// message would cost more than reading it. A batch is at most an eighth of the channel, so a
+/// channel for a few messages still passes them one at a time.
 final class SpoolEntryQueue: Sendable {
+  typealias Batch = [SpoolEntry]
+
   /// A reader to resume, outside the lock.
   private struct Wake {
-    let reader: CheckedContinuation<SpoolEntry?, Never>
-    let entry: SpoolEntry
-    func resume() { reader.resume(returning: entry) }
+    let reader: CheckedContinuation<Batch?, Never>
+    let entries: Batch
+    func resume() { reader.resume(returning: entries) }
   }
 
   private struct State {
@@ -16,7 +22,7 @@ final class SpoolEntryQueue: Sendable {
     var head = 0
     /// Bytes of the payloads in the buffer.
     var bytes = 0
-    var waiting: [CheckedContinuation<SpoolEntry?, Never>] = []
+    var waiting: [CheckedContinuation<Batch?, Never>] = []
     var readers = 0
     var isFinished = false
     var isAbandoned = false
@@ -24,21 +30,23 @@ final class SpoolEntryQueue: Sendable {
 
     var count: Int { buffer.count - head }
 
-    func hasRoom(for bytes: Int, capacity: Int, byteLimit: Int) -> Bool {
-      count < capacity && (count == 0 || bytes <= byteLimit - self.bytes)
+    /// The reader that waits longest, and entries for it.
+    mutating func takeForReader(atMost limit: Int) -> Wake? {
+      guard !waiting.isEmpty, count > 0 else { return nil }
+      return Wake(reader: waiting.removeFirst(), entries: take(atMost: limit))
     }
 
-    /// The reader that waits longest, and an entry for it.
-    mutating func takeForReader() -> Wake? {
-      guard !waiting.isEmpty, let entry = take() else { return nil }
-      return Wake(reader: waiting.removeFirst(), entry: entry)
-    }
-
-    mutating func take() -> SpoolEntry? {
-      guard head < buffer.count, let entry = buffer[head] else { return nil }
-      buffer[head] = nil
-      head += 1
-      bytes -= SpoolEntryQueue.bytes(of: entry)
+    /// Takes entries: one where several read, so that none has what another could work on.
+    mutating func take(atMost limit: Int) -> Batch {
+      var taken: Batch = []
+      let wanted = min(readers > 1 ? 1 : limit, count)
+      taken.reserveCapacity(wanted)
+      while taken.count < wanted, let entry = buffer[head] {
+        buffer[head] = nil
+        head += 1
+        bytes -= entry.byteCount
+        taken.append(entry)
+      }
       if head == buffer.count {
         buffer.removeAll(keepingCapacity: true)
         head = 0
@@ -46,28 +54,28 @@ final class SpoolEntryQueue: Sendable {
         buffer.removeFirst(head)
         head = 0
       }
-      return entry
+      return taken
     }
   }
 
-  /// A reader that waits is woken for so many entries, or for so many bytes, and not for each
-  /// single one: waking costs more than reading a small message. The end of the walk wakes it too.
-  private static let wakeCount = 64
-  private static let wakeBytes = 256 << 10
-
   let capacity: Int
   let byteLimit: Int
+  /// The most entries that travel at once, and the most bytes before a batch is sent.
+  let batchCount: Int
+  let batchBytes: Int
   private let state = Mutex(State())
   private let room = ThreadSemaphore()
 
   init(capacity: Int, byteLimit: Int) {
     self.capacity = max(capacity, 1)
     self.byteLimit = max(byteLimit, 0)
+    batchCount = max(min(64, self.capacity / 8), 1)
+    batchBytes = min(64 << 10, self.byteLimit / 8)
   }
 
   // MARK: The walking thread
 
-  /// What became of an entry.
+  /// What became of a batch.
   enum SendResult {
     case sent
     /// The reader is gone or the walk must stop.
@@ -76,30 +84,31 @@ final class SpoolEntryQueue: Sendable {
     case stalled
   }
 
-  /// Hands an entry over, waiting for room on the calling thread.
+  /// Hands a batch over, waiting for room on the calling thread.
   ///
   /// - Parameters:
+  ///   - batch: At most ``batchCount`` entries. One that exceeds the limit of bytes passes alone.
   ///   - isStopped: Asked about every 100 ms while there is no room, so that a reader that takes
   ///     nothing cannot keep the store from closing.
-  ///   - isStalled: Asked as often; true gives the wait up, and the entry may be sent again.
-  func offer(
-    _ entry: SpoolEntry, isStopped: () -> Bool, isStalled: () -> Bool
-  ) -> SendResult {
+  ///   - isStalled: Asked as often; true gives the wait up, and the batch may be sent again.
+  func offer(_ batch: Batch, isStopped: () -> Bool, isStalled: () -> Bool) -> SendResult {
     enum Outcome { case sent, refused, full }
-    let bytes = Self.bytes(of: entry)
+    let bytes = batch.reduce(0) { $0 + $1.byteCount }
     while true {
       let (outcome, wake) = state.withLock { state -> (Outcome, Wake?) in
         if state.isAbandoned || state.isFinished { return (.refused, nil) }
-        if !state.hasRoom(for: bytes, capacity: capacity, byteLimit: byteLimit) {
-          state.walkerWaits = state.waiting.isEmpty
-          return (.full, state.takeForReader())
+        let hasRoom =
+          state.count == 0
+          || state.count + batch.count <= capacity && bytes <= byteLimit - state.bytes
+        guard hasRoom else {
+          // A reader may wait beside entries that another gave back.
+          let wake = state.takeForReader(atMost: batchCount)
+          state.walkerWaits = wake == nil
+          return (.full, wake)
         }
-        state.buffer.append(entry)
+        for entry in batch { state.buffer.append(entry) }
         state.bytes += bytes
-        let isWorthWaking =
-          state.count >= min(Self.wakeCount, capacity)
-          || state.bytes >= min(Self.wakeBytes, byteLimit)
-        return (.sent, isWorthWaking ? state.takeForReader() : nil)
+        return (.sent, state.takeForReader(atMost: batchCount))
       }
       wake?.resume()
       switch outcome {
@@ -113,25 +122,18 @@ final class SpoolEntryQueue: Sendable {
     }
   }
 
-  /// The same, waiting as long as it takes.
+  /// Hands one entry over, waiting as long as it takes.
   ///
   /// - Returns: false when the reader is gone or the walk must stop.
   func send(_ entry: SpoolEntry, isStopped: () -> Bool) -> Bool {
-    offer(entry, isStopped: isStopped, isStalled: { false }) == .sent
-  }
-
-  private static func bytes(of entry: SpoolEntry) -> Int {
-    switch entry {
-    case .item(_, let data): data.count
-    case .corrupt(_, let error): error.utf8.count
-    }
+    offer([entry], isStopped: isStopped, isStalled: { false }) == .sent
   }
 
   /// Ends the sequence after what is buffered.
   func finish() {
     while let wake = state.withLock({ state in
       state.isFinished = true
-      return state.takeForReader()
+      return state.takeForReader(atMost: batchCount)
     }) {
       wake.resume()
     }
@@ -146,12 +148,19 @@ final class SpoolEntryQueue: Sendable {
 
   func readerCame() { state.withLock { $0.readers += 1 } }
 
-  /// The last reader's end is the end of reading.
-  func readerLeft() {
-    let isLast = state.withLock { state in
+  /// The last reader's end is the end of reading; what an earlier one had taken and not used goes
+  /// back for the others.
+  func readerLeft(unused: Batch) {
+    let (isLast, wake) = state.withLock { state -> (Bool, Wake?) in
       state.readers -= 1
-      return state.readers == 0
+      if state.readers == 0 { return (true, nil) }
+      if unused.isEmpty || state.isAbandoned { return (false, nil) }
+      state.buffer.replaceSubrange(..<state.head, with: unused.map { $0 })
+      state.head = 0
+      state.bytes += unused.reduce(0) { $0 + $1.byteCount }
+      return (false, state.takeForReader(atMost: batchCount))
     }
+    wake?.resume()
     if isLast { cancel() }
   }
 
@@ -177,46 +186,54 @@ final class SpoolEntryQueue: Sendable {
   }
 
   private enum Taken {
-    case value(SpoolEntry?, wakes: Bool)
+    case batch(Batch?, wakes: Bool)
     case wait
   }
 
-  /// Takes an entry, or leaves the reader's continuation where there is none.
-  private func take(_ continuation: CheckedContinuation<SpoolEntry?, Never>?) -> Taken {
+  /// Takes entries, or leaves the reader's continuation where there are none.
+  private func take(_ continuation: CheckedContinuation<Batch?, Never>?) -> Taken {
     state.withLock { state in
-      if let entry = state.take() {
+      let batch = state.take(atMost: batchCount)
+      if !batch.isEmpty {
         // The walk goes on when half of the room is free, and not for each single place.
         let wakes =
           state.walkerWaits
           && (state.count == 0 || state.count <= capacity / 2 && state.bytes <= byteLimit / 2)
         if wakes { state.walkerWaits = false }
-        return .value(entry, wakes: wakes)
+        return .batch(batch, wakes: wakes)
       }
-      if state.isFinished || state.isAbandoned { return .value(nil, wakes: false) }
+      if state.isFinished || state.isAbandoned { return .batch(nil, wakes: false) }
       if let continuation { state.waiting.append(continuation) }
       return .wait
     }
   }
 
-  func next() async -> SpoolEntry? {
-    if Task.isCancelled {
-      cancel()
-      return nil
-    }
+  /// The next entries, at least one; nil at the end.
+  func next() async -> Batch? {
     // Most entries are there already: no suspension for them.
-    if case .value(let entry, let wakes) = take(nil) {
+    if case .batch(let batch, let wakes) = take(nil) {
       if wakes { room.signal() }
-      return entry
+      return batch
     }
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        if case .value(let entry, let wakes) = take(continuation) {
+        if case .batch(let batch, let wakes) = take(continuation) {
           if wakes { room.signal() }
-          continuation.resume(returning: entry)
+          continuation.resume(returning: batch)
         }
       }
     } onCancel: {
       cancel()
+    }
+  }
+}
+
+extension SpoolEntry {
+  /// What an entry counts against a channel's limit of bytes.
+  var byteCount: Int {
+    switch self {
+    case .item(_, let data): data.count
+    case .corrupt(_, let error): error.utf8.count
     }
   }
 }
