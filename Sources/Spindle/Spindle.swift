@@ -94,8 +94,13 @@ public final class Spindle: Sendable {
   public func close() async throws {
     let (pipeline, spools) = parts.withLock { ($0.pipeline, Array($0.spools.values)) }
     await pipeline?.close()
-    for spool in spools { try await spool.shutdown() }
+    var failure: (any Error)?
+    for spool in spools {
+      do { try await spool.shutdown() } catch { failure = failure ?? error }
+    }
+    // Whatever a spool said: the store syncs its own log and lets go of the directory.
     try await store.close()
+    if let failure { throw failure }
   }
 
   /// Gives a part that exists, or makes it; makers take turns, so that no part is made twice.

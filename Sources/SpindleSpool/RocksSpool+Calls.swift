@@ -79,8 +79,10 @@ extension RocksSpool {
     do {
       if storage.view == .owned { try await storage.synchronize() }
     } catch let error as SpindleError {
-      // A store that is closed has synced its log.
-      if error.kind != .closed { throw bland(error) }
+      // A store that is closed has synced its log. One whose gate is shut may not be able to, and
+      // must be closed all the same: its own close tries, and says by the missing mark that the
+      // next open has to look.
+      if error.kind != .closed, !error.isGateRefusal { throw error }
     }
     let left = calls.load(ordering: .sequentiallyConsistent)
     guard left == 0 else {
