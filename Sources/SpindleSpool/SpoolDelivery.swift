@@ -35,17 +35,25 @@ struct SpoolDelivery {
   }
 
   mutating func run(snapshot: Snapshot?) -> SpoolEnumeration.Outcome {
+    spool.metrics?.enumerationStarted()
+    // What ended the walk early, and each stretch that it could not read.
+    var failures = 0
     var walk = SpoolWalk(spool.storage, spool.family, snapshot: snapshot) { [spool] in
       spool.stopReason()
     }
     do {
       try drive(&walk)
     } catch {
+      failures = 1
       outcome.error =
         error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: spool.storage.path)
     }
     outcome.lostRanges = walk.lostRanges
     if outcome.error == nil { outcome.error = walk.damage }
+    if let damage = walk.damage { spool.metrics?.met(damage) }
+    failures += outcome.corrupt + outcome.lostRanges.count
+    spool.metrics?.enumerationFinished(
+      state: outcome.error == nil ? .finished : .failed, count: outcome.count, errors: failures)
     tell()
     return outcome
   }
@@ -66,7 +74,7 @@ struct SpoolDelivery {
 
   private mutating func take(_ key: Span<UInt8>, _ record: Span<UInt8>) throws -> SpoolWalk.Step {
     seen &+= 1
-    if seen & Self.publishMask == 0 { handle.publish(outcome) }
+    if seen & Self.publishMask == 0 { publish() }
     guard let id = SpoolID(bytes: key) else {
       stray.note(key)
       outcome.stray += 1
@@ -98,7 +106,7 @@ struct SpoolDelivery {
     case .sent: count(entry)
     case .refused: throw ended()
     case .stalled:
-      handle.publish(outcome)
+      publish()
       pending = entry
       return .release
     }
@@ -123,7 +131,12 @@ struct SpoolDelivery {
       throw ended()
     }
     count(entry)
+    publish()
+  }
+
+  private func publish() {
     handle.publish(outcome)
+    spool.metrics?.enumerationProgressed(count: outcome.count)
   }
 
   private mutating func count(_ entry: SpoolEntry) {
