@@ -38,8 +38,9 @@ enum CrashWorker {
     case "many": try await writeMany(store, plain, guarded)
     case "hold": try await hold(store, plain, count: Int(argument) ?? 0)
     case "parent":
-      // The child outlives this process; what it started with is what it would keep.
-      say("\(try ChildProcess("/bin/sleep", ["60"]).pid)")
+      // The child outlives this process until the test kills it; what it started with is what it
+      // would keep.
+      say("\(try ChildProcess("/bin/sleep", ["86400"]).pid)")
       try await hold(store, plain, count: 0)
     case "append": try await failAppend(store, plain, heals: false)
     case "cure": try await failAppend(store, plain, heals: true)

@@ -78,12 +78,17 @@ public struct StoreCheck: Sendable {
           return true
         }
         report.spooledMessages += 1
-        // Quarantined records may be damaged; they are kept as they were found.
-        if isQuarantine { return true }
         do throws(DecodingFailure) {
-          _ = try SpoolRecord.payload(of: record)
+          if isQuarantine {
+            // The records inside may be damaged; the envelope's checksum says that they are kept as
+            // they were found.
+            _ = try QuarantineEnvelope(decoding: record)
+          } else {
+            _ = try SpoolRecord.payload(of: record)
+          }
         } catch {
-          report.add("\(name): the message \(id) is damaged: \(error)")
+          let what = isQuarantine ? "the envelope of the message" : "the message"
+          report.add("\(name): \(what) \(id) is damaged: \(error)")
         }
         return true
       }

@@ -184,12 +184,15 @@ struct PairInOneStore: PairChanges {
 
   /// Runs a move while this call holds both halves; see ``RocksSpool/quarantine(_:reason:)``.
   private func holding(_ id: SpoolID, _ body: () async throws -> Void) async throws {
-    try meta.checkOpen()
-    try data.checkOpen()
-    guard meta.claim(id) else { throw meta.heldByAnother(id) }
-    defer { meta.release(id) }
-    guard data.claim(id) else { throw data.heldByAnother(id) }
-    defer { data.release(id) }
-    try await body()
+    try await meta.working {
+      // Errors are counted for the first.
+      try data.enter()
+      defer { data.leave() }
+      guard meta.claim(id) else { throw meta.heldByAnother(id) }
+      defer { meta.release(id) }
+      guard data.claim(id) else { throw data.heldByAnother(id) }
+      defer { data.release(id) }
+      try await body()
+    }
   }
 }

@@ -14,24 +14,44 @@ extension RocksSpool {
   /// default, so that a call ends by itself first.
   static let shutdownLimit = Duration.seconds(30)
 
-  /// Lets a call in. Each success must be matched by ``end(_:bytes:)`` or ``fail(_:_:)``.
+  /// Lets a call in. Each success must be matched by ``leave()``.
   ///
   /// The count rises before the flag is read, and ``shutdown()`` sets the flag before it reads the
   /// count; so a call that was let in is always waited for.
-  func begin(_ operation: SpoolOperation) throws -> SpoolCall {
+  func enter() throws {
     calls.add(1, ordering: .sequentiallyConsistent)
     if closed.load(ordering: .sequentiallyConsistent) {
-      calls.subtract(1, ordering: .sequentiallyConsistent)
+      leave()
       throw closedError
     }
+  }
+
+  func leave() { calls.subtract(1, ordering: .sequentiallyConsistent) }
+
+  /// Lets a store, load or remove in. Each success must be matched by ``end(_:bytes:)`` or
+  /// ``fail(_:_:)``.
+  func begin(_ operation: SpoolOperation) throws -> SpoolCall {
+    try enter()
     return SpoolCall(operation: operation, start: metrics == nil ? nil : storage.clock.now)
+  }
+
+  /// Runs a call of another kind, which only its errors are measured of.
+  func working<Value>(_ body: () async throws -> Value) async throws -> Value {
+    try enter()
+    defer { leave() }
+    do {
+      return try await body()
+    } catch {
+      metrics?.met(error)
+      throw bland(error)
+    }
   }
 
   /// Ends a call that succeeded.
   ///
   /// - Parameter bytes: Of the payload; nil for a load that found nothing.
   func end(_ call: SpoolCall, bytes: Int? = 0) {
-    calls.subtract(1, ordering: .sequentiallyConsistent)
+    leave()
     if let metrics, let start = call.start {
       metrics.succeeded(call.operation, bytes: bytes, after: storage.clock.now - start)
     }
@@ -39,7 +59,7 @@ extension RocksSpool {
 
   /// Ends a call that failed, and gives the error for its caller.
   func fail(_ call: SpoolCall, _ error: any Error) -> any Error {
-    calls.subtract(1, ordering: .sequentiallyConsistent)
+    leave()
     if let metrics, let start = call.start {
       metrics.failed(call.operation, error, after: storage.clock.now - start)
     }
@@ -49,8 +69,9 @@ extension RocksSpool {
   /// What a caller is told: a shut gate says neither why nor where, except in the machine's word.
   func bland(_ error: any Error) -> any Error {
     guard let refusal = error as? SpindleError, refusal.isGateRefusal else { return error }
-    return SpindleError(
-      refusal.kind, "\(Self.refusalText)", reason: refusal.reason)
+    var told = SpindleError(refusal.kind, "\(Self.refusalText)", reason: refusal.reason)
+    told.isGateRefusal = true
+    return told
   }
 
   func checkOpen() throws {
@@ -63,9 +84,9 @@ extension RocksSpool {
   /// makes what was stored durable.
   /// Repeats do nothing more.
   ///
-  /// - Throws: ``SpindleError``: `unavailable` when calls are still under way after 30 s or the log
-  ///   cannot be synced; or `CancellationError`. The spool takes no calls any more all the same,
-  ///   and the shutdown may be tried again.
+  /// - Throws: ``SpindleError``: `unavailable` when calls or walks are still under way after 30 s or
+  ///   the log cannot be synced; or `CancellationError`. The spool takes no calls any more all the
+  ///   same, and the shutdown may be tried again.
   public func shutdown() async throws {
     closed.store(true, ordering: .sequentiallyConsistent)
     endPublishing()
@@ -75,7 +96,9 @@ extension RocksSpool {
     while calls.load(ordering: .sequentiallyConsistent) > 0, storage.clock.now < limit {
       try await storage.clock.sleep(until: min(storage.clock.now + .milliseconds(10), limit))
     }
-    await upkeep.becomesIdle()
+    // Walks of enumerations, which no call waits for. A call that started one was waited for above,
+    // so none comes now.
+    await upkeep.becomesIdle(until: limit, storage.clock)
     do {
       if storage.view == .owned { try await storage.synchronize() }
     } catch let error as SpindleError {
@@ -85,11 +108,12 @@ extension RocksSpool {
       if error.kind != .closed, !error.isGateRefusal { throw error }
     }
     let left = calls.load(ordering: .sequentiallyConsistent)
-    guard left == 0 else {
+    let threads = upkeep.runningCount
+    guard left == 0, threads == 0 else {
       throw SpindleError(
         .unavailable,
-        "the spool \(name) takes no calls any more, but \(left) are still under way after 30 s",
-        reason: "in_flight")
+        "the spool \(name) takes no calls any more, but \(left) calls and \(threads) walks or "
+          + "compactions are still under way after 30 s", reason: "in_flight")
     }
     isShutDown.store(true, ordering: .releasing)
   }

@@ -57,7 +57,9 @@ extension RocksSpool {
   private func startWalk(
     into channel: SpoolEntryChannel, snapshot: Snapshot?, selection: SpoolSelection
   ) throws -> SpoolEnumeration {
-    try checkOpen()
+    // The shutdown waits for this call, and so sees the walk that it starts.
+    try enter()
+    defer { leave() }
     let handle = SpoolEnumeration()
     // Not the channel itself: the walk ends when its reader has let go of that.
     let queue = channel.queue

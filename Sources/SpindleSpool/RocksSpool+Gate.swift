@@ -14,7 +14,8 @@ extension RocksSpool {
   /// Opens the spool's own gate, whatever shut it, once a probe has shown that the spool works; see
   /// ``Store/clearGate(of:)``.
   public func clearGate() async throws {
-    try checkOpen()
+    try enter()
+    defer { leave() }
     try await storage.clearGate(of: family)
   }
 }

@@ -18,9 +18,10 @@ extension RocksSpool {
   ///   before; negative when they grew meanwhile.
   /// - Throws: ``SpindleError``: what made the flush fail, or `closed`.
   public func adviseLowMemory() async throws -> Int {
-    try checkOpen()
-    return try await upkeep.memory.run {
-      try await storage.blocking { try self.freeMemory() }
+    try await working {
+      try await upkeep.memory.run {
+        try await storage.blocking { try self.freeMemory() }
+      }
     }
   }
 

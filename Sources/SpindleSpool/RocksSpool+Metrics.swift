@@ -43,7 +43,11 @@ extension RocksSpool {
     } catch {
       throw error.spindleError
     }
-    values[.oldestAge] = try oldestAgeBlocking()
+    do {
+      values[.oldestAge] = try oldestAgeBlocking()
+    } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
+      // The first messages are damaged. The gauge stays; the others must be told now more than ever.
+    }
     if let space = try? DiskSpace(of: storage.path) {
       values[.diskFreeBytes] = Double(space.freeBytes)
       values[.diskFreePercent] = percent(space.freeBytes, of: space.totalBytes)
@@ -88,9 +92,12 @@ extension RocksSpool {
   // MARK: The timer
 
   /// Starts the tasks that publish. They hold the spool only while they publish.
-  func beginPublishing() {
+  ///
+  /// - Parameter events: The store's, from before the spool first read.
+  func beginPublishing(_ events: AsyncStream<StoreEvent>) {
     guard let metrics else { return }
     let clock = storage.clock
+    let familyName = family.name
     let timer = Task { [weak self] in
       while !Task.isCancelled {
         do {
@@ -101,12 +108,13 @@ extension RocksSpool {
         do { try await clock.sleep(until: clock.now + Self.publishInterval) } catch { return }
       }
     }
-    let events = storage.eventsFromNowOn
     let listener = Task {
       for await event in events {
         switch event {
         case .gateShut(let reason, _): metrics.gateShut(reason: reason)
         case .gateOpened(let reason): metrics.gateOpened(reason: reason)
+        case .partShut(familyName, let reason, _): metrics.gateShut(reason: reason)
+        case .partOpened(familyName, let reason): metrics.gateOpened(reason: reason)
         default: break
         }
       }

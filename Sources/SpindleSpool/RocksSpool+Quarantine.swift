@@ -46,22 +46,24 @@ extension RocksSpool: QuarantiningSpool {
   ///
   /// - Complexity: O(bytes of the messages given): each is checked.
   public func quarantined(after id: SpoolID?, limit: Int) async throws -> [QuarantinedMessage] {
-    try checkOpen()
-    return try await storage.blocking {
-      var found: [QuarantinedMessage] = []
-      for source in self.quarantineSources {
-        found += try self.quarantinedBlocking(source, after: id, limit: limit)
+    try await working {
+      try await storage.blocking {
+        var found: [QuarantinedMessage] = []
+        for source in self.quarantineSources {
+          found += try self.quarantinedBlocking(source, after: id, limit: limit)
+        }
+        found.sort { $0.id.bytes.lexicographicallyPrecedes($1.id.bytes) }
+        return Array(found.prefix(max(limit, 0)))
       }
-      found.sort { $0.id.bytes.lexicographicallyPrecedes($1.id.bytes) }
-      return Array(found.prefix(max(limit, 0)))
     }
   }
 
   public func isQuarantined(_ id: SpoolID) async throws -> Bool {
-    try checkOpen()
-    // Most spools have no quarantine; that costs no hop to another thread.
-    if quarantineSources.isEmpty { return false }
-    return try await storage.blocking { try self.findQuarantinedBlocking(id) != nil }
+    try await working {
+      // Most spools have no quarantine; that costs no hop to another thread.
+      if quarantineSources.isEmpty { return false }
+      return try await storage.blocking { try self.findQuarantinedBlocking(id) != nil }
+    }
   }
 
   public func restoreQuarantined(_ id: SpoolID) async throws {
@@ -74,9 +76,10 @@ extension RocksSpool: QuarantiningSpool {
   }
 
   public func purgeQuarantined(_ id: SpoolID) async throws {
-    try checkOpen()
-    let bytes = try await commitMove { batch in try self.stagePurgeBlocking(id, into: &batch) }
-    guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
+    try await working {
+      let bytes = try await commitMove { batch in try self.stagePurgeBlocking(id, into: &batch) }
+      guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
+    }
   }
 
   /// Moves a message that the caller has claimed, on a thread that may block. One that is gone is
@@ -196,7 +199,7 @@ extension RocksSpool: QuarantiningSpool {
         try await storage.commit(batch, durability: settings.flush ? .synced : .buffered)
       } catch {
         for move in moves { move.ledger?.giveBack(move.change) }
-        throw bland(error)
+        throw error
       }
       for move in moves { move.ledger?.settle(move.change) }
       return staged
@@ -212,10 +215,11 @@ extension RocksSpool: QuarantiningSpool {
   /// Runs a body while this call holds a message: what is stored under its id meanwhile meets the
   /// body's conditions.
   private func holding(_ id: SpoolID, _ body: () async throws -> Void) async throws {
-    try checkOpen()
-    guard claim(id) else { throw heldByAnother(id) }
-    defer { release(id) }
-    try await body()
+    try await working {
+      guard claim(id) else { throw heldByAnother(id) }
+      defer { release(id) }
+      try await body()
+    }
   }
 
   func heldByAnother(_ id: SpoolID) -> SpindleError {

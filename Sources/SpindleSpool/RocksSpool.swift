@@ -1,4 +1,3 @@
-internal import Glibc
 public import SpindleCore
 internal import SpindleIO
 internal import SpindleRocks
@@ -92,6 +91,8 @@ public final class RocksSpool: Spool {
       permits: settings.concurrentRemoves.map { Permits($0, clock: clock) },
       health: family.health, observer: waited(.remove))
     loadPermits = settings.concurrentLoads.map { Permits($0, clock: clock) }
+    // What follows reads, and may find damage.
+    let events = metrics == nil ? nil : store.eventsFromNowOn
     let (floor, usage) = try await store.blocking {
       (
         try Self.greatestID(store, family),
@@ -101,22 +102,11 @@ public final class RocksSpool: Spool {
     ledger = usage.map {
       SpoolLedger(name: name, quota: settings.quota, holding: $0, clock: clock)
     }
-    generator = SpoolIDGenerator(clock: clock, floor: floor, seed: Self.seed(clock))
-    beginPublishing()
+    generator = SpoolIDGenerator(clock: clock, floor: floor, seed: SeededGenerator.systemSeed())
+    if let events { beginPublishing(events) }
   }
 
   deinit { endPublishing() }
-
-  /// Differs for every spool that is opened: two of one process may open in one millisecond, and
-  /// processes in containers share their ids.
-  private static func seed(_ clock: any StoreClock) -> UInt64 {
-    var seed: UInt64 = 0
-    _ = unsafe withUnsafeMutableBytes(of: &seed) { bytes in
-      unsafe bytes.baseAddress.map { unsafe getentropy($0, bytes.count) }
-    }
-    // Where the system gives no entropy, process and time have to do.
-    return seed ^ UInt64(getpid()) << 32 ^ clock.wallMilliseconds &* 0x9E37_79B9_7F4A_7C15
-  }
 
   /// The greatest id of version 7. Most ids of other versions sort behind it, as do keys that are
   /// no ids; the walk from the end passes them.

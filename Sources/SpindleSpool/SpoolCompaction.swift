@@ -54,17 +54,18 @@ extension RocksSpool {
     progress: (@Sendable (SpoolCompactionProgress) -> Void)? = nil,
     space: @escaping @Sendable () throws(IOFailure) -> DiskSpace
   ) async throws -> SpoolCompaction {
-    try checkOpen()
-    try await upkeep.compactions.take()
-    defer { upkeep.compactions.leave() }
-    try checkOpen()
-    return try await upkeep.run("spindle-compact") { flag in
-      let run = CompactionRun(spool: self, flag: flag, progress: progress, space: space)
-      let result = try run.compact()
-      self.storage.send(
-        .compacted(
-          spool: self.name, bytesBefore: result.bytesBefore, bytesAfter: result.bytesAfter))
-      return result
+    try await working {
+      try await upkeep.compactions.take()
+      defer { upkeep.compactions.leave() }
+      try checkOpen()
+      return try await upkeep.run("spindle-compact") { flag in
+        let run = CompactionRun(spool: self, flag: flag, progress: progress, space: space)
+        let result = try run.compact()
+        self.storage.send(
+          .compacted(
+            spool: self.name, bytesBefore: result.bytesBefore, bytesAfter: result.bytesAfter))
+        return result
+      }
     }
   }
 }

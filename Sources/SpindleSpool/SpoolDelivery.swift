@@ -36,17 +36,25 @@ struct SpoolDelivery {
   }
 
   mutating func run(snapshot: Snapshot?) -> SpoolEnumeration.Outcome {
+    spool.metrics?.enumerationStarted()
+    // What ended the walk early, and each stretch that it could not read.
+    var failures = 0
     var walk = SpoolWalk(spool.storage, spool.family, snapshot: snapshot) { [spool] in
       spool.stopReason()
     }
     do {
       try drive(&walk)
     } catch {
+      failures = 1
       outcome.error =
         error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: spool.storage.path)
     }
     outcome.lostRanges = walk.lostRanges
     if outcome.error == nil { outcome.error = walk.damage }
+    if let damage = walk.damage { spool.metrics?.met(damage) }
+    failures += outcome.corrupt + outcome.lostRanges.count
+    spool.metrics?.enumerationFinished(
+      state: outcome.error == nil ? .finished : .failed, count: outcome.count, errors: failures)
     tell()
     return outcome
   }
@@ -74,7 +82,7 @@ struct SpoolDelivery {
 
   private mutating func take(_ key: Span<UInt8>, _ record: Span<UInt8>) throws -> SpoolWalk.Step {
     seen &+= 1
-    if seen & Self.publishMask == 0 { handle.publish(outcome) }
+    if seen & Self.publishMask == 0 { publish() }
     guard let id = SpoolID(bytes: key) else {
       stray.note(key)
       outcome.stray += 1
@@ -109,7 +117,12 @@ struct SpoolDelivery {
     case .sent: countBatch()
     case .refused: throw ended()
     case .stalled:
+<<<<<<< HEAD
       handle.publish(outcome)
+=======
+      publish()
+      pending = entry
+>>>>>>> finish
       return .release
     }
     return .next
@@ -125,6 +138,7 @@ struct SpoolDelivery {
     }
   }
 
+<<<<<<< HEAD
   /// Waits without an iterator until the channel takes the batch.
   private mutating func sendBatch() throws {
     guard !batch.isEmpty else { return }
@@ -132,7 +146,22 @@ struct SpoolDelivery {
       batch, isStopped: { spool.stopReason() != nil }, isStalled: { false })
     guard result == .sent else { throw ended() }
     countBatch()
+=======
+  /// Waits without an iterator until the channel takes the entry.
+  private mutating func sendPending() throws {
+    guard let entry = pending else { return }
+    pending = nil
+    guard queue.send(entry, isStopped: { spool.stopReason() != nil }) else {
+      throw ended()
+    }
+    count(entry)
+    publish()
+  }
+
+  private func publish() {
+>>>>>>> finish
     handle.publish(outcome)
+    spool.metrics?.enumerationProgressed(count: outcome.count)
   }
 
   private mutating func countBatch() {

@@ -49,7 +49,7 @@ enum SpoolGauge: String, Sendable, CaseIterable {
   case waitingStores = "spool_waiting_stores"
   /// Removes that wait for the end of a stall.
   case waitingRemoves = "spool_waiting_removes"
-  /// Calls under way.
+  /// Calls of any kind under way, walks of an enumeration not among them.
   case calls = "spool_calls_in_flight"
 
   func labels(spool: String, path: String) -> [(String, String)] {

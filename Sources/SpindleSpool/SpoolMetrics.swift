@@ -19,11 +19,11 @@ enum SpoolOperation: String, Sendable, CaseIterable {
 /// | `spool_op_duration` | op | timer: how long calls took |
 /// | `spool_bytes_total` | op | payload bytes stored and loaded, before compression |
 /// | `spool_backpressure_wait` | op | timer: waits of writes that met a stall, however ended |
-/// | `spool_foreground_errors_total` | kind | calls that the engine or its stall made fail |
-/// | `spool_gate_transitions_total` | reason, to | the store's gate went to `shut` or `open` |
+/// | `spool_foreground_errors_total` | kind | failures of the engine or by its stall, of any work |
+/// | `spool_gate_transitions_total` | reason, to | the store's or the spool's own gate: `shut`, `open` |
 /// | `spool_enumeration_state` | | 0 none yet, 1 running, 2 finished, 3 failed |
 /// | `spool_enumeration_entries` | | messages that the last enumeration has sent |
-/// | `spool_enumeration_errors_total` | | failed enumerations, and damaged messages met |
+/// | `spool_enumeration_errors_total` | | see ``enumerationFinished(state:count:errors:)`` |
 ///
 /// Calls that a closed spool refuses are not counted. A call that succeeds costs two looks at the
 /// clock and three calls of handlers. The gauges are those of ``SpoolGauge``.
@@ -149,9 +149,20 @@ package final class SpoolMetrics: Sendable {
     let engineKinds: Set<SpindleError.Kind> = [
       .corruption, .io, .unavailable, .overloaded, .deadlineExceeded,
     ]
-    if engineKinds.contains(error.kind) {
-      count("spool_foreground_errors_total", [("kind", error.kind.description)])
-    }
+    if engineKinds.contains(error.kind) { countForeground(error) }
+  }
+
+  /// Notes an error of work that is no store, load or remove. Only damage and I/O errors count:
+  /// what else such work throws, such as that too much is under way already, the engine has no
+  /// part in.
+  func met(_ error: any Error) {
+    guard let error = error as? SpindleError, error.kind == .corruption || error.kind == .io
+    else { return }
+    countForeground(error)
+  }
+
+  private func countForeground(_ error: SpindleError) {
+    count("spool_foreground_errors_total", [("kind", error.kind.description)])
   }
 
   /// Notes how long a write waited for a stall's end.
@@ -181,13 +192,14 @@ package final class SpoolMetrics: Sendable {
     enumerationEntries.record(0)
   }
 
-  /// - Parameter count: Messages sent so far. To be called every few thousand messages, not for
+  /// - Parameter count: Messages sent so far. To be called every few hundred messages, not for
   ///   each.
   package func enumerationProgressed(count: Int) { enumerationEntries.record(count) }
 
   /// - Parameters:
   ///   - count: Messages sent.
-  ///   - errors: Damaged messages, and one for what stopped the walk.
+  ///   - errors: Damaged messages, stretches that could not be read, and one for what stopped the
+  ///     walk before its end.
   package func enumerationFinished(state: EnumerationState, count: Int, errors: Int) {
     enumerationState.record(state.rawValue)
     enumerationEntries.record(count)

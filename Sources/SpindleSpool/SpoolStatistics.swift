@@ -52,17 +52,19 @@ extension RocksSpool {
   ///   damage that the walk cannot go behind; `CancellationError`.
   /// - Complexity: O(bytes stored): every record is read. One thread; the caller is suspended.
   public func stats() async throws -> SpoolStatistics {
-    try checkOpen()
-    return try await upkeep.run("spindle-stats") { flag in
-      var tally = StatisticsTally()
-      var walk = SpoolWalk(self.storage, self.family) { self.stopReason(flag) }
-      try walk.run { key, record in
-        tally.add(key, record)
-        return .next
+    try await working {
+      try await upkeep.run("spindle-stats") { flag in
+        var tally = StatisticsTally()
+        var walk = SpoolWalk(self.storage, self.family) { self.stopReason(flag) }
+        try walk.run { key, record in
+          tally.add(key, record)
+          return .next
+        }
+        if let damage = walk.damage { self.metrics?.met(damage) }
+        var statistics = tally.statistics
+        statistics.lostRanges = walk.lostRanges
+        return statistics
       }
-      var statistics = tally.statistics
-      statistics.lostRanges = walk.lostRanges
-      return statistics
     }
   }
 }

@@ -12,7 +12,8 @@ final class SpoolUpkeep: Sendable {
 
   private struct State {
     var running = 0
-    var idle: [CheckedContinuation<Void, Never>] = []
+    /// Those who wait for the end; they are told whether it has come.
+    var idle: [CheckedContinuation<Bool, Never>] = []
   }
 
   let opening: OpeningView
@@ -74,22 +75,43 @@ final class SpoolUpkeep: Sendable {
   private func ended() {
     let idle = state.withLock { state in
       state.running -= 1
-      guard state.running == 0 else { return [CheckedContinuation<Void, Never>]() }
+      guard state.running == 0 else { return [CheckedContinuation<Bool, Never>]() }
       defer { state.idle = [] }
       return state.idle
     }
-    for waiter in idle { waiter.resume() }
+    for waiter in idle { waiter.resume(returning: true) }
   }
 
-  /// Waits until nothing runs.
-  func becomesIdle() async {
-    await withCheckedContinuation { continuation in
-      let isIdle = state.withLock { state in
-        if state.running > 0 { state.idle.append(continuation) }
-        return state.running == 0
-      }
-      if isIdle { continuation.resume() }
+  /// Walks, compactions and the like under way.
+  var runningCount: Int { state.withLock { $0.running } }
+
+  /// Waits until nothing runs, or until the limit.
+  func becomesIdle(until limit: ContinuousClock.Instant, _ clock: any StoreClock) async {
+    guard runningCount > 0 else { return }
+    let timer = Task {
+      try await clock.sleep(until: limit)
+      wakeWaiters()
     }
+    defer { timer.cancel() }
+    // Whoever waits is woken by the limit of another, too.
+    while clock.now < limit {
+      let isIdle = await withCheckedContinuation { continuation in
+        let isIdle = state.withLock { state in
+          if state.running > 0 { state.idle.append(continuation) }
+          return state.running == 0
+        }
+        if isIdle { continuation.resume(returning: true) }
+      }
+      if isIdle { return }
+    }
+  }
+
+  private func wakeWaiters() {
+    let idle = state.withLock { state in
+      defer { state.idle = [] }
+      return state.idle
+    }
+    for waiter in idle { waiter.resume(returning: false) }
   }
 }
 

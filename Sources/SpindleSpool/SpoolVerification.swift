@@ -32,31 +32,33 @@ extension RocksSpool {
   ///   damage that the walk cannot go behind; `CancellationError`.
   /// - Complexity: O(bytes stored). One thread; the caller is suspended.
   public func verify() async throws -> SpoolVerification {
-    try checkOpen()
-    return try await upkeep.run("spindle-verify") { flag in
-      var result = SpoolVerification()
-      var stray = StrayKeys()
-      var walk = SpoolWalk(self.storage, self.family) { self.stopReason(flag) }
-      try walk.run { key, record in
-        guard let id = SpoolID(bytes: key) else {
-          stray.note(key)
+    try await working {
+      try await upkeep.run("spindle-verify") { flag in
+        var result = SpoolVerification()
+        var stray = StrayKeys()
+        var walk = SpoolWalk(self.storage, self.family) { self.stopReason(flag) }
+        try walk.run { key, record in
+          guard let id = SpoolID(bytes: key) else {
+            stray.note(key)
+            return .next
+          }
+          do throws(DecodingFailure) {
+            _ = try SpoolRecord.payload(of: record)
+            result.intact += 1
+          } catch {
+            result.damaged += 1
+            if result.damagedIDs.count < SpoolVerification.damagedIDLimit {
+              result.damagedIDs.append(id)
+            }
+          }
           return .next
         }
-        do throws(DecodingFailure) {
-          _ = try SpoolRecord.payload(of: record)
-          result.intact += 1
-        } catch {
-          result.damaged += 1
-          if result.damagedIDs.count < SpoolVerification.damagedIDLimit {
-            result.damagedIDs.append(id)
-          }
-        }
-        return .next
+        if let damage = walk.damage { self.metrics?.met(damage) }
+        result.stray = UInt64(stray.count)
+        result.strayKeys = stray.examples
+        result.lostRanges = walk.lostRanges
+        return result
       }
-      result.stray = UInt64(stray.count)
-      result.strayKeys = stray.examples
-      result.lostRanges = walk.lostRanges
-      return result
     }
   }
 }

@@ -5,10 +5,17 @@ internal import SpindleRocks
 package import SpindleStore
 
 extension StoreSettings {
+  /// The defaults without log lines.
+  package static var quiet: StoreSettings {
+    var settings = StoreSettings()
+    settings.logger = Logger(label: "spindle.test") { _ in SwiftLogNoOpLogHandler() }
+    return settings
+  }
+
   /// A store that costs little and is quiet: small buffers, no ballast, no floor of free space, no
   /// log lines.
   package static var small: StoreSettings {
-    var settings = StoreSettings()
+    var settings = StoreSettings.quiet
     settings.database.writeBufferBytes = 4 << 20
     settings.database.blockCacheBytes = 1 << 20
     settings.database.writeAheadLogBytes = 16 << 20
@@ -16,7 +23,6 @@ extension StoreSettings {
     settings.ballastBytes = 0
     settings.blockingThreads = 2
     settings.healthInterval = .milliseconds(50)
-    settings.logger = Logger(label: "spindle.test") { _ in SwiftLogNoOpLogHandler() }
     return settings
   }
 }

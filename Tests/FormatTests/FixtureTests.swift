@@ -5,6 +5,7 @@ import SpindleIO
 import SpindlePipeline
 import SpindleSpool
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 /// Stores written by each version so far; `make-fixture.sh` made them. This version must open them.
@@ -42,7 +43,7 @@ import Testing
 
   @Test func aStoreOfVersion1OpensForReading() async throws {
     try await withCopy("store-v1") { path in
-      let store = try await Store.open(at: path, access: .reader)
+      let store = try await Store.open(at: path, settings: .quiet, access: .reader)
       try await judge(store)
       try await store.close()
     }
@@ -51,13 +52,13 @@ import Testing
   @Test func aStoreOfVersion1OpensForWritingAndGoesOn() async throws {
     try await withCopy("store-v1") { path in
       for _ in 0..<2 {
-        let store = try await Store.open(at: path)
+        let store = try await Store.open(at: path, settings: .quiet)
         let pipeline = try await IngestPipeline(store: store)
         try await judge(store)
         await pipeline.close()
         try await store.close()
       }
-      let store = try await Store.open(at: path)
+      let store = try await Store.open(at: path, settings: .quiet)
       let pipeline = try await IngestPipeline(store: store)
       let ingest = try await pipeline.ingest(producer: "fixture")
       let line = Array("room,floor=1 celsius=1 99000000000\n".utf8)

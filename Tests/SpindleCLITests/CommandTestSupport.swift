@@ -2,6 +2,7 @@ import Foundation
 import SpindleCore
 import SpindleIO
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 /// What a command gave.
@@ -234,7 +235,7 @@ func sampleLines(_ range: Range<Int>, field: String = "v") -> String {
 
 /// Opens a store in this process.
 func withStore(_ path: String, _ body: (Store) async throws -> Void) async throws {
-  let store = try await Store.open(at: path)
+  let store = try await Store.open(at: path, settings: .quiet)
   do {
     try await body(store)
   } catch {

@@ -2,6 +2,7 @@ import SpindleCore
 import SpindleIO
 import SpindleOpLog
 import SpindleStore
+import SpindleTestKit
 import Synchronization
 import Testing
 
@@ -24,7 +25,7 @@ struct TestPlace {
   let wall = ManualWall()
 
   func open(_ access: Store.Access = .owner) async throws -> Store {
-    var settings = StoreSettings()
+    var settings = StoreSettings.quiet
     settings.capacityFloor = .none
     settings.ballastBytes = 0
     return try await Store.open(at: path, settings: settings, access: access, clock: wall)

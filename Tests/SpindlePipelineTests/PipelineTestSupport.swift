@@ -4,6 +4,7 @@ import SpindleIO
 import SpindleOpLog
 import SpindleSpool
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 @testable import SpindlePipeline
@@ -14,7 +15,7 @@ struct TestPlace {
 
   /// Opens the store, runs the body, closes the store.
   func withStore<Result>(_ body: (Store) async throws -> Result) async throws -> Result {
-    var settings = StoreSettings()
+    var settings = StoreSettings.quiet
     settings.capacityFloor = .none
     settings.ballastBytes = 0
     settings.healthInterval = .milliseconds(20)

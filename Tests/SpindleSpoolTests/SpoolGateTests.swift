@@ -1,4 +1,5 @@
 import Logging
+import Metrics
 import SpindleCore
 import SpindleIO
 import SpindleRocks
@@ -20,10 +21,10 @@ private struct GatedSpool {
 
   init(
     at path: String? = nil, hooks: StoreHooks = .manual, gate: GateSettings = GateSettings(),
-    floor: StoreSettings.CapacityFloor = .none
+    floor: StoreSettings.CapacityFloor = .none, writeBuffer: Int = 1 << 20
   ) async throws {
     var settings = StoreSettings.small
-    settings.database.writeBufferBytes = 1 << 20
+    settings.database.writeBufferBytes = writeBuffer
     settings.logger = log.logger
     settings.capacityFloor = floor
     var options = ColumnFamilyOptions()
@@ -108,6 +109,48 @@ private struct GatedSpool {
     try await store.close()
     return try await stored(at: store.path)
   }
+}
+
+/// What an operator sees of a spool.
+private struct Dashboard {
+  let factory: MemoryMetrics
+  var fixture: GatedSpool
+
+  enum Gauge: String {
+    case loadShedActive = "rocks_spool_load_shed_active"
+    case writeStopped = "rocks_spool_write_stopped"
+    case backgroundErrors = "rocks_spool_background_errors"
+    case memTableUnflushed = "rocks_spool_mem_table_unflushed"
+  }
+
+  /// A gauge, refreshed.
+  func value(_ gauge: Gauge) async throws -> Double {
+    try await fixture.spool.publishMetrics()
+    let labels = ["path": fixture.store.path, "spool": "main"]
+    return try #require(factory.gauge(gauge.rawValue, labels))
+  }
+
+  func expect(
+    shut: Bool, stopped: Bool = false, location: SourceLocation = #_sourceLocation
+  ) async throws {
+    #expect((fixture.spool.unhealthyReason != nil) == shut, sourceLocation: location)
+    #expect(try await value(.loadShedActive) == (shut ? 1 : 0), sourceLocation: location)
+    #expect(try await value(.writeStopped) == (stopped ? 1 : 0), sourceLocation: location)
+  }
+
+  func errors(_ kind: String) -> Int {
+    factory.count("spool_foreground_errors_total", ["spool": "main", "kind": kind])
+  }
+
+  func transitions(_ reason: String, to state: String) -> Int {
+    factory.count(
+      "spool_gate_transitions_total", ["spool": "main", "reason": reason, "to": state])
+  }
+}
+
+extension LogCapture {
+  /// Why gates shut, in order.
+  fileprivate var reasons: [String] { all(.error).compactMap { $0.facts["spindle.reason"] } }
 }
 
 /// What the spool of a store holds.
@@ -252,22 +295,51 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
     try await fixture.store.close()
   }
 
-  @Test("The unhealthy life: damage, a failed log, a stall and an operator, each told and healed")
+  @Test(
+    "A-G-11: the unhealthy life, told by metrics, reason, error and log, and healed without loss")
   func theUnhealthyLife() async throws {
+    let factory = MemoryMetrics()
+    try await withMetricsFactory(factory) { try await self.liveUnhealthily(factory) }
+  }
+
+  private func liveUnhealthily(_ factory: MemoryMetrics) async throws {
     var gate = GateSettings()
     gate.unlatchesOnCorruption = true
-    let fixture = try await GatedSpool(gate: gate)
-    let (store, spool) = (fixture.store, fixture.spool)
-    let events = store.events
-    var ids = try await fixture.makeTable()
+    let first = try await GatedSpool(gate: gate, writeBuffer: 8 << 20)
+    let firstEvents = first.store.events
+    var dashboard = Dashboard(factory: factory, fixture: first)
+    try await dashboard.expect(shut: false)
+    var ids = try await first.makeTable()
 
     // A truncated table.
-    let damage = try fixture.truncateFirstTable()
-    await expectError(.corruption) { _ = try await spool.load(ids[0]) }
-    await fixture.expectShut("corruption", ids[0])
+    let damage = try first.truncateFirstTable()
+    await expectError(.corruption) { _ = try await first.spool.load(ids[0]) }
+    await first.expectShut("corruption", ids[0])
+    try await dashboard.expect(shut: true)
+    #expect(dashboard.errors("corruption") == 1)
     try damage.mend()
+    try await first.pass(301)
+    try await dashboard.expect(shut: false)
+    ids += try await first.makeTable()
+    #expect(first.log.reasons == ["corruption"])
+
+    // A table that is deleted while the store is closed.
+    try await first.store.close()
+    #expect(await gateEvents(firstEvents) == ["part shut corruption", "part open corruption"])
+    let table = try #require(try Self.tables(in: first.store.path).first)
+    let content = try Files.read(table, limit: .max)
+    try Files.remove(table)
+    let fixture = try await GatedSpool(at: first.store.path, gate: gate, writeBuffer: 8 << 20)
+    let (store, spool) = (fixture.store, fixture.spool)
+    let events = store.events
+    dashboard.fixture = fixture
+    await expectError(.io) { _ = try await spool.load(ids[0]) }
+    await fixture.expectShut("io_error", ids[0])
+    try await dashboard.expect(shut: true)
+    #expect(dashboard.errors("io") == 1)
+    try writeFile(content, to: table)
     try await fixture.pass(301)
-    #expect(spool.unhealthyReason == nil)
+    try await dashboard.expect(shut: false)
     ids += try await fixture.makeTable()
 
     // A full disk, as the log meets it.
@@ -275,12 +347,16 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
     let text = await expectError(.unavailable) { try await spool.put(spool.makeID(), [1]) }
     #expect(text.contains("No space left on device"))
     await fixture.expectShut("disk_full", ids[0])
+    try await dashboard.expect(shut: true)
+    // Of the call that met it; what the gate refused is no error of the engine.
+    #expect(dashboard.errors("unavailable") == 1)
     try await fixture.pass(1)
-    #expect(spool.unhealthyReason == nil)
+    try await dashboard.expect(shut: false)
     ids += try await fixture.makeTable()
 
     // A stall that goes on and on, as the writers note it.
     try await setStopped(fixture, true)
+    try await dashboard.expect(shut: false, stopped: true)
     for _ in 0..<16 {
       let late = Task {
         try await spool.store(
@@ -291,15 +367,38 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
       try await fixture.pass(1)
     }
     await fixture.expectShut("backpressure", ids[0])
+    try await dashboard.expect(shut: true, stopped: true)
+    // The first second shuts nothing, so all of them met the stall but the last.
+    #expect(dashboard.errors("deadlineExceeded") >= 15)
     try await setStopped(fixture, false)
     try await fixture.pass(31)
-    #expect(spool.unhealthyReason == nil)
+    try await dashboard.expect(shut: false)
+    ids += try await fixture.makeTable()
+
+    // Memory runs low, and what would free it fails.
+    let large = spool.makeID()
+    try await spool.put(large, Bytes(repeating: 7, count: 2 << 20))
+    try await spool.remove(large)
+    let background = try await dashboard.value(.backgroundErrors)
+    store.guardian?.inject(.tableAppend, count: nil, error: .io)
+    await expectError(.io) { _ = try await spool.adviseLowMemory() }
+    try await store.checkHealth()
+    await fixture.expectShut("background_error", ids[0])
+    try await dashboard.expect(shut: true)
+    #expect(dashboard.errors("io") == 2)
+    #expect(try await dashboard.value(.backgroundErrors) > background)
+    store.guardian?.clearFaults()
+    try await heal(fixture)
+    try await dashboard.expect(shut: false)
+    #expect(try await dashboard.value(.memTableUnflushed) < 1_000_000)
     ids += try await fixture.makeTable()
 
     // The operator.
     spool.shutGate(note: "moving house")
     await fixture.expectShut("operator", ids[0])
+    try await dashboard.expect(shut: true)
     try await spool.clearGate()
+    try await dashboard.expect(shut: false)
     ids += try await fixture.makeTable()
 
     try await fixture.expectStored(ids)
@@ -307,14 +406,22 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
     #expect(found.count == ids.count)
     for id in ids { #expect(found[id] == GatedSpool.payload(id)) }
     let expected = [
-      "part shut corruption", "part open corruption", "shut disk_full", "open disk_full",
-      "part shut backpressure", "part open backpressure", "part shut operator",
-      "part open operator",
+      "part shut io_error", "part open io_error", "shut disk_full", "open disk_full",
+      "part shut backpressure", "part open backpressure", "shut background_error",
+      "open background_error", "part shut operator", "part open operator",
     ]
     #expect(await gateEvents(events) == expected)
-    #expect(
-      fixture.log.all(.error).compactMap { $0.facts["spindle.reason"] }
-        == ["corruption", "disk_full", "backpressure", "operator"])
+    let reasons = ["io_error", "disk_full", "backpressure", "background_error", "operator"]
+    #expect(fixture.log.reasons == reasons)
+    for reason in ["corruption"] + reasons {
+      try await until { dashboard.transitions(reason, to: "open") == 1 }
+      #expect(dashboard.transitions(reason, to: "shut") == 1, "\(reason)")
+    }
+  }
+
+  private static func tables(in path: String) throws -> [String] {
+    try Files.names(in: path + "/rocks").filter { $0.hasSuffix(".sst") }.sorted()
+      .map { path + "/rocks/" + $0 }
   }
 
   // MARK: Help

@@ -1,5 +1,6 @@
 import Metrics
 import SpindleCore
+import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
@@ -234,6 +235,67 @@ import Testing
       try await spool.publishMetrics()
       #expect(clock.sleeperCount == 0)
       try await store.close()
+    }
+  }
+
+  @Test("A walk tells its state and its progress while it runs, and what damage it met")
+  func walk() async throws {
+    let factory = MemoryMetrics()
+    let labels = ["spool": "main"]
+    func state() -> Double? { factory.gauge("spool_enumeration_state", labels) }
+    func entries() -> Double? { factory.gauge("spool_enumeration_entries", labels) }
+    func errors() -> Int { factory.count("spool_enumeration_errors_total", labels) }
+    func corruptions() -> Int {
+      factory.count("spool_foreground_errors_total", ["spool": "main", "kind": "corruption"])
+    }
+    try await withMetricsFactory(factory) {
+      try await withPlace { (place) async throws in
+        let (ids, table) = try await place.withSpool { (spool) async throws in
+          let ids = try await storeInTables(spool, 600)
+          #expect(state() == 0)
+          let channel = SpoolEntryChannel(capacity: 300)
+          let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+          // At every 256th key, before it is sent.
+          try await until { entries() == 255 }
+          #expect(state() == 1)
+          var count = 0
+          for await _ in channel { count += 1 }
+          #expect(await walk.finished().error == nil)
+          #expect(count == 600)
+          #expect(state() == 2)
+          #expect(entries() == 600)
+          #expect(errors() == 0)
+          // A damaged record does not end a walk.
+          try await spool.putRaw(ids[1].bytes, [1, 2, 3])
+          #expect(try await spool.all().outcome.corrupt == 1)
+          #expect(state() == 2)
+          #expect(entries() == 599)
+          #expect(errors() == 1)
+          #expect(corruptions() == 0)
+          let tables = try spool.tables
+          return (ids, tables[tables.count / 2])
+        }
+        try place.damage(table.number, .flippedBit)
+        try await place.withSpool { (spool) async throws in
+          let (given, outcome) = try await spool.all()
+          #expect(outcome.lostRanges.count == 1)
+          #expect(given.count < ids.count)
+          #expect(state() == 3)
+          #expect(entries() == Double(outcome.count))
+          // The record and the table.
+          #expect(errors() == 1 + 2)
+          #expect(corruptions() == 1)
+          // The other walks tell the same damage.
+          _ = try await spool.stats()
+          _ = try await spool.verify()
+          #expect(corruptions() == 3)
+          try await until {
+            factory.count(
+              "spool_gate_transitions_total",
+              ["spool": "main", "reason": "corruption", "to": "shut"]) == 1
+          }
+        }
+      }
     }
   }
 

@@ -42,8 +42,15 @@ import Testing
     await expectBland("operator") {
       _ = try await spool.storeClaimed(spool.makeID(), [2], forceSync: false, deadline: nil)
     }
+    await expectBland("operator") { try await spool.quarantine(id, reason: "a test") }
     #expect(try await spool.load(id) == [1])
     store.health.openForOperator()
+    try await spool.quarantine(id, reason: "a test")
+    store.health.shutForOperator(note: "disk sdb is being replaced")
+    await expectBland("operator") { try await spool.restoreQuarantined(id) }
+    await expectBland("operator") { try await spool.purgeQuarantined(id) }
+    store.health.openForOperator()
+    try await spool.restoreQuarantined(id)
     try await spool.put(id, [2])
     #expect(spool.usage?.entries == (hasQuota ? 1 : nil))
     try await store.close()

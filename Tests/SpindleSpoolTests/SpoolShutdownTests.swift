@@ -2,6 +2,7 @@ import SpindleCore
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 import Testing
 
 @Suite("Spool shutdown", .temporaryDirectory) struct SpoolShutdownTests {
@@ -64,6 +65,95 @@ import Testing
     #expect(await call.failure is CancellationError)
     try await spool.shutdown()
     try await stalled.store.close()
+  }
+
+  @Test("A-B-10, A-C-5: after the shutdown maintenance and the quarantine are refused as well")
+  func maintenanceIsRefused() async throws {
+    let store = try await Store.small(at: TestDirectory.path("store"))
+    let spool = try await RocksSpool(store: store, name: "main")
+    let id = spool.makeID()
+    try await spool.put(id, [1])
+    try await spool.shutdown()
+    let channel = SpoolEntryChannel(capacity: 1)
+    let calls: [() async throws -> Void] = [
+      { try await spool.compact() }, { _ = try await spool.stats() },
+      { _ = try await spool.verify() }, { _ = try await spool.adviseLowMemory() },
+      { try await spool.quarantine(id, reason: "a test") },
+      { _ = try await spool.quarantined(after: nil, limit: 1) },
+      { _ = try await spool.isQuarantined(id) }, { try await spool.restoreQuarantined(id) },
+      { try await spool.purgeQuarantined(id) }, { try await spool.clearGate() },
+      { _ = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max)) },
+      { _ = try spool.enumerateLeftovers(into: channel) },
+    ]
+    for call in calls { await expectError(.closed) { try await call() } }
+    try await store.close()
+  }
+
+  @Test("A-B-10: the shutdown waits for a move to quarantine")
+  func shutdownWaitsForMoves() async throws {
+    let gate = SyncGate()
+    let syncs = Atomic<Int>(0)
+    var hooks = StoreHooks.manual
+    hooks.beforeSync = {
+      syncs.add(1, ordering: .relaxed)
+      gate.wait()
+    }
+    var settings = SpoolSettings()
+    settings.flush = true
+    let clock = ManualClock()
+    let store = try await Store.small(
+      at: TestDirectory.path("store"), clock: clock, hooks: hooks)
+    let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+    let id = spool.makeID()
+    try await spool.put(id, [1])
+    let before = syncs.load(ordering: .relaxed)
+    gate.shut()
+    let move = PendingCall { try await spool.quarantine(id, reason: "a test") }
+    try await until { syncs.load(ordering: .relaxed) > before }
+    let shutdown = PendingCall { try await spool.shutdown() }
+    // It looks again every 10 ms.
+    try await until { clock.sleeperCount == 1 }
+    #expect(!shutdown.isDone)
+    gate.open()
+    #expect(await move.failure == nil)
+    while !shutdown.isDone {
+      clock.advance(by: .milliseconds(10))
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    #expect(await shutdown.failure == nil)
+    try await store.close()
+  }
+
+  @Test("A-B-10: a compaction that does not end holds up the shutdown for 30 s and no longer")
+  func shutdownDoesNotWaitForeverForACompaction() async throws {
+    let clock = ManualClock()
+    let store = try await Store.small(at: TestDirectory.path("store"), clock: clock)
+    let spool = try await RocksSpool(store: store, name: "main")
+    try await spool.put(spool.makeID(), [1])
+    let gate = SyncGate()
+    gate.shut()
+    let reached = Atomic<Bool>(false)
+    let compaction = PendingCall {
+      _ = try await spool.compact { _ in
+        reached.store(true, ordering: .releasing)
+        gate.wait()
+      }
+    }
+    try await until { reached.load(ordering: .acquiring) }
+    let shutdown = PendingCall { try await spool.shutdown() }
+    let start = clock.now
+    while !shutdown.isDone {
+      try await until { shutdown.isDone || clock.sleeperCount == 1 }
+      clock.advance(by: .milliseconds(500))
+    }
+    #expect((.seconds(30)...(.seconds(31))).contains(clock.now - start))
+    let error = try #require(await shutdown.failure as? SpindleError)
+    #expect(error.kind == .unavailable)
+    #expect(error.reason == "in_flight")
+    gate.open()
+    #expect(await compaction.failure == nil)
+    try await spool.shutdown()
+    try await store.close()
   }
 
   @Test func aCancelledShutdownStopsWaiting() async throws {

@@ -25,7 +25,7 @@ struct TestPlace {
   let wall = ManualWall()
 
   func open(_ access: Store.Access = .owner) async throws -> Store {
-    var settings = StoreSettings()
+    var settings = StoreSettings.quiet
     settings.capacityFloor = .none
     settings.ballastBytes = 0
     return try await Store.open(at: path, settings: settings, access: access, clock: wall)

@@ -2,6 +2,7 @@ import Foundation
 import SpindleCore
 import SpindleRocks
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 /// A store as a killed process leaves it: its files are copied while it is open.
@@ -24,7 +25,7 @@ final class StoreImage {
   }
 
   static var settings: StoreSettings {
-    var settings = StoreSettings()
+    var settings = StoreSettings.quiet
     settings.ballastBytes = 0
     settings.capacityFloor = .none
     return settings
