@@ -22,7 +22,8 @@ enum CrashWorker {
     try ChildProcess.endWithReader()
     let argument = arguments.count > 3 ? arguments[3] : ""
     if arguments[1].hasPrefix("disk-") {
-      return try await DiskWorker.run(arguments[1], arguments[2], ids: argument)
+      try await DiskWorker.run(arguments[1], arguments[2], ids: argument)
+      _exit(0)
     }
     var hooks = StoreHooks.manual
     if arguments[1] == "cure" {
@@ -40,7 +41,7 @@ enum CrashWorker {
     case "hold": try await hold(store, plain, count: Int(argument) ?? 0)
     case "parent":
       // The child outlives this process; what it started with is what it would keep.
-      say("\(try ChildProcess("/bin/sleep", ["60"]).pid)")
+      say("\(try ChildProcess("/bin/sleep", ["600"]).pid)")
       try await hold(store, plain, count: 0)
     case "append": try await failAppend(store, plain, heals: false)
     case "cure": try await failAppend(store, plain, heals: true)
