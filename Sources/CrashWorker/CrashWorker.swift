@@ -19,9 +19,11 @@ enum CrashWorker {
           + "STORE [ARGUMENT]...")
       exit(64)
     }
+    try ChildProcess.endWithReader()
     let argument = arguments.count > 3 ? arguments[3] : ""
     if arguments[1].hasPrefix("disk-") {
-      return try await DiskWorker.run(arguments[1], arguments[2], ids: argument)
+      try await DiskWorker.run(arguments[1], arguments[2], ids: argument)
+      _exit(0)
     }
     var hooks = StoreHooks.manual
     if arguments[1] == "cure" {

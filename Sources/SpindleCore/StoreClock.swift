@@ -1,4 +1,6 @@
 import Glibc
+// timespec belongs to whichever of the two the compiler happens to read first.
+import SwiftOverlayShims
 
 /// The clock that a store reads. Injected, so that tests decide what time it is.
 public protocol StoreClock: Sendable {

@@ -117,12 +117,7 @@ struct SpoolDelivery {
     case .sent: countBatch()
     case .refused: throw ended()
     case .stalled:
-<<<<<<< HEAD
-      handle.publish(outcome)
-=======
       publish()
-      pending = entry
->>>>>>> finish
       return .release
     }
     return .next
@@ -138,7 +133,6 @@ struct SpoolDelivery {
     }
   }
 
-<<<<<<< HEAD
   /// Waits without an iterator until the channel takes the batch.
   private mutating func sendBatch() throws {
     guard !batch.isEmpty else { return }
@@ -146,20 +140,10 @@ struct SpoolDelivery {
       batch, isStopped: { spool.stopReason() != nil }, isStalled: { false })
     guard result == .sent else { throw ended() }
     countBatch()
-=======
-  /// Waits without an iterator until the channel takes the entry.
-  private mutating func sendPending() throws {
-    guard let entry = pending else { return }
-    pending = nil
-    guard queue.send(entry, isStopped: { spool.stopReason() != nil }) else {
-      throw ended()
-    }
-    count(entry)
     publish()
   }
 
   private func publish() {
->>>>>>> finish
     handle.publish(outcome)
     spool.metrics?.enumerationProgressed(count: outcome.count)
   }

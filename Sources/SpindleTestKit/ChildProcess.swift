@@ -116,6 +116,18 @@ public final class ChildProcess: Sendable {
     }
   }
 
+  /// Lets this process, itself a child, end as soon as nobody reads its standard output any more.
+  /// When the tests' process crashes, its children must not outlive it: they hold its standard
+  /// error, and the test runner waits for the end of that.
+  public static func endWithReader() throws {
+    _ = try NamedThread(name: "reader-watch") {
+      // No event is asked for; that the pipe has no reader is told all the same.
+      var output = pollfd(fd: 1, events: 0, revents: 0)
+      while unsafe poll(&output, 1, -1) < 0, errno == EINTR {}
+      _exit(1)
+    }
+  }
+
   /// A program that was built beside the running tests.
   public static func builtProgram(_ name: String) throws -> String {
     var buffer = [CChar](repeating: 0, count: 4096)
