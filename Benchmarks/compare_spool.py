@@ -156,12 +156,12 @@ class Comparison:
         print("| what | measured | goal |")
         print("|---|---|---|")
         rows = [self.ours("gate", 1024) for _ in range(self.options.repeat)]
-        print(f"| asking whether the spool takes writes | {median(rows, 'p50us') * 1000:.1f} ns | "
+        print(f"| A-G-12: asking whether the spool takes writes | {median(rows, 'p50us') * 1000:.1f} ns | "
               "< 20 ns |", flush=True)
         count = 50_000 if self.options.quick else 1_000_000
         rows = [self.ours("enumerate", 500, "--tasks", "8", "--ops", str(count))
                 for _ in range(self.options.repeat)]
-        print(f"| walking {count:,} messages of 500 bytes, 8 readers | "
+        print(f"| A-E-10: walking {count:,} messages of 500 bytes, 8 readers | "
               f"{median(rows, 'seconds'):.1f} s, "
               f"{median(rows, 'memoryBytes') / 2**20:.0f} MiB more memory | < 10 s |", flush=True)
         count = 50_000 if self.options.quick else 2_000_000

@@ -6,6 +6,13 @@ let package = Package(
   dependencies: [.package(name: "spindle", path: "../..")],
   targets: [
     .executableTarget(
-      name: "LinkedPipeline", dependencies: [.product(name: "Spindle", package: "spindle")])
+      name: "LinkedPipeline", dependencies: [.product(name: "Spindle", package: "spindle")]),
+    .executableTarget(
+      name: "LinkedSpool",
+      dependencies: [
+        .product(name: "SpindleCore", package: "spindle"),
+        .product(name: "SpindleStore", package: "spindle"),
+        .product(name: "SpindleSpool", package: "spindle"),
+      ]),
   ]
 )
