@@ -127,25 +127,29 @@ let package = Package(
       ]),
     tests(
       "SpindleOpLogTests",
-      ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore"]),
+      [
+        "SpindleOpLog", "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO",
+        "SpindleCore",
+      ]),
     tests(
       "SpindlePipelineTests",
       [
         "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleOpLog", "SpindleFormats",
-        "SpindleCodecs", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore",
+        "SpindleCodecs", "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO",
+        "SpindleCore",
       ]),
     .testTarget(
       name: "FormatTests",
       dependencies: [
-        "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleStore", "SpindleIO",
-        "SpindleCore",
+        "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleTestKit", "SpindleStore",
+        "SpindleIO", "SpindleCore",
       ],
       exclude: ["Fixtures"], swiftSettings: swiftSettings),
     tests(
       "SpindleCLITests",
       [
-        "Spindle", "SpindleCLI", "SpindlePipeline", "SpindleSpool", "SpindleOpLog", "SpindleStore",
-        "SpindleRocks", "SpindleIO", "SpindleCore",
+        "Spindle", "SpindleCLI", "SpindlePipeline", "SpindleSpool", "SpindleOpLog",
+        "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore",
       ]),
   ],
   cxxLanguageStandard: .cxx17

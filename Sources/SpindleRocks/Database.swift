@@ -341,6 +341,18 @@ internal import Synchronization
       engine.leave()
       return nil
     }
+    if tier == .cache {
+      var count = 0
+      _ = unsafe rocksdb_pinnableslice_value(slice, &count)
+      // Where a table that may hold the key is not open, RocksDB answers a cached read with success
+      // and no value: the key may exist. A value that is empty indeed is read once more.
+      if count == 0 {
+        unsafe rocksdb_pinnableslice_destroy(slice)
+        engine.leave()
+        throw RocksError(
+          kind: .incomplete, message: "the value may be in a table that is not open")
+      }
+    }
     return unsafe PinnedValue(owning: slice, engine: engine)
   }
 

@@ -75,7 +75,10 @@ extension RocksSpool {
     }
     var passed = 0
     var found: SpoolID?
-    try storage.scan(family, IterationOptions(lowerBound: lower)) { key, _ in
+    var options = IterationOptions(lowerBound: lower)
+    // What nobody loads must not push out what is loaded.
+    options.fillsCache = false
+    try storage.scan(family, options) { key, _ in
       guard let id = SpoolID(bytes: key), id.uuid.version == 7 else {
         passed += 1
         return passed < 16

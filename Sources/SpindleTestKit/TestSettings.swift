@@ -1,6 +1,7 @@
 internal import Glibc
 internal import Logging
 package import SpindleCore
+internal import SpindleIO
 internal import SpindleRocks
 package import SpindleStore
 
@@ -55,6 +56,23 @@ extension Store {
     hooks: StoreHooks = .manual
   ) async throws -> Store {
     try await Store.open(at: path, settings: settings, access: .owner, clock: clock, hooks: hooks)
+  }
+
+  /// Copies the directory as a killed process leaves it, at a moment when no file is being made.
+  package func copyAsKilled(to target: String) async throws {
+    for _ in 0..<100 {
+      // A database that failed for good has a flush pending for ever.
+      _ = try? await blocking {
+        try self.database.waitForCompaction(idleMilliseconds: 5, timeoutMilliseconds: 500)
+      }
+      let before = try Files.names(in: path + "/rocks")
+      if (try? copyFolder(path, to: target)) != nil, try Files.names(in: path + "/rocks") == before
+      {
+        return
+      }
+      TemporaryDirectory.remove(target)
+    }
+    throw TestKitError("the files of \(path) never came to rest")
   }
 }
 

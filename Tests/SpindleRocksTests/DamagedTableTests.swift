@@ -49,6 +49,42 @@ import Testing
     try database.close()
   }
 
+  @Test("A-G-2: a read of what is cached takes no table that is not open for an empty value")
+  func cachedReadsDoNotInventValues() throws {
+    var options = DatabaseOptions.small
+    options.maxOpenFiles = 20
+    var family = ColumnFamilyOptions()
+    family.level0CompactionTrigger = 1_000
+    family.level0SlowdownTrigger = 1_000
+    family.level0StopTrigger = 1_000
+    let database = try Database.open(options: options, family: family)
+    let keys = (100..<140).map { "k\($0)" }
+    for key in keys {
+      // Each table covers all keys.
+      for (name, value) in [("a", ""), (key, "value of " + key), ("z", "")] {
+        try database.put(database.main, name, value)
+      }
+      try database.flush(database.main)
+    }
+    var untold = 0
+    for key in keys + ["k99", "kx"] {
+      let whole = try database.value(database.main, key)
+      #expect(whole == (keys.contains(key) ? "value of " + key : nil))
+    }
+    for key in keys + ["k99", "kx"] {
+      do {
+        let value = try database.value(database.main, key, tier: .cache)
+        #expect(value == (keys.contains(key) ? "value of " + key : nil))
+      } catch let error as RocksError {
+        #expect(error.kind == .incomplete)
+        untold += 1
+      }
+    }
+    #expect(untold > 0, "all tables stayed open, so nothing was tried")
+    #expect(try database.value(database.main, "a") == "")
+    try database.close()
+  }
+
   @Test func failedCompactionsAreCountedByFamily() throws {
     let guardian = WALGuard()
     let database = try Database.open(guardian: guardian)

@@ -251,7 +251,7 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
         all.insert(id)
       }
       let copy = try TestDirectory.path("killed")
-      try copyFolder(fixture.store.path, to: copy)
+      try await fixture.store.copyAsKilled(to: copy)
       #expect(Set(try await fixture.reopened().keys) == all)
       #expect(Set(try await stored(at: copy).keys) == all)
       #expect(Set(try await stored(at: copy).keys) == all)

@@ -34,7 +34,8 @@ import Testing
     await expectError(.closed) { _ = try await spool.load(id) }
     #expect(!shutdown.isDone)
     try await stalled.setStopped(false)
-    try await stalled.wait(forQueued: call)
+    // Time passes only while both wait, so that neither runs out of its own.
+    try await stalled.wait(for: call, sleepers: 2)
     try await stalled.wait(forQueued: shutdown)
     #expect(await call.failure == nil)
     #expect(await shutdown.failure == nil)

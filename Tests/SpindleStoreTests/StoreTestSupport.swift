@@ -29,23 +29,6 @@ extension Store {
     return found
   }
 
-  /// Copies the directory as a killed process leaves it, at a moment when no file is being made.
-  func copyAsKilled(to target: String) async throws {
-    for _ in 0..<100 {
-      // A database that failed for good has a flush pending for ever.
-      _ = try? await blocking {
-        try self.database.waitForCompaction(idleMilliseconds: 5, timeoutMilliseconds: 500)
-      }
-      let before = try Files.names(in: path + "/rocks")
-      if (try? copyFolder(path, to: target)) != nil, try Files.names(in: path + "/rocks") == before
-      {
-        return
-      }
-      TemporaryDirectory.remove(target)
-    }
-    throw TestKitError("the files of \(path) never came to rest")
-  }
-
   func flush(_ family: StoreFamily) async throws {
     try await blocking { try self.database.flush(family.columnFamily) }
   }
