@@ -84,8 +84,8 @@ extension RocksSpool {
   /// makes what was stored durable.
   /// Repeats do nothing more.
   ///
-  /// - Throws: ``SpindleError``: `unavailable` when calls or walks are still under way after 30 s or
-  ///   the log cannot be synced; or `CancellationError`. The spool takes no calls any more all the
+  /// - Throws: ``SpindleError``: `unavailable` when calls or walks are still under way after
+  ///   30 s, or what made the sync of the log fail; or `CancellationError`. The spool takes no calls any more all the
   ///   same, and the shutdown may be tried again.
   public func shutdown() async throws {
     closed.store(true, ordering: .sequentiallyConsistent)

@@ -46,7 +46,7 @@ extension RocksSpool {
     do {
       values[.oldestAge] = try oldestAgeBlocking()
     } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
-      // The first messages are damaged. The gauge stays; the others must be told now more than ever.
+      // The first messages are damaged. The gauge stays; the others must be told all the more.
     }
     if let space = try? DiskSpace(of: storage.path) {
       values[.diskFreeBytes] = Double(space.freeBytes)

@@ -20,7 +20,7 @@ enum SpoolOperation: String, Sendable, CaseIterable {
 /// | `spool_bytes_total` | op | payload bytes stored and loaded, before compression |
 /// | `spool_backpressure_wait` | op | timer: waits of writes that met a stall, however ended |
 /// | `spool_foreground_errors_total` | kind | failures of the engine or by its stall, of any work |
-/// | `spool_gate_transitions_total` | reason, to | the store's or the spool's own gate: `shut`, `open` |
+/// | `spool_gate_transitions_total` | reason, to | gates, the store's and the spool's own |
 /// | `spool_enumeration_state` | | 0 none yet, 1 running, 2 finished, 3 failed |
 /// | `spool_enumeration_entries` | | messages that the last enumeration has sent |
 /// | `spool_enumeration_errors_total` | | see ``enumerationFinished(state:count:errors:)`` |
