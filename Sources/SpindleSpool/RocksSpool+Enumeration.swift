@@ -16,7 +16,7 @@ extension RocksSpool {
   ///   - channel: Bounds the memory. While it is full for more than 10 s, the walk holds nothing
   ///     of the store.
   ///   - startTime: Messages of this time are left out too. It has a resolution of 100 ns; of ids
-  ///     of version 7, which have one of a millisecond, those of the whole millisecond are left out.
+  ///     of version 7, which have one of a millisecond, the whole millisecond is left out.
   /// - Throws: ``SpindleError``: `closed`, or `overloaded` when too many walks are under way.
   /// - Complexity: O(bytes stored). One thread.
   public func enumerate(

@@ -11,8 +11,9 @@ internal import Synchronization
 /// for await entry in channel { take(entry) }
 /// let outcome = await walk.finished()
 /// ```
-/// Several tasks may read; each entry goes to one of them. A single reader takes small entries up to
-/// 64 at a time, and an eighth of the capacity at most; these do not count for the bounds any more.
+/// Several tasks may read; each entry goes to one of them. A single reader takes small entries up
+/// to 64 at a time, and an eighth of the capacity at most; these do not count for the bounds any
+/// more.
 public final class SpoolEntryChannel: AsyncSequence, Sendable {
   public typealias Element = SpoolEntry
 

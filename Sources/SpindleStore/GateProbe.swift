@@ -33,8 +33,8 @@ struct GateProbe {
 
   /// Runs on a thread that may block. A read that fails is recorded by the family's gate.
   ///
-  /// - Complexity: O(tables of the family + bytes of the suspected ones), or O(bytes of the family) where
-  ///   none of them is known.
+  /// - Complexity: O(tables of the family + bytes of the suspected ones), or O(bytes of the
+  ///   family) where none of them is known.
   func run(rereading suspects: GateSuspects) throws(Failure) {
     try writeAndRead()
     if suspects.isEmpty { return }
