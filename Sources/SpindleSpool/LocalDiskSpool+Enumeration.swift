@@ -24,9 +24,10 @@ extension LocalDiskSpool {
       _ = try NamedThread(name: "spindle-walk") { [self] in
         var walk = LocalDiskWalk(spool: self, queue: queue, startTime: startTime)
         walk.run()
+        // The handle first: who has met the end of the channel finds the outcome there.
+        handle.finish(walk.outcome)
         queue.finish()
         calls.end()
-        handle.finish(walk.outcome)
       }
     } catch {
       calls.end()

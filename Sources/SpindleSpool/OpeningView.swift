@@ -4,16 +4,29 @@ internal import Synchronization
 
 /// The view of a spool at its opening: what the last run left.
 ///
-/// It pins all of that on the disk, removed or not, so it is given back once it was walked to the
-/// end, after a time, and at the shutdown. A walk that is under way keeps it for itself.
+/// It pins all of that on the disk, removed or not, so it is given back once a reader has all
+/// of it, after a time, and at the shutdown. A walk that is under way keeps it for itself.
 final class OpeningView: Sendable {
-  private let held: Mutex<Snapshot?>
+  private struct State {
+    var snapshot: Snapshot?
+    /// Whether a walk lists it, or has listed it and its reader has not taken everything yet.
+    var isListed = false
+  }
+
+  /// What became of the wish to list the view.
+  enum Listing {
+    case begun(Snapshot)
+    case inUse
+    case released
+  }
+
+  private let state: Mutex<State>
   private let clock: any StoreClock
   private let due: ContinuousClock.Instant
   private let timer: Mutex<Task<Void, Never>?> = Mutex(nil)
 
   init(_ snapshot: Snapshot?, clock: any StoreClock, duration: Duration) {
-    held = Mutex(snapshot)
+    state = Mutex(State(snapshot: snapshot))
     self.clock = clock
     due = clock.now + duration
     guard snapshot != nil else { return }
@@ -30,16 +43,30 @@ final class OpeningView: Sendable {
   /// nil once it was given back.
   var snapshot: Snapshot? {
     releaseWhenDue()
-    return held.withLock { $0 }
+    return state.withLock { $0.snapshot }
+  }
+
+  /// Begins to list the view; each that was begun must be matched by ``endListing(wasTaken:)``.
+  func beginListing() -> Listing {
+    releaseWhenDue()
+    return state.withLock { state in
+      guard let snapshot = state.snapshot else { return .released }
+      if state.isListed { return .inUse }
+      state.isListed = true
+      return .begun(snapshot)
+    }
+  }
+
+  /// - Parameter wasTaken: Whether a reader has everything: nobody needs the view any more. Else it
+  ///   may be listed again.
+  func endListing(wasTaken: Bool) {
+    if wasTaken { release() } else { state.withLock { $0.isListed = false } }
   }
 
   func release() {
     timer.withLock { $0?.cancel() }
     // Given back outside of the lock: RocksDB may look for work that the snapshot held up.
-    let snapshot = held.withLock { held in
-      defer { held = nil }
-      return held
-    }
+    let snapshot = state.withLock { $0.snapshot.take() }
     withExtendedLifetime(snapshot) {}
   }
 

@@ -127,6 +127,20 @@ public final class PairedSpool: Sendable {
     return try meta.enumerate(into: channel, startTime: startTime)
   }
 
+  /// Sends the meta of exactly the messages that the last run left; see
+  /// ``RocksSpool/enumerateLeftovers(into:)``.
+  ///
+  /// - Throws: what that throws, and `invalidArgument` when the meta is in another kind of spool.
+  public func enumerateLeftovers(into channel: SpoolEntryChannel) throws -> SpoolEnumeration {
+    try checkOpen()
+    guard let meta = meta as? RocksSpool else {
+      throw SpindleError(
+        .invalidArgument,
+        "the meta spool keeps no view of what the last run left; expected a RocksSpool")
+    }
+    return try meta.enumerateLeftovers(into: channel)
+  }
+
   // MARK: Quarantine
 
   /// Sets a message aside, both halves as they are stored, such as one whose meta cannot be

@@ -1,10 +1,9 @@
 internal import SpindleCore
+internal import SpindleStore
 
 /// Durations as people write them: `30s`, `5m`, `24 hours`, `1h 30m`, `500ms`.
 enum DurationText {
-  /// The longest duration: 100 years of 365.25 days. More is a slip, and sums with a time must not
-  /// overflow.
-  static let limit = Duration.seconds(3_155_760_000)
+  static let limit = GateSettings.durationLimit
 
   private static let units: [(names: [String], nanoseconds: Int64)] = [
     (["ns", "nsec"], 1), (["us", "usec"], 1_000), (["ms", "msec"], 1_000_000),

@@ -15,8 +15,8 @@ extension RocksSpool {
   /// - Parameters:
   ///   - channel: Bounds the memory. While it is full for more than 10 s, the walk holds nothing
   ///     of the store.
-  ///   - startTime: Messages of this time are left out too. It has a resolution of 100 ns, ids of
-  ///     version 7 one of a millisecond.
+  ///   - startTime: Messages of this time are left out too. It has a resolution of 100 ns; of ids
+  ///     of version 7, which have one of a millisecond, the whole millisecond is left out.
   /// - Throws: ``SpindleError``: `closed`, or `overloaded` when too many walks are under way.
   /// - Complexity: O(bytes stored). One thread.
   public func enumerate(
@@ -30,11 +30,12 @@ extension RocksSpool {
   /// Sends exactly what the last run left: every message that was there when the spool was opened,
   /// as it was then, whatever was stored or removed since. No clock is involved.
   ///
-  /// After a walk that gave everything the view of the opening is given back, so this can be asked
-  /// once; a walk that failed may be asked again.
+  /// When the reader has met the end of the channel the view of the opening is given back, so this
+  /// can be asked once; a walk that failed, or whose reader left before, may be asked again.
   ///
   /// - Throws: ``SpindleError``: `unavailable` with the reason `leftovers_released` when the view
-  ///   was given back, with `read_only` for a reader of the store; and as
+  ///   was given back, with `read_only` for a reader of the store; `conflict` with the reason
+  ///   `in_use` while another such walk is under way or its entries are not all taken; and as
   ///   ``enumerate(into:startTime:)``.
   /// - Complexity: O(bytes left). One thread.
   public func enumerateLeftovers(into channel: SpoolEntryChannel) throws -> SpoolEnumeration {
@@ -44,14 +45,28 @@ extension RocksSpool {
         .unavailable, "the spool \(name) is open for reading only: no run of its own has begun",
         reason: "read_only")
     }
-    guard let snapshot = upkeep.opening.snapshot else {
+    let snapshot: Snapshot
+    switch upkeep.opening.beginListing() {
+    case .begun(let view): snapshot = view
+    case .inUse:
+      throw SpindleError(
+        .conflict,
+        "what the last run left in the spool \(name) is being listed already; expected its reader "
+          + "to take everything or to leave",
+        reason: "in_use")
+    case .released:
       throw SpindleError(
         .unavailable,
         "what the last run left in the spool \(name) can be listed no more: it was listed to the "
           + "end, or not within \(settings.leftoversDuration) of the opening",
         reason: "leftovers_released")
     }
-    return try startWalk(into: channel, snapshot: snapshot, selection: SpoolSelection())
+    do {
+      return try startWalk(into: channel, snapshot: snapshot, selection: SpoolSelection())
+    } catch {
+      upkeep.opening.endListing(wasTaken: false)
+      throw error
+    }
   }
 
   private func startWalk(
@@ -66,9 +81,18 @@ extension RocksSpool {
     try upkeep.start("spindle-walk") { [self] in
       var delivery = SpoolDelivery(spool: self, queue: queue, handle: handle, selection: selection)
       let outcome = delivery.run(snapshot: snapshot)
-      if snapshot != nil, outcome.error == nil { upkeep.opening.release() }
-      queue.finish()
+      if snapshot != nil {
+        let opening = upkeep.opening
+        if outcome.error == nil {
+          // The walk's end is not the end: what waits in the channel may never be taken.
+          queue.whenEnded { opening.endListing(wasTaken: $0) }
+        } else {
+          opening.endListing(wasTaken: false)
+        }
+      }
+      // The handle first: who has met the end of the channel finds the outcome there.
       handle.finish(outcome)
+      queue.finish()
     }
     return handle
   }
@@ -125,4 +149,14 @@ struct SpoolSelection: Sendable {
   var startTime: SpoolInstant?
   /// Those in this view are given all the same.
   var opening: Snapshot?
+
+  /// Whether the id's own time puts it before the start.
+  ///
+  /// Version 7 says no more than the millisecond, so one of the start's millisecond may have been
+  /// made after it: it is left out, as if it were.
+  func isBefore(_ id: SpoolID) -> Bool {
+    guard let startTime else { return true }
+    guard id.uuid.version == 7, startTime.ticks > 0 else { return id.created < startTime }
+    return id.created.ticks < startTime.ticks - startTime.ticks % 10_000
+  }
 }

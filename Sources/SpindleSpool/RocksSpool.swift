@@ -189,12 +189,14 @@ public final class RocksSpool: Spool {
       var bytes: Int?
       let result = try await read(id) { record in
         guard let record else { return try body(nil) }
-        return try self.named(id) {
-          try SpoolRecord.withPayload(of: record) { payload in
-            bytes = payload.count
-            return try body(payload)
-          }
+        // Not around the body: a failure of its own is no damage of the message.
+        if let payload = try self.named(id, { try SpoolRecord.decompressed(record) }) {
+          bytes = payload.count
+          return try body(payload.span)
         }
+        let payload = record.extracting(droppingFirst: SpoolRecord.headerBytes)
+        bytes = payload.count
+        return try body(payload)
       }
       end(call, bytes: bytes)
       return result

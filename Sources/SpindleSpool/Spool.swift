@@ -23,6 +23,9 @@ public protocol Spool: Sendable {
 
   /// Sends every message made before `startTime` into a bounded channel, in no particular order.
   /// Returns at once; the handle tells the outcome.
+  ///
+  /// At a start prefer ``RocksSpool/enumerateLeftovers(into:)`` where there is one: it gives what
+  /// the last run left whatever the clocks say, and nothing that came since.
   func enumerate(
     into channel: SpoolEntryChannel, startTime: SpoolInstant
   ) throws -> SpoolEnumeration

@@ -11,7 +11,8 @@ struct SpoolDelivery {
   /// hosts differ by less.
   static let aheadMilliseconds: UInt64 = 60_000
 
-  /// Progress is told every so many keys: telling it takes a lock.
+  /// Progress is told, and what was read so far handed over, every so many keys: either takes a
+  /// lock.
   private static let publishMask = 255
 
   let spool: RocksSpool
@@ -82,7 +83,15 @@ struct SpoolDelivery {
 
   private mutating func take(_ key: Span<UInt8>, _ record: Span<UInt8>) throws -> SpoolWalk.Step {
     seen &+= 1
-    if seen & Self.publishMask == 0 { publish() }
+    if seen & Self.publishMask == 0 {
+      // Where the walk leaves most keys out, a batch may never become full.
+      switch queue.offerAtOnce(batch) {
+      case .sent: countBatch()
+      case .refused: throw ended()
+      case .stalled: break
+      }
+      publish()
+    }
     guard let id = SpoolID(bytes: key) else {
       stray.note(key)
       outcome.stray += 1
@@ -124,7 +133,7 @@ struct SpoolDelivery {
   }
 
   private func selects(_ id: SpoolID, _ key: Span<UInt8>) throws -> Bool {
-    guard let startTime = selection.startTime, id.created >= startTime else { return true }
+    if selection.isBefore(id) { return true }
     guard let opening = selection.opening else { return false }
     do throws(RocksError) {
       return try spool.storage.database.contains(spool.family.columnFamily, key, in: opening)

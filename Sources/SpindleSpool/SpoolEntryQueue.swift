@@ -8,6 +8,8 @@ internal import Synchronization
 /// channel for a few messages still passes them one at a time.
 final class SpoolEntryQueue: Sendable {
   typealias Batch = [SpoolEntry]
+  /// Gets whether readers have taken everything.
+  typealias Ended = @Sendable (Bool) -> Void
 
   /// A reader to resume, outside the lock.
   private struct Wake {
@@ -27,6 +29,8 @@ final class SpoolEntryQueue: Sendable {
     var isFinished = false
     var isAbandoned = false
     var walkerWaits = false
+    /// See ``whenEnded(_:)``.
+    var ended: Ended?
 
     var count: Int { buffer.count - head }
 
@@ -92,34 +96,39 @@ final class SpoolEntryQueue: Sendable {
   ///     nothing cannot keep the store from closing.
   ///   - isStalled: Asked as often; true gives the wait up, and the batch may be sent again.
   func offer(_ batch: Batch, isStopped: () -> Bool, isStalled: () -> Bool) -> SendResult {
-    enum Outcome { case sent, refused, full }
-    let bytes = batch.reduce(0) { $0 + $1.byteCount }
     while true {
-      let (outcome, wake) = state.withLock { state -> (Outcome, Wake?) in
-        if state.isAbandoned || state.isFinished { return (.refused, nil) }
-        let hasRoom =
-          state.count == 0
-          || state.count + batch.count <= capacity && bytes <= byteLimit - state.bytes
-        guard hasRoom else {
-          // A reader may wait beside entries that another gave back.
-          let wake = state.takeForReader(atMost: batchCount)
-          state.walkerWaits = wake == nil
-          return (.full, wake)
-        }
-        for entry in batch { state.buffer.append(entry) }
-        state.bytes += bytes
-        return (.sent, state.takeForReader(atMost: batchCount))
-      }
-      wake?.resume()
-      switch outcome {
-      case .sent: return .sent
-      case .refused: return .refused
-      case .full:
-        if wake != nil || room.wait(milliseconds: 100) { continue }
-        if isStopped() { return .refused }
-        if isStalled() { return .stalled }
-      }
+      let (result, hasWoken) = put(batch, thenWaits: true)
+      if result != .stalled { return result }
+      if hasWoken || room.wait(milliseconds: 100) { continue }
+      if isStopped() { return .refused }
+      if isStalled() { return .stalled }
     }
+  }
+
+  /// Hands a batch over if there is room now; an empty one asks whether anybody still reads.
+  func offerAtOnce(_ batch: Batch) -> SendResult { put(batch, thenWaits: false).result }
+
+  /// - Parameter thenWaits: Whether the walk waits for room when there is none, unless a reader was
+  ///   woken.
+  private func put(_ batch: Batch, thenWaits: Bool) -> (result: SendResult, hasWoken: Bool) {
+    let bytes = batch.reduce(0) { $0 + $1.byteCount }
+    let (result, wake) = state.withLock { state -> (SendResult, Wake?) in
+      if state.isAbandoned || state.isFinished { return (.refused, nil) }
+      let hasRoom =
+        state.count == 0
+        || state.count + batch.count <= capacity && bytes <= byteLimit - state.bytes
+      guard hasRoom else {
+        // A reader may wait beside entries that another gave back.
+        let wake = state.takeForReader(atMost: batchCount)
+        state.walkerWaits = thenWaits && wake == nil
+        return (.stalled, wake)
+      }
+      for entry in batch { state.buffer.append(entry) }
+      state.bytes += bytes
+      return (.sent, state.takeForReader(atMost: batchCount))
+    }
+    wake?.resume()
+    return (result, wake != nil)
   }
 
   /// Hands one entry over, waiting as long as it takes.
@@ -127,6 +136,17 @@ final class SpoolEntryQueue: Sendable {
   /// - Returns: false when the reader is gone or the walk must stop.
   func send(_ entry: SpoolEntry, isStopped: () -> Bool) -> Bool {
     offer([entry], isStopped: isStopped, isStalled: { false }) == .sent
+  }
+
+  /// Lets a body know, once, how reading ended: true when a reader has met the end behind the last
+  /// entry, false when the readers left before. What is in a reader's own batch counts as taken.
+  /// Call it before ``finish()``.
+  func whenEnded(_ body: @escaping Ended) {
+    let isAbandoned = state.withLock { state in
+      if !state.isAbandoned { state.ended = body }
+      return state.isAbandoned
+    }
+    if isAbandoned { body(false) }
   }
 
   /// Ends the sequence after what is buffered.
@@ -137,10 +157,12 @@ final class SpoolEntryQueue: Sendable {
     }) {
       wake.resume()
     }
-    let waiting = state.withLock { state in
+    let (waiting, ended) = state.withLock { state in
       defer { state.waiting = [] }
-      return state.waiting
+      let isDrained = !state.waiting.isEmpty && state.count == 0
+      return (state.waiting, isDrained ? state.ended.take() : nil)
     }
+    ended?(true)
     for reader in waiting { reader.resume(returning: nil) }
   }
 
@@ -170,7 +192,7 @@ final class SpoolEntryQueue: Sendable {
   }
 
   func cancel() {
-    let (wakes, waiting) = state.withLock { state in
+    let (wakes, waiting, ended) = state.withLock { state in
       state.isAbandoned = true
       state.buffer = []
       state.head = 0
@@ -179,14 +201,16 @@ final class SpoolEntryQueue: Sendable {
         state.walkerWaits = false
         state.waiting = []
       }
-      return (state.walkerWaits, state.waiting)
+      return (state.walkerWaits, state.waiting, state.ended.take())
     }
+    ended?(false)
     for reader in waiting { reader.resume(returning: nil) }
     if wakes { room.signal() }
   }
 
   private enum Taken {
-    case batch(Batch?, wakes: Bool)
+    case batch(Batch, wakes: Bool)
+    case end(Ended?)
     case wait
   }
 
@@ -202,7 +226,8 @@ final class SpoolEntryQueue: Sendable {
         if wakes { state.walkerWaits = false }
         return .batch(batch, wakes: wakes)
       }
-      if state.isFinished || state.isAbandoned { return .batch(nil, wakes: false) }
+      // Who abandons takes `ended` along.
+      if state.isFinished || state.isAbandoned { return .end(state.ended.take()) }
       if let continuation { state.waiting.append(continuation) }
       return .wait
     }
@@ -211,15 +236,25 @@ final class SpoolEntryQueue: Sendable {
   /// The next entries, at least one; nil at the end.
   func next() async -> Batch? {
     // Most entries are there already: no suspension for them.
-    if case .batch(let batch, let wakes) = take(nil) {
+    switch take(nil) {
+    case .batch(let batch, let wakes):
       if wakes { room.signal() }
       return batch
+    case .end(let ended):
+      ended?(true)
+      return nil
+    case .wait: break
     }
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        if case .batch(let batch, let wakes) = take(continuation) {
+        switch take(continuation) {
+        case .batch(let batch, let wakes):
           if wakes { room.signal() }
           continuation.resume(returning: batch)
+        case .end(let ended):
+          ended?(true)
+          continuation.resume(returning: nil)
+        case .wait: break
         }
       }
     } onCancel: {

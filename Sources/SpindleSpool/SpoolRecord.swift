@@ -78,15 +78,12 @@ package enum SpoolRecord {
     return codec == codecNone ? copyBytes(body) : try decompress(codec, body)
   }
 
-  /// Checks a record and lends its payload, without a copy where it stands as it was given.
-  package static func withPayload<Result>(
-    of record: Span<UInt8>, _ body: (Span<UInt8>) throws -> Result
-  ) throws -> Result {
+  /// Checks a record and gives its payload where that is compressed; nil where it stands as it was
+  /// given, behind the header.
+  package static func decompressed(_ record: Span<UInt8>) throws(DecodingFailure) -> [UInt8]? {
     let codec = try check(record)
-    let stored = record.extracting(droppingFirst: headerBytes)
-    if codec == codecNone { return try body(stored) }
-    let payload = try decompress(codec, stored)
-    return try body(payload.span)
+    if codec == codecNone { return nil }
+    return try decompress(codec, record.extracting(droppingFirst: headerBytes))
   }
 
   /// Checks everything but what the codec itself checks.

@@ -51,12 +51,10 @@ public struct SpoolSettings: Sendable, Equatable {
         "the setting payloadByteLimit is \(payloadByteLimit); expected 0 to "
           + "\(RocksSpool.payloadByteLimit)")
     }
-    guard storeDeadline >= .zero else {
-      throw refuse("the setting storeDeadline is \(storeDeadline); expected 0 s or more")
-    }
-    guard leftoversDuration >= .zero else {
-      throw refuse(
-        "the setting leftoversDuration is \(leftoversDuration); expected 0 s or more")
+    for (name, value) in [
+      ("storeDeadline", storeDeadline), ("leftoversDuration", leftoversDuration),
+    ] where value < .zero || value > DurationText.limit {
+      throw refuse("the setting \(name) is \(value); expected 0 s to 100 years")
     }
     try gate.validate()
   }

@@ -1,7 +1,7 @@
 /// Errors of one class that may pass by themselves: whether they persist.
 ///
 /// One error, or a burst within one tick, proves nothing. Errors persist when they go on for the
-/// whole window, grow in two ticks of it, and nothing succeeds in between.
+/// whole window, grow in two ticks, and nothing succeeds in between.
 struct GateEvidence {
   /// Errors since the last reset.
   private(set) var count: UInt64 = 0
@@ -44,8 +44,10 @@ struct GateEvidence {
     }
     if grew { growths = (growths.last, now) }
     if window == .zero { return grew }
-    if let first = growths.first, let last = growths.last, last - first <= window,
-      now - last <= window, now - runStart >= window
+    // The ticks may be further apart than the window; `record` has ended the run at every pause
+    // that was too long.
+    if growths.first != nil, let last = growths.last, now - last <= window,
+      now - runStart >= window
     {
       return true
     }

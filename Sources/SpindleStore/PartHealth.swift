@@ -19,13 +19,17 @@ public struct GateSettings: Sendable, Equatable {
 
   public init() {}
 
+  /// The longest duration of a setting: 100 years of 365.25 days. More is a slip, and sums with a
+  /// time must not overflow.
+  package static let durationLimit = Duration.seconds(3_155_760_000)
+
   package func validate() throws {
     for (name, value) in [
       ("errorLatchDuration", errorLatchDuration), ("errorUnlatchDuration", errorUnlatchDuration),
       ("backpressureUnlatchDuration", backpressureUnlatchDuration),
-    ] where value < .zero {
+    ] where value < .zero || value > Self.durationLimit {
       throw SpindleError(
-        .invalidArgument, "the setting \(name) is \(value); expected 0 s or more")
+        .invalidArgument, "the setting \(name) is \(value); expected 0 s to 100 years")
     }
   }
 }
@@ -90,6 +94,7 @@ public final class PartHealth: Sendable {
     var backpressure = GateEvidence()
     /// RocksDB's count at the last tick; what it was at the first does not count.
     var backgroundCount: UInt64?
+    var lastTickAt: ContinuousClock.Instant?
     var backgroundError: RocksError?
     var suspects = GateSuspects()
     var status = GateStatus()
@@ -243,6 +248,8 @@ public final class PartHealth: Sendable {
       let grown = count - min(state.backgroundCount ?? count, count)
       state.backgroundCount = count
       let window = state.settings.errorLatchDuration
+      let pause = state.lastTickAt.map { now - $0 } ?? .zero
+      state.lastTickAt = now
       if grown > 0 {
         let error = failure ?? RocksError(message: "unknown")
         state.backgroundError = error
@@ -250,7 +257,9 @@ public final class PartHealth: Sendable {
         // What a full disk names is the table that was to be written.
         if !error.isNoSpace { state.suspects.add(error.message) }
         state.status.backgroundErrors += grown
-        state.background.record(grown, at: now, window: window)
+        // When they happened since the last look is not known: those of two looks in a row have no
+        // pause between them, however short the window is.
+        state.background.record(grown, at: now, window: max(window, pause))
         awaitsSuccess.store(true, ordering: .relaxed)
       }
       guard state.background.tick(at: now, window: window) else {

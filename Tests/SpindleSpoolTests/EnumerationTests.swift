@@ -1,7 +1,34 @@
 import SpindleCore
+import SpindleIO
 import SpindleSpool
 import SpindleStore
+import SpindleTestKit
+import Synchronization
 import Testing
+
+/// A clock that holds up who asks for the time, such as a walk at a message that it leaves out.
+private final class HeldClock: StoreClock {
+  private let looksLeft = Atomic<Int>(.max)
+  private let timedOut = Atomic<Bool>(false)
+  private let goes = ThreadSemaphore()
+
+  var now: ContinuousClock.Instant { ContinuousClock.now }
+  var wallMilliseconds: UInt64 {
+    if looksLeft.subtract(1, ordering: .relaxed).newValue == 0,
+      !goes.wait(milliseconds: 20_000)
+    {
+      timedOut.store(true, ordering: .relaxed)
+    }
+    return 1_700_000_000_000
+  }
+  var wasLeftAlone: Bool { timedOut.load(ordering: .relaxed) }
+
+  func hold(atLook number: Int) { looksLeft.store(number, ordering: .relaxed) }
+  func goOn() { goes.signal() }
+  func sleep(until instant: ContinuousClock.Instant) async throws {
+    try await Task.sleep(until: instant, clock: .continuous)
+  }
+}
 
 @Suite("Enumerations")
 struct EnumerationTests {
@@ -26,7 +53,10 @@ struct EnumerationTests {
       #expect(outcome.count == 2)
       #expect(outcome.skipped == 3)
       #expect(entries == [.item(id: ids[0], data: [1]), .item(id: ids[1], data: [1])])
-      let next = SpoolInstant(ticks: start.ticks + 1)
+      // Within the millisecond, which is all that these ids tell, it is not known which was first.
+      let last = SpoolInstant(ticks: start.ticks + 9_999)
+      #expect(try await spool.all(before: last).outcome.count == 2)
+      let next = SpoolInstant(ticks: start.ticks + 10_000)
       #expect(try await spool.all(before: next).outcome.count == 3)
       #expect(try await spool.all(before: SpoolInstant(ticks: 0)).outcome.count == 0)
     }
@@ -173,19 +203,60 @@ struct EnumerationTests {
 
   @Test("A-E-7: stores during an enumeration do not fail, and new ones are not given")
   func storesGoOnDuringAnEnumeration() async throws {
-    try await withNewSpool { (spool) async throws in
-      let ids = try await fill(spool, 100)
-      let channel = SpoolEntryChannel(capacity: 1)
-      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
-      var seen: [SpoolID] = []
-      for await entry in channel {
-        if case .item(let id, _) = entry { seen.append(id) }
-        try await spool.put(spool.makeID(), [9])
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        let ids = try await fill(spool, 100)
+        let now = place.wall.wallMilliseconds
+        place.wall.set(now + 2_000)
+        let channel = SpoolEntryChannel(capacity: 1)
+        let start = SpoolInstant(unixMilliseconds: now + 1_000)
+        let walk = try spool.enumerate(into: channel, startTime: start)
+        var seen: [SpoolID] = []
+        for await entry in channel {
+          if case .item(let id, _) = entry { seen.append(id) }
+          try await spool.put(spool.makeID(), [9])
+        }
+        #expect(await walk.finished().error == nil)
+        #expect(seen == ids)
+        #expect(try await spool.allIDs().count == 200)
       }
-      #expect(await walk.finished().error == nil)
-      // The walk may begin after the first of the new ones: the first 100 are there in any case.
-      #expect(Array(seen.prefix(100)) == ids)
-      #expect(try await spool.allIDs().count == 100 + seen.count)
+    }
+  }
+
+  @Test("R-ENUM-3: a message made after the start in the same millisecond is left out")
+  func messagesOfTheStartsMillisecondAreSkipped() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        let now = SpoolInstant(unixMilliseconds: place.wall.wallMilliseconds)
+        try await spool.put(spool.makeID(), [1])
+        let start = SpoolInstant(ticks: now.ticks + 5_000)
+        #expect(try await spool.all(before: start).outcome.skipped == 1)
+      }
+    }
+  }
+
+  @Test("A reader gets what is there while the walk passes over what it leaves out")
+  func sparseWalkHandsOver() async throws {
+    try await withPlace { (place) async throws in
+      let clock = HeldClock()
+      let store = try await Store.small(at: place.path, clock: clock)
+      let spool = try await RocksSpool(store: store, name: "main")
+      for number in 0..<1_000 {
+        try await spool.put(id(atMilliseconds: 1_000 + UInt64(number)), [1])
+      }
+      clock.hold(atLook: 600)
+      let channel = SpoolEntryChannel()
+      let walk = try spool.enumerate(
+        into: channel, startTime: SpoolInstant(unixMilliseconds: 1_010))
+      var taken = 0
+      for await _ in channel {
+        taken += 1
+        if taken == 10 { clock.goOn() }
+      }
+      #expect(taken == 10)
+      #expect(walk.progress.skipped == 990)
+      #expect(!clock.wasLeftAlone, "the reader got nothing until the walk was at its end")
+      try await store.close()
     }
   }
 

@@ -62,6 +62,67 @@ import Testing
     }
   }
 
+  @Test("What a reader did not take is not lost with it: the leftovers may be listed again")
+  func untakenLeftoversAreKept() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        for _ in 0..<100 { try await spool.put(spool.makeID(), [1]) }
+      }
+      try await place.withSpool { (spool) async throws in
+        // All of it is in the channel when the reader goes.
+        for taken in [0, 40] {
+          let channel = SpoolEntryChannel(capacity: 1_024)
+          let walk = try spool.enumerateLeftovers(into: channel)
+          #expect(await walk.finished().count == 100)
+          var iterator = channel.makeAsyncIterator()
+          for _ in 0..<taken { #expect(await iterator.next() != nil) }
+          channel.cancel()
+        }
+        let dropped = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+        _ = await dropped.finished()
+        try await eventually { try spool.property("num-snapshots") == 1 }
+        let channel = SpoolEntryChannel()
+        let walk = try spool.enumerateLeftovers(into: channel)
+        var taken = 0
+        for await _ in channel { taken += 1 }
+        #expect(taken == 100)
+        // Whoever met the end of the channel knows how the walk ended.
+        #expect(walk.progress.count == 100)
+        await expectError(.unavailable) {
+          _ = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+        }
+      }
+    }
+  }
+
+  @Test("Leftovers are listed by one walk at a time")
+  func leftoversAreListedOnce() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        for _ in 0..<20 { try await spool.put(spool.makeID(), [1]) }
+      }
+      try await place.withSpool { (spool) async throws in
+        let channel = SpoolEntryChannel(capacity: 1)
+        let pair = try PairedSpool(
+          meta: spool, data: try await RocksSpool(store: spool.storage, name: "data"))
+        _ = try pair.enumerateLeftovers(into: channel)
+        do {
+          _ = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+          Issue.record("a second walk began")
+        } catch let error as SpindleError {
+          #expect(error.kind == .conflict)
+          #expect(error.reason == "in_use")
+        }
+        var taken = 0
+        for await _ in channel { taken += 1 }
+        #expect(taken == 20)
+        await expectError(.unavailable) {
+          _ = try pair.enumerateLeftovers(into: SpoolEntryChannel())
+        }
+      }
+    }
+  }
+
   @Test("The view of the opening is given back after its time, and at the shutdown")
   func viewIsGivenBack() async throws {
     try await withPlace { (place) async throws in

@@ -47,6 +47,30 @@ struct RocksSpoolTests {
     }
   }
 
+  @Test("Durations beyond a hundred years are refused, and trap nowhere")
+  func endlessDurationsAreRefused() async throws {
+    try await withPlace { (place) async throws in
+      let store = try await place.open()
+      let names: [WritableKeyPath<SpoolSettings, Duration>] = [
+        \.storeDeadline, \.leftoversDuration, \.gate.errorLatchDuration,
+        \.gate.errorUnlatchDuration, \.gate.backpressureUnlatchDuration,
+      ]
+      var largest = SpoolSettings()
+      for name in names {
+        var settings = SpoolSettings()
+        settings[keyPath: name] = .seconds(Int64.max)
+        let message = await expectError(.invalidArgument) {
+          _ = try await RocksSpool(store: store, name: "main", settings: settings)
+        }
+        #expect(message.contains("100 years"))
+        largest[keyPath: name] = GateSettings.durationLimit
+      }
+      let spool = try await RocksSpool(store: store, name: "main", settings: largest)
+      try await spool.put(spool.makeID(), [1])
+      try await store.close()
+    }
+  }
+
   @Test func aShutDownSpoolTakesNoClaims() async throws {
     try await withNewSpool { (spool) async throws in
       let id = spool.makeID()

@@ -185,6 +185,27 @@ struct SpoolCompressionTests {
     }
   }
 
+  @Test(
+    "A failure of the caller's own is not told as damage", arguments: PayloadCompression.allCases)
+  func callersFailuresAreTheirOwn(compression: PayloadCompression) async throws {
+    var settings = SpoolSettings()
+    settings.compression = compression
+    try await withPlace { (place) async throws in
+      let store = try await place.open()
+      let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+      let id = spool.makeID()
+      let stored = Self.lines(50)
+      try await spool.put(id, stored)
+      await #expect(throws: DecodingFailure.invalid("the caller's own format")) {
+        try await spool.withPayload(id) { (payload: Span<UInt8>?) throws -> Void in
+          #expect(payload?.count == stored.count)
+          throw DecodingFailure.invalid("the caller's own format")
+        }
+      }
+      try await store.close()
+    }
+  }
+
   @Test func aDamagedCompressedMessageIsAnErrorThatNamesIt() async throws {
     try await withNewSpool { spool in
       let id = spool.makeID()

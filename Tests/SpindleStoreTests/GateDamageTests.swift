@@ -43,6 +43,40 @@ import Testing
     try await fixture.store.close()
   }
 
+  /// The probe used to end the process: it read ahead in a table that no error had named.
+  @Test("A-G-7: the probe meets a second table that was cut short, over the same keys")
+  func probeLooksAtEveryTable() async throws {
+    let fixture = try await GateFixture()
+    for start in 0..<2 {
+      for number in stride(from: start, to: 1_000, by: 2) {
+        try await fixture.store.put(fixture.family, number, bytes: 2_000)
+      }
+      try await fixture.store.flush(fixture.family)
+    }
+    let paths = try fixture.store.tablePaths(of: fixture.family)
+    try #require(paths.count == 2)
+    // Both are open.
+    for number in 0..<2 {
+      _ = try await fixture.store.get(fixture.family, key: numberedKey(number))
+    }
+    let named = try TableDamage(truncating: paths[0])
+    let error = await refusal {
+      _ = try await fixture.store.get(fixture.family, key: numberedKey(500))
+    }
+    #expect(error?.kind == .corruption)
+    try named.mend()
+    let bytes = try Files.read(paths[1], limit: .max)
+    try writeFile(Array(bytes.prefix(bytes.count / 2)), to: paths[1])
+    let refused = await refusal { try await fixture.store.clearGate(of: fixture.family) }
+    #expect(refused?.kind == .corruption)
+    #expect(refused?.message.contains("has \(bytes.count / 2) bytes") == true)
+    #expect(fixture.gate.isShut)
+    try writeFile(bytes, to: paths[1])
+    try await fixture.store.clearGate(of: fixture.family)
+    #expect(!fixture.gate.isShut)
+    try await fixture.store.close()
+  }
+
   @Test("A-G-7: with unlatchesOnCorruption the gate opens once the damaged range reads again")
   func damageOpensOnceItReads() async throws {
     var settings = GateSettings()

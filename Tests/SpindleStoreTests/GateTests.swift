@@ -30,6 +30,59 @@ import Testing
     try await fixture.store.close()
   }
 
+  @Test("A-G-6: errors that persist shut the gate when the window is shorter than the look")
+  func shortWindowsLatch() async throws {
+    var settings = GateSettings()
+    settings.errorLatchDuration = .milliseconds(500)
+    let calls = try await GateFixture(settings)
+    for _ in 0..<2 {
+      for _ in 0..<3 {
+        calls.fail()
+        calls.clock.advance(by: .milliseconds(250))
+      }
+      #expect(!calls.gate.isShut)
+      calls.fail()
+      try await calls.store.checkHealth()
+    }
+    await calls.expectShut("errors")
+    try await calls.store.close()
+  }
+
+  @Test("A-G-6: compactions that fail at every look shut the gate, whatever the window")
+  func shortWindowsLatchForCompactions() async throws {
+    var settings = GateSettings()
+    settings.errorLatchDuration = .milliseconds(500)
+    let fixture = try await GateFixture(settings)
+    func look(_ count: UInt64) {
+      fixture.clock.advance(by: .seconds(1))
+      _ = fixture.gate.tick(backgroundErrors: count) { nil }
+    }
+    look(1)
+    look(1)
+    // One that follows a quiet look is a blip again.
+    look(2)
+    #expect(!fixture.gate.isShut)
+    look(3)
+    #expect(fixture.reasons == ["background_error"])
+    try await fixture.store.close()
+  }
+
+  @Test func durationsBeyondAHundredYearsAreRefused() async throws {
+    let names: [WritableKeyPath<GateSettings, Duration>] = [
+      \.errorLatchDuration, \.errorUnlatchDuration, \.backpressureUnlatchDuration,
+    ]
+    for name in names {
+      var settings = GateSettings()
+      settings[keyPath: name] = GateSettings.durationLimit
+      try settings.validate()
+      for wrong in [Duration.seconds(Int64.max), .nanoseconds(-1)] {
+        settings[keyPath: name] = wrong
+        let error = await refusal { try settings.validate() }
+        #expect(error?.kind == .invalidArgument)
+      }
+    }
+  }
+
   @Test("A-G-6: a write that succeeds in between shows that the errors do not persist")
   func successesKeepTheGateOpen() async throws {
     let fixture = try await GateFixture()
