@@ -137,7 +137,8 @@ final class BenchSpool: Sendable {
 
   private func result(_ measured: BenchRun.Measured, fsyncs: Int = 0) -> Result {
     Result(
-      job: plan.job.rawValue, valueBytes: plan.valueBytes, threads: plan.tasks, ops: measured.ops,
+      job: plan.job.rawValue, valueBytes: plan.valueBytes,
+      threads: [.churn, .gate, .memory].contains(plan.job) ? 1 : plan.tasks, ops: measured.ops,
       seconds: measured.seconds, opsPerSecond: measured.opsPerSecond,
       p50us: measured.percentile(0.5), p99us: measured.percentile(0.99), fsyncs: fsyncs,
       payload: payload, compression: compression.rawValue, blobs: plan.blobs)

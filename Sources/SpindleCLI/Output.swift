@@ -42,6 +42,18 @@ enum Output {
     }
   }
 
+  /// Foreign text for a terminal: one line, without what a terminal obeys.
+  static func plain(_ text: String) -> String {
+    String(
+      String.UnicodeScalarView(
+        text.unicodeScalars.map { scalar in
+          switch scalar.properties.generalCategory {
+          case .control, .format, .lineSeparator, .paragraphSeparator: "?"
+          default: scalar
+          }
+        }))
+  }
+
   /// Writes one sentence to standard error.
   static func problem(_ text: String) {
     let bytes = Array("spindle: \(text)\n".utf8)
@@ -97,6 +109,10 @@ func reportingErrors(_ body: () async throws -> Void) async throws {
     try Output.checkWritten()
   } catch let code as ExitCode {
     throw code
+  } catch let error as SpindleError where error.kind == .unavailable {
+    // The text of a refusal is for strangers, too; the operator is to know why.
+    Output.problem("\(error)" + (error.reason.map { " (\($0))" } ?? ""))
+    throw ExitCode(1)
   } catch {
     Output.problem("\(error)")
     throw ExitCode(1)

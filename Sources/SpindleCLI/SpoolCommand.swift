@@ -2,7 +2,6 @@ import ArgumentParser
 import Foundation
 import Spindle
 import SpindleCore
-import SpindlePipeline
 import SpindleSpool
 import SpindleStore
 
@@ -104,8 +103,9 @@ struct SpoolCommand: AsyncParsableCommand {
             }
           }
           let outcome = await walk.finished()
-          if let error = outcome.error { throw error }
+          // What was found comes first: a store that is damaged is when it is wanted most.
           if json { try Output.json(rows) }
+          if let error = outcome.error { throw error }
         }
       }
     }
@@ -128,7 +128,7 @@ struct SpoolCommand: AsyncParsableCommand {
 
     func run() async throws {
       try await reportingErrors {
-        if file != "-" { try FileIngest.checkReadable(file) }
+        try RocksSpool.checkName(target.name)
         let data = try readAll()
         try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
           var settings = SpoolSettings()
@@ -149,6 +149,11 @@ struct SpoolCommand: AsyncParsableCommand {
     private func readAll() throws -> [UInt8] {
       var source = STDIN_FILENO
       if file != "-" { source = unsafe open(file, O_RDONLY | O_CLOEXEC) }
+      func failure() -> SpindleError {
+        SpindleError(
+          .io, "cannot read \(file): \(unsafe String(cString: strerror(errno)))", path: file)
+      }
+      guard source >= 0 else { throw failure() }
       defer { if file != "-" { close(source) } }
       var data: [UInt8] = []
       var chunk = [UInt8](repeating: 0, count: 1 << 20)
@@ -157,10 +162,7 @@ struct SpoolCommand: AsyncParsableCommand {
           unsafe Glibc.read(source, bytes.baseAddress, bytes.count)
         }
         if count < 0, errno == EINTR { continue }
-        guard count >= 0 else {
-          throw SpindleError(
-            .io, "cannot read \(file): \(unsafe String(cString: strerror(errno)))", path: file)
-        }
+        guard count >= 0 else { throw failure() }
         if count == 0 { break }
         data.append(contentsOf: chunk[..<count])
         guard data.count <= RocksSpool.payloadByteLimit else {

@@ -54,7 +54,8 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
                 rows.append(row)
               } else {
                 let damage = row.damaged ? "damaged" : "intact "
-                Output.line("\(row.id)  \(row.bytes) bytes  \(damage)  \(row.reason)")
+                let reason = Output.plain(row.reason)
+                Output.line("\(row.id)  \(row.bytes) bytes  \(damage)  \(reason)")
               }
             }
             guard page.count == pageSize else { break }

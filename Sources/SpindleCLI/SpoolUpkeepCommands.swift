@@ -10,7 +10,7 @@ private func size(_ bytes: UInt64) -> String { "\(Output.grouped(bytes)) bytes" 
 /// What could not be read, as the commands show it.
 private struct LostRow: Encodable {
   var file: UInt64?
-  /// Keys in hexadecimal digits; nil is the end of the spool.
+  /// Keys in hexadecimal digits; empty is the beginning of the spool, nil its end.
   var from: String
   var to: String?
 
@@ -22,7 +22,8 @@ private struct LostRow: Encodable {
 
   var text: String {
     let table = file.map { "table file \($0)" } ?? "a table file"
-    return "\(table): the keys from \(from) to \(to ?? "the end") cannot be read"
+    let start = from.isEmpty ? "the beginning" : from
+    return "\(table): the keys from \(start) to \(to ?? "the end") cannot be read"
   }
 }
 
@@ -119,7 +120,8 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     commandName: "stats",
     abstract: "Count a spool's messages and show their sizes and ages.",
     discussion: """
-      Reads every message once. Percentiles are at most 1.6 % above the true size.
+      Reads every message once. Percentiles are at most 1.6 % above the true size. Exit code 0:
+      everything could be read; 2: something is damaged, and the numbers lack it.
 
       Example:
         spindle spool stats --store data --name ingest --json
@@ -184,6 +186,7 @@ struct SpoolStatsCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingErrors {
+      var isIntact = true
       try await target.withSpool { spool in
         var quarantined = 0
         var last: SpoolID?
@@ -193,9 +196,11 @@ struct SpoolStatsCommand: AsyncParsableCommand {
           last = page.last?.id
         } while last != nil
         let report = Report(try await spool.stats(), quarantined: quarantined)
+        isIntact = report.damaged == 0 && report.lostRanges.isEmpty
         if json { return try Output.json(report) }
         show(report)
       }
+      if !isIntact { throw ExitCode(2) }
     }
   }
 

@@ -9,6 +9,26 @@ public enum Files {
     return unsafe stat(path, &status) == 0
   }
 
+  /// Whether something exists at the path, where not knowing must not pass for absence: what
+  /// cannot be looked at is an error.
+  public static func isThere(_ path: String) throws(IOFailure) -> Bool {
+    try status(path) != nil
+  }
+
+  /// Whether two names are those of one file; false where one is absent.
+  public static func isSameFile(_ one: String, _ other: String) throws(IOFailure) -> Bool {
+    guard let first = try status(one), let second = try status(other) else { return false }
+    return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+  }
+
+  /// Of the name itself, not of what a symbolic link points to; nil when nothing is there.
+  private static func status(_ path: String) throws(IOFailure) -> stat? {
+    var status = stat()
+    if unsafe lstat(path, &status) == 0 { return status }
+    guard errno == ENOENT else { throw IOFailure("look for", path: path, errno: errno) }
+    return nil
+  }
+
   /// Whether a directory is there.
   public static func isDirectory(_ path: String) -> Bool {
     var status = stat()

@@ -5,6 +5,8 @@ internal import Synchronization
 final class LocalDiskCalls: Sendable {
   private struct State {
     var count = 0
+    /// Of these, walks.
+    var walks = 0
     var isClosed = false
   }
   private let state = Mutex(State())
@@ -26,6 +28,19 @@ final class LocalDiskCalls: Sendable {
     }
     if isLast { quiet.signal() }
   }
+
+  /// Counts a walk, which is a call as well.
+  ///
+  /// - Returns: false when as many are under way.
+  func beginWalk(atMost limit: Int) -> Bool {
+    state.withLock { state in
+      guard state.walks < limit else { return false }
+      state.walks += 1
+      return true
+    }
+  }
+
+  func endWalk() { state.withLock { $0.walks -= 1 } }
 
   var isClosed: Bool { state.withLock { $0.isClosed } }
 

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import SpindleCore
 internal import SpindleIO
 internal import Synchronization
@@ -25,6 +26,17 @@ struct LocalDiskDirectory: Sendable {
   func quarantined(_ id: SpoolID) -> String { "\(quarantine)/\(id)" }
   func reason(_ id: SpoolID) -> String { quarantined(id) + Self.reasonSuffix }
 
+  /// The directories above a message, from `data` down.
+  func parents(of id: SpoolID) -> [String] {
+    var path = id.directory(under: data)
+    var parents = [path]
+    for _ in 0..<LocalDiskSpool.depth {
+      path = Files.directory(of: path)
+      parents.append(path)
+    }
+    return parents.reversed()
+  }
+
   /// Locks the directory, tries it out and creates what is missing. The lock comes before
   /// anything else is changed; the leftovers of a killed process are removed under it, before a
   /// store can have one.
@@ -38,8 +50,22 @@ struct LocalDiskDirectory: Sendable {
       let lock = try DirectoryProbe.explaining(path) { try takeLock() }
       let warnings = try DirectoryProbe.run(path)
       for part in [new, data, quarantine] { try Files.createDirectory(part) }
+      try synchronizeNames()
+      try finishRestores()
       try removeLeftovers()
       return (lock, warnings)
+    }
+  }
+
+  /// Makes the names of the parts and of the directory itself durable, whoever made them: a process
+  /// that was killed before it did may have.
+  private func synchronizeNames() throws(IOFailure) {
+    try Files.synchronizeDirectory(path)
+    do throws(IOFailure) {
+      try Files.synchronizeDirectory(Files.directory(of: path))
+    } catch {
+      // Where this user may not look, another made the name.
+      guard error.code == EACCES else { throw error }
     }
   }
 
@@ -52,15 +78,27 @@ struct LocalDiskDirectory: Sendable {
       path: path, reason: "locked")
   }
 
+  /// Ends the restores of a killed process: a message that has its name below `data` again loses
+  /// the one in quarantine, once the other survives power loss.
+  private func finishRestores() throws(IOFailure) {
+    for name in try Files.names(in: quarantine) {
+      guard let id = SpoolID(text: name), id.description == name,
+        try Files.isSameFile(quarantined(id), id.path(under: data))
+      else { continue }
+      for parent in parents(of: id) { try Files.synchronizeDirectory(parent) }
+      try Files.remove(quarantined(id))
+      try Files.synchronizeDirectory(quarantine)
+    }
+  }
+
   /// Removes what a killed process was writing, and reasons whose message is not in quarantine.
   /// What cannot be removed is in nobody's way.
   private func removeLeftovers() throws(IOFailure) {
     for name in try Files.names(in: new) { try? Files.remove(new + "/" + name) }
     for name in try Files.names(in: quarantine) where name.hasSuffix(Self.reasonSuffix) {
       let reason = quarantine + "/" + name
-      if !Files.exists(String(reason.dropLast(Self.reasonSuffix.count))) {
-        try? Files.remove(reason)
-      }
+      let message = String(reason.dropLast(Self.reasonSuffix.count))
+      if (try? Files.isThere(message)) == false { try? Files.remove(reason) }
     }
   }
 }

@@ -2,20 +2,27 @@ public import SpindleCore
 internal import SpindleIO
 
 extension LocalDiskSpool {
-  /// Sends every message made before `startTime` into a bounded channel, in no particular order.
+  /// Sends every message made before `startTime` into a bounded channel, in no particular order,
+  /// and besides every one that an earlier opening of the spool left, whatever its time: a clock
+  /// may have been set back since.
   ///
-  /// Left out are also messages that this opening of the spool stored after `startTime` under an
-  /// older id: whoever stored them has them. A message from more than a minute ahead, which an
-  /// earlier opening left before a clock was set back, is given whatever its time.
+  /// Left out are also messages that this opening stored after `startTime` under an older id:
+  /// whoever stored them has them.
   ///
   /// Files that are no messages are counted as skipped, damaged and unreadable ones are given as
   /// such, and directories that cannot be listed are counted in the outcome.
   ///
-  /// - Complexity: Memory for the channel's messages and one more.
+  /// - Throws: ``SpindleError``: `overloaded` while ``walkLimit`` walks are under way, `closed`.
+  /// - Complexity: Memory for the channel's messages and one more; a thread.
   public func enumerate(
     into channel: SpoolEntryChannel, startTime: SpoolInstant
   ) throws -> SpoolEnumeration {
     guard calls.begin() else { throw closedError }
+    guard calls.beginWalk(atMost: Self.walkLimit) else {
+      calls.end()
+      throw SpindleError(
+        .overloaded, "the spool has \(Self.walkLimit) walks under way already", path: path)
+    }
     let handle = SpoolEnumeration()
     // Not the channel itself: the walk ends when its reader has let go of that.
     let queue = channel.queue
@@ -27,9 +34,11 @@ extension LocalDiskSpool {
         // The handle first: who has met the end of the channel finds the outcome there.
         handle.finish(walk.outcome)
         queue.finish()
+        calls.endWalk()
         calls.end()
       }
     } catch {
+      calls.endWalk()
       calls.end()
       throw error.spindleError
     }
@@ -42,15 +51,12 @@ private struct LocalDiskWalk {
   let spool: LocalDiskSpool
   let queue: SpoolEntryQueue
   let startTime: SpoolInstant
-  /// What is made after this comes from a clock that was ahead.
-  let horizon: SpoolInstant
   var outcome = SpoolEnumeration.Outcome()
 
   init(spool: LocalDiskSpool, queue: SpoolEntryQueue, startTime: SpoolInstant) {
     self.spool = spool
     self.queue = queue
     self.startTime = startTime
-    horizon = SpoolInstant(unixMilliseconds: spool.clock.wallMilliseconds &+ 60_000)
   }
 
   mutating func run() { visit(spool.directory.data, digits: "") }
@@ -61,12 +67,13 @@ private struct LocalDiskWalk {
       if digits.utf8.count == 2 * LocalDiskSpool.depth {
         // As it is read: one directory may hold very many files.
         try Files.forEachName(in: path) { name in
+          guard mayGoOn() else { return false }
           take(path + "/" + name, text: digits + name)
-          return outcome.error == nil
+          return true
         }
         return
       }
-      for name in try Files.names(in: path) where outcome.error == nil {
+      for name in try Files.names(in: path) where mayGoOn() {
         let child = path + "/" + name
         guard LocalDiskSpool.isDirectoryName(name), Files.isDirectory(child) else {
           // A cleanup may have removed the directory since its name was read.
@@ -88,15 +95,10 @@ private struct LocalDiskWalk {
       outcome.skipped += 1
       return
     }
-    let isLater = id.created >= startTime
-    if isLater, id.created <= horizon {
-      outcome.skipped += 1
-      return
-    }
     do {
       let (record, payload) = try LocalDiskRecord.read(path)
       let stored = SpoolInstant(unixMilliseconds: record.storedMilliseconds)
-      if record.run == spool.run, isLater || stored > startTime {
+      if record.run == spool.run, id.created >= startTime || stored > startTime {
         outcome.skipped += 1
         return
       }
@@ -108,13 +110,24 @@ private struct LocalDiskWalk {
     }
   }
 
+  /// Whether anybody still wants what is to come. Asked for each name: a walk that gives nothing,
+  /// as it skips, would not hear of it otherwise.
+  private mutating func mayGoOn() -> Bool {
+    if outcome.error == nil, spool.calls.isClosed || queue.hasNoReader { end() }
+    return outcome.error == nil
+  }
+
+  /// Notes why the walk ends early.
+  private mutating func end() {
+    outcome.error = SpindleError(
+      .closed,
+      "the enumeration of the spool \(spool.path) ended before its last message: "
+        + (spool.calls.isClosed ? "the spool was closed" : "its reader is gone"))
+  }
+
   private mutating func send(_ entry: SpoolEntry) {
     guard queue.send(entry, isStopped: { spool.calls.isClosed }), !spool.calls.isClosed else {
-      outcome.error = SpindleError(
-        .closed,
-        "the enumeration of the spool \(spool.path) ended before its last message: "
-          + (spool.calls.isClosed ? "the spool was closed" : "its reader is gone"))
-      return
+      return end()
     }
     if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
   }

@@ -7,9 +7,12 @@ internal import Synchronization
 /// Crash windows. Of a quarantine: the reason is durable before the message moves, so a process
 /// killed between leaves the message in the spool and a reason without a message, which the next
 /// open removes. Of a restore: the message gets its old name before it loses the new one; killed
-/// between, it is in both places, one file, and the restore is a `conflict` until the message is
-/// removed or its quarantined name purged. Of a purge: the message goes before its reason. Every
-/// step is synced before the next begins, whatever the spool's settings.
+/// between, it is in both places, one file, and the next open, or another restore, takes the name
+/// in quarantine away. Of a purge: the message goes before its reason. Every step is synced before
+/// the next begins, whatever the spool's settings.
+///
+/// A name that cannot be looked for is an error and never absent: a pair would go on with one half
+/// alone, and its sweep would remove the body of a message.
 extension LocalDiskSpool {
   /// The most bytes of a reason that are kept.
   private static let reasonByteLimit = 1_024
@@ -21,8 +24,8 @@ extension LocalDiskSpool {
   public func quarantine(_ id: SpoolID, reason: String) async throws {
     try await changeQuarantine("quarantine", id) { [self] in
       let (source, target) = (id.path(under: directory.data), directory.quarantined(id))
-      guard Files.exists(source) else { throw absent(id, "in the spool") }
-      guard !Files.exists(target) else {
+      guard try Files.isThere(source) else { throw absent(id, "in the spool") }
+      guard try !Files.isThere(target) else {
         throw SpindleError(
           .conflict, "a message of the id \(id) is in quarantine already; restore or purge it first"
         )
@@ -66,7 +69,13 @@ extension LocalDiskSpool {
   }
 
   public func isQuarantined(_ id: SpoolID) async throws -> Bool {
-    try await blocking { [self] in Files.exists(directory.quarantined(id)) }
+    try await blocking { [self] in
+      do throws(IOFailure) {
+        return try Files.isThere(directory.quarantined(id))
+      } catch {
+        throw failure("look for", id, error)
+      }
+    }
   }
 
   /// What is known of a message in quarantine; nil when it was just taken out.
@@ -85,10 +94,17 @@ extension LocalDiskSpool {
   public func restoreQuarantined(_ id: SpoolID) async throws {
     try await changeQuarantine("restore", id) { [self] in
       let source = directory.quarantined(id)
-      guard Files.exists(source) else { throw absent(id, "in quarantine") }
+      guard try Files.isThere(source) else { throw absent(id, "in quarantine") }
       do throws(IOFailure) {
         // A link, which never replaces: a store may give the name to a new message at any time.
-        try place(id, sync: true) { path throws(IOFailure) in try Files.link(source, to: path) }
+        try place(id, sync: true) { path throws(IOFailure) in
+          do throws(IOFailure) {
+            try Files.link(source, to: path)
+          } catch {
+            // A restore that failed later has linked it already.
+            guard error.isTaken, try Files.isSameFile(source, path) else { throw error }
+          }
+        }
       } catch {
         guard error.isTaken else { throw error }
         throw SpindleError(
@@ -100,7 +116,9 @@ extension LocalDiskSpool {
 
   public func purgeQuarantined(_ id: SpoolID) async throws {
     try await changeQuarantine("purge", id) { [self] in
-      guard Files.exists(directory.quarantined(id)) else { throw absent(id, "in quarantine") }
+      guard try Files.isThere(directory.quarantined(id)) else {
+        throw absent(id, "in quarantine")
+      }
       try takeOut(id)
     }
   }

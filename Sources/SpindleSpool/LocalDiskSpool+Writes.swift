@@ -90,7 +90,7 @@ extension LocalDiskSpool {
     _ id: SpoolID, sync: Bool, by put: (String) throws(IOFailure) -> Void
   ) throws(IOFailure) {
     let path = id.path(under: directory.data)
-    let parents = parents(of: id)
+    let parents = directory.parents(of: id)
     // Asked before any directory is made; see DurableDirectories.
     let generation = durable.generation
     var attempt = 1
@@ -125,17 +125,6 @@ extension LocalDiskSpool {
     }
   }
 
-  /// The directories above a message, from `data` down.
-  private func parents(of id: SpoolID) -> [String] {
-    var path = id.directory(under: directory.data)
-    var parents = [path]
-    for _ in 0..<4 {
-      path = Files.directory(of: path)
-      parents.append(path)
-    }
-    return parents.reversed()
-  }
-
   /// Makes the names in a directory durable.
   func synchronize(_ path: String) throws(IOFailure) {
     try Files.synchronizeDirectory(path)
@@ -164,7 +153,7 @@ extension LocalDiskSpool {
   /// Makes the absence of a name below `data` durable. Where a cleanup removed its directory, the
   /// absence of that is.
   func synchronizeRemoval(of id: SpoolID) throws(IOFailure) {
-    for parent in parents(of: id).reversed() {
+    for parent in directory.parents(of: id).reversed() {
       do throws(IOFailure) {
         return try synchronize(parent)
       } catch {

@@ -39,6 +39,9 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   /// The largest payload in bytes, 1 GiB: a message is held in memory as a whole.
   public static let payloadByteLimit = 1 << 30
 
+  /// The most walks at once, 16: each has a thread, which waits for its reader.
+  public static let walkLimit = 16
+
   static let refusalText: StaticString = "the spool is not accepting writes"
 
   /// How long a shutdown waits for the calls under way.

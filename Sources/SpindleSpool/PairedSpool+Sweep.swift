@@ -10,6 +10,11 @@ extension PairedSpool {
     public var orphans = 0
     /// Those that were removed; none in a dry run.
     public var removed = 0
+    /// Bodies whose meta could not be read, so that nobody knows whether they belong to a message.
+    /// They stay, and the next housekeeping looks again.
+    public var unjudged = 0
+    /// Why the first of them could not be judged.
+    public var firstProblem: String?
     /// The first ``idLimit`` orphans.
     public var ids: [SpoolID] = []
     /// Failed removals that are still to be tried again.
@@ -88,7 +93,15 @@ extension PairedSpool {
   private func judge(_ id: SpoolID, dryRun: Bool, _ sweep: inout Sweep) async throws {
     let halves = PairHalves(meta: meta, data: data)
     sweep.examined += 1
-    guard try await halves.isOrphan(id) else { return }
+    do {
+      guard try await halves.isOrphan(id) else { return }
+    } catch let error as SpindleError where error.kind == .io {
+      // One damaged file must not keep the rest from being swept.
+      sweep.unjudged += 1
+      sweep.firstProblem = sweep.firstProblem ?? "\(error)"
+      if !dryRun { rollbacks.add(id) }
+      return
+    }
     // A store has its id's turn from before its body is written until its meta is; so with the
     // turn in hand, what has no meta now gets none. Who has the turn is not waited for.
     guard turns.tryEnter(id) else { return }
@@ -100,7 +113,8 @@ extension PairedSpool {
     if !dryRun, try await halves.removeOrphan(id) { sweep.removed += 1 }
   }
 
-  /// Tries removals again that failed; at the first that fails again, the rest waits.
+  /// Tries removals again that failed. One whose meta cannot be read keeps no other waiting; at
+  /// the first that fails otherwise, the rest waits.
   func retryRollbacks() async {
     let halves = PairHalves(meta: meta, data: data)
     var ids = rollbacks.take()[...]
@@ -112,6 +126,8 @@ extension PairedSpool {
       defer { turns.leave(id) }
       do {
         _ = try await halves.removeOrphan(id)
+      } catch let error as SpindleError where error.kind == .io {
+        rollbacks.add(id)
       } catch {
         for id in [id] + ids { rollbacks.add(id) }
         return

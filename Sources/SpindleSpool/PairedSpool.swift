@@ -195,7 +195,15 @@ public final class PairedSpool: Sendable {
     await retryRollbacks()
     var failure: (any Error)?
     if schedule.isDue(at: clock.wallMilliseconds, overflow: rollbacks.takeOverflow()) {
-      do { _ = try await sweepOrphans() } catch { failure = error }
+      do {
+        let sweep = try await sweepOrphans()
+        if let problem = sweep.firstProblem {
+          throw SpindleError(
+            .io, "the metas of \(sweep.unjudged) bodies cannot be read; the first: \(problem)")
+        }
+      } catch {
+        failure = error
+      }
     }
     try await both { try await $0.cleanup() }
     if let failure { throw failure }

@@ -47,7 +47,15 @@ struct PairApart: PairChanges {
   }
 
   func remove(_ id: SpoolID) async throws {
-    guard try await halves.hasMeta(id) else {
+    let isThere: Bool
+    do {
+      isThere = try await halves.hasMeta(id)
+    } catch let error as SpindleError where error.kind == .io {
+      // A meta that cannot be read can be removed. Whether the body goes with it is judged then.
+      try await halves.meta.remove(id)
+      return await removeOrphan(id)
+    }
+    guard isThere else {
       // A body that is there may belong to a meta in quarantine.
       await removeOrphan(id)
       return try await halves.meta.remove(id)
@@ -161,7 +169,7 @@ struct PairHalves: Sendable {
   }
 }
 
-/// Ids whose body may stand without meta since a removal failed. They are looked at again; nothing
+/// Ids whose body may stand without meta since a removal failed, or the look for the meta. They are looked at again; nothing
 /// is removed because it is in this list.
 final class PairRollbacks: Sendable {
   /// The most ids kept: 16 KiB, and as many as fail at once while a spool refuses. What does not
@@ -178,6 +186,7 @@ final class PairRollbacks: Sendable {
 
   func add(_ id: SpoolID) {
     state.withLock { state in
+      if state.ids.contains(id) { return }
       if state.ids.count < Self.limit { state.ids.append(id) } else { state.hasOverflowed = true }
     }
   }

@@ -61,12 +61,7 @@ public final class RocksSpool: Spool {
   public init(
     store: Store, name: String, settings: SpoolSettings = SpoolSettings()
   ) async throws {
-    guard !name.hasSuffix(Self.quarantineSuffix) else {
-      throw SpindleError(
-        .invalidArgument,
-        "the name \"\(printable(name))\" is that of a quarantine; expected the name of its spool, "
-          + "whose quarantined(after:limit:), restoreQuarantined and purgeQuarantined reach it")
-    }
+    try Self.checkName(name)
     try settings.validate()
     let family = try await store.family("spool:" + name)
     self.name = name
@@ -107,6 +102,17 @@ public final class RocksSpool: Spool {
   }
 
   deinit { endPublishing() }
+
+  /// Refuses what cannot be the name of a spool, without a store.
+  package static func checkName(_ name: String) throws {
+    guard !name.hasSuffix(quarantineSuffix) else {
+      throw SpindleError(
+        .invalidArgument,
+        "the name \"\(printable(name))\" is that of a quarantine; expected the name of its spool, "
+          + "whose quarantined(after:limit:), restoreQuarantined and purgeQuarantined reach it")
+    }
+    try StoreFamily.validate("spool:" + name)
+  }
 
   /// The greatest id of version 7. Most ids of other versions sort behind it, as do keys that are
   /// no ids; the walk from the end passes them.

@@ -90,11 +90,12 @@ extension StoreSettings {
   ///   - parameters: The parameters of each spool by its name.
   ///   - spools: Settings of spools by name, over which the parameters go.
   /// - Returns: The settings of every spool that either names.
-  /// - Throws: ``SpindleError`` with `invalidArgument`: a value is out of its range, or two spools
-  ///   ask for different values of a parameter that the whole store shares.
+  /// - Throws: ``SpindleError`` with `invalidArgument`: a name is not valid, a value is out of its
+  ///   range, or two spools ask for different values of a parameter that the whole store shares.
   public mutating func apply(
     _ parameters: [String: RocksSpoolParameters], over spools: [String: SpoolSettings] = [:]
   ) throws -> [String: SpoolSettings] {
+    for name in Set(parameters.keys).union(spools.keys).sorted() { try RocksSpool.checkName(name) }
     var store = self
     var spools = spools
     var chosen: [RocksSpoolParameters.Name: (text: String, spool: String)] = [:]

@@ -31,8 +31,8 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   /// until they are compacted. The default is none: payloads are compressed before they are
   /// written, see ``payloadCompression``.
   public var compressionType: ColumnFamilyOptions.Compression?
-  /// Bytes that a compaction reads at once; 2 MiB or more helps on spinning disks. Store-wide. The
-  /// default is 0, no readahead.
+  /// Bytes that a compaction reads at once from each of its files, at most 64 MiB; 2 MiB or more
+  /// helps on spinning disks. Store-wide. The default is 0, no readahead.
   public var compactionReadaheadSize: Int?
   /// Whether level sizes follow the size of the last level. The default is false.
   public var levelCompactionDynamicLevelBytes: Bool?
@@ -41,7 +41,8 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   /// Bytes of a memtable before it is flushed; RocksDB takes at least 64 KiB. Applied after a
   /// preset, so it wins. The default is the preset's, or ``dbWriteBufferSize``.
   public var writeBufferSize: Int?
-  /// How many files in level 0 stop writers, 1 or more. The number that slows writers (20) and the
+  /// How many files in level 0 stop writers, 1 or more; with the universal preset, which keeps one
+  /// file there that no compaction takes away, 2 or more. The number that slows writers (20) and the
   /// number that starts a compaction (4) are lowered to it, as RocksDB would otherwise raise it to
   /// them. The default is 36.
   public var level0StopWritesTrigger: Int?
@@ -142,6 +143,8 @@ public struct RocksSpoolParameters: Sendable, Equatable {
 
   private static let sizeLimit = 1 << 50
   private static let leastBuffer = 64 << 10
+  /// Each file that a compaction reads has a buffer of this size, allocated at once.
+  private static let readaheadLimit = 64 << 20
 
   /// Checks every range and what excludes each other, before anything is touched.
   ///
@@ -168,7 +171,7 @@ public struct RocksSpoolParameters: Sendable, Equatable {
     try check(
       .optimizeUniversalStyleCompaction, optimizeUniversalStyleCompaction,
       4 * Self.leastBuffer...Self.sizeLimit)
-    try check(.compactionReadaheadSize, compactionReadaheadSize, sizes)
+    try check(.compactionReadaheadSize, compactionReadaheadSize, 0...Self.readaheadLimit)
     if maxOpenFiles != -1 { try check(.maxOpenFiles, maxOpenFiles, counts) }
     try check(.writeBufferSize, writeBufferSize, sizes)
     try check(.level0StopWritesTrigger, level0StopWritesTrigger, counts)
@@ -201,6 +204,12 @@ public struct RocksSpoolParameters: Sendable, Equatable {
       throw refuse(
         .optimizeLevelStyleCompaction,
         "excludes \"\(Name.optimizeUniversalStyleCompaction.rawValue)\"; expected one of them")
+    }
+    if optimizeUniversalStyleCompaction != nil, level0StopWritesTrigger == 1 {
+      throw refuse(
+        .level0StopWritesTrigger,
+        "is 1; expected 2 or more with "
+          + "\"\(Name.optimizeUniversalStyleCompaction.rawValue)\", which compacts no single file")
     }
     if let compressionType, !ColumnFamilyOptions.Compression.supported.contains(compressionType) {
       let known = Self.compressions.filter {

@@ -55,8 +55,14 @@ public struct SpoolDefinition: Sendable, Equatable {
     case localDisk = "local_disk"
     /// A column family of the store.
     case rocksDB = "rocks_db"
+
+    /// As configurations call them, in either spelling.
+    static var names: [(name: String, value: Kind)] {
+      allCases.map { ($0.rawValue, $0) } + [("LocalDisk", .localDisk), ("RocksDB", .rocksDB)]
+    }
   }
 
+  /// 1 to 64 characters of `A-Z a-z 0-9 . _ -`, not ending in `.quarantine`.
   public var name: String
   /// The default is `local_disk`.
   public var kind = Kind.localDisk
@@ -67,7 +73,7 @@ public struct SpoolDefinition: Sendable, Equatable {
   /// Parameters of the kind `rocks_db`.
   public var rocksParameters: RocksSpoolParameters?
   /// What stays free of the file system's bytes: writes stop below it. All spools of a store share
-  /// it. The default is the store's.
+  /// it; the kind `local_disk` has none. The default is the store's.
   public var minFreeSpace: FreeMinimum?
   /// The same of its inodes.
   public var minFreeInodes: FreeMinimum?
@@ -86,6 +92,7 @@ public struct SpoolDefinition: Sendable, Equatable {
         .invalidArgument,
         "the parameter \"\(name.rawValue)\" of the spool \(printable(self.name)) \(what)")
     }
+    try RocksSpool.checkName(name)
     switch kind {
     case .localDisk:
       guard let path, !path.isEmpty else {
@@ -93,6 +100,10 @@ public struct SpoolDefinition: Sendable, Equatable {
       }
       if rocksParameters != nil {
         throw refuse(.rocksParameters, "has no effect on the kind local_disk; expected none")
+      }
+      for (name, minimum) in [(Name.minFreeSpace, minFreeSpace), (.minFreeInodes, minFreeInodes)]
+      where minimum != nil {
+        throw refuse(name, "has no effect on the kind local_disk; expected none")
       }
     case .rocksDB:
       if path != nil {
@@ -152,8 +163,7 @@ extension SpoolDefinition: Codable {
     let reader = try ParameterReader<Name>(decoder, place: "the spool")
     guard let name = try reader.text(.name) else { throw reader.refusal(.name, "a name") }
     self.name = name
-    kind =
-      try reader.choice(.kind, of: Kind.allCases.map { ($0.rawValue, $0) }) ?? .localDisk
+    kind = try reader.choice(.kind, of: Kind.names) ?? .localDisk
     path = try reader.text(.path)
     flush = try reader.boolean(.flush) ?? false
     rocksParameters = try reader.nested(.rocksParameters, RocksSpoolParameters.self)

@@ -149,6 +149,9 @@ final class SpoolEntryQueue: Sendable {
     if isAbandoned { body(false) }
   }
 
+  /// Whether reading has ended before the walk.
+  var hasNoReader: Bool { state.withLock { $0.isAbandoned } }
+
   /// Ends the sequence after what is buffered.
   func finish() {
     while let wake = state.withLock({ state in

@@ -42,7 +42,7 @@ public final class StoreFamily: Sendable {
   }
 
   /// Refuses a name before the store is touched.
-  static func validate(_ name: String) throws {
+  package static func validate(_ name: String) throws {
     let parts = name.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
     let allowed = { (byte: UInt8) -> Bool in
       switch byte {

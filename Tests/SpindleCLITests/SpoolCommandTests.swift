@@ -64,6 +64,9 @@ import Testing
       let report = try found.object()
       #expect(report["intact"] as? Int == 4 && report["damaged"] as? Int == 1)
       #expect(report["damagedIDs"] as? [String] == [ids[2].description])
+      let stats = try await spindle("spool", "stats", "--store", place.store, "--json")
+      #expect(stats.status == 2)
+      #expect(try stats.object()["damaged"] as? Int == 1)
       let text = try await spindle("spool", "verify", "--store", place.store)
       #expect(text.status == 2 && text.text.contains(ids[2].description))
     }
@@ -107,6 +110,9 @@ import Testing
         let added = try await quarantine("add", "--reason", "no body", id.description)
         #expect(added.status == 0, "\(added.problems)")
       }
+      _ = try await quarantine("add", "--reason", "a\u{1B}[31m\n\u{E9}", ids[2].description)
+      #expect(try await quarantine("list").text.contains("a?[31m?\u{E9}\n"))
+      _ = try await quarantine("restore", ids[2].description)
       let rows = try await quarantine("list", "--json").objects()
       #expect(rows.map { $0["id"] as? String } == ids.prefix(2).map(\.description))
       #expect(rows.map { $0["damaged"] as? Bool } == [false, true])
@@ -143,6 +149,14 @@ import Testing
         ).object()
         #expect(removed["removed"] as? Bool == expected && removed["id"] as? String == id)
       }
+      try await spindle("spool", "put", "--store", place.directory + "/new", place.directory)
+        .expectRefusal("cannot read \(place.directory): Is a directory")
+      for name in ["a b", "a.quarantine"] {
+        try await spindle(
+          "spool", "put", "--store", place.directory + "/new", "--name", name, file
+        ).expectRefusal("the name \"\(name)\" is")
+      }
+      #expect(!FileManager.default.fileExists(atPath: place.directory + "/new"))
       let wrong = try await spindle(
         "spool", "put", "--store", place.store, "--compression", "brotli", file)
       #expect(wrong.status == 64 && wrong.problems.contains("none, lz4, zstd"))

@@ -127,22 +127,58 @@ struct LocalDiskQuarantineTests {
   }
 
   /// What a process that was killed between two steps leaves.
-  @Test func interruptedStepsAreFinishedByHandOrSwept() async throws {
-    let id = newIDs.next()
+  @Test func interruptedStepsAreFinishedOrSweptAtOpen() async throws {
+    let (id, replaced) = (newIDs.next(), newIDs.next())
     try await withDiskSpool(clock: clock) { (spool) async throws in
       try await spool.put(id, [1])
       try await spool.quarantine(id, reason: "a test")
       // A restore gives the second name and dies.
       try Files.link(spool.path + "/quarantine/\(id)", to: spool.file(id))
+      // Another message of the id is none of a restore's.
+      try await spool.put(replaced, [2])
+      try await spool.quarantine(replaced, reason: "a test")
+      try await spool.put(replaced, [3])
       // A quarantine writes the reason and dies.
       let other = newIDs.next()
       try writeFile([1], to: spool.path + "/quarantine/\(other).reason")
     }
     try await withDiskSpool(clock: clock) { (spool) async throws in
-      #expect(try Files.names(in: spool.path + "/quarantine") == ["\(id)", "\(id).reason"])
+      let left = ["\(replaced)", "\(replaced).reason"]
+      #expect(try Files.names(in: spool.path + "/quarantine") == left)
       #expect(try await spool.load(id) == [1])
-      await expectError(.conflict) { try await spool.restoreQuarantined(id) }
-      try await spool.purgeQuarantined(id)
+      await expectError(.notFound) { try await spool.restoreQuarantined(id) }
+      await expectError(.conflict) { try await spool.restoreQuarantined(replaced) }
+      #expect(try await spool.load(replaced) == [3])
+    }
+  }
+
+  @Test func restoresThatFailedBehindTheirFirstStepAreFinished() async throws {
+    try await withDiskSpool(clock: clock) { (spool) async throws in
+      let id = newIDs.next()
+      try await spool.put(id, [1])
+      try await spool.quarantine(id, reason: "a test")
+      try Files.link(spool.path + "/quarantine/\(id)", to: spool.file(id))
+      try await spool.restoreQuarantined(id)
+      #expect(try await spool.load(id) == [1])
+      #expect(try Files.names(in: spool.path + "/quarantine") == [])
+    }
+  }
+
+  @Test func whatCannotBeLookedForIsNotAbsent() async throws {
+    try await withDiskSpool(clock: clock) { (spool) async throws in
+      let id = newIDs.next()
+      try await spool.put(id, [1])
+      try await spool.quarantine(id, reason: "a test")
+      let folder = spool.path + "/quarantine"
+      try Files.move(folder, to: folder + ".aside")
+      try writeFile([1], to: folder)
+      await expectError(.io) { _ = try await spool.isQuarantined(id) }
+      await expectError(.io) { try await spool.restoreQuarantined(id) }
+      await expectError(.io) { try await spool.purgeQuarantined(id) }
+      try Files.remove(folder)
+      try Files.move(folder + ".aside", to: folder)
+      #expect(try await spool.isQuarantined(id))
+      try await spool.restoreQuarantined(id)
       #expect(try await spool.load(id) == [1])
     }
   }

@@ -150,6 +150,31 @@ struct PairedSpoolFailureTests {
     }
   }
 
+  @Test("A meta that cannot be read stops no sweep, keeps its body, and can be removed")
+  func unreadableMetas() async throws {
+    try await withNewPair(.apart) { (fixture) async throws in
+      for number in 1...2 { try await fixture.put(number) }
+      try await fixture.dataSpool.put(numberedID(3), [1])
+      fixture.meta.before(.load) { id in
+        if id == numberedID(1) { throw SpindleError(.io, "a test cannot read") }
+      }
+      let pair = fixture.pair
+      let dry = try await pair.sweepOrphans(dryRun: true)
+      #expect(dry.examined == 3 && dry.unjudged == 1 && dry.ids == [numberedID(3)])
+      #expect(dry.firstProblem?.contains("a test cannot read") == true)
+      #expect(dry.pendingRollbacks == 0)
+      let message = await expectError(.io) { try await pair.cleanup() }
+      #expect(message.contains("1 bodies") && message.contains("a test cannot read"))
+      #expect(try await fixture.bodies() == [numberedID(1), numberedID(2)])
+      #expect(try await pair.sweepOrphans().pendingRollbacks == 1)
+      try await pair.remove(numberedID(1))
+      #expect(try await fixture.metas() == [numberedID(2)])
+      fixture.meta.heal()
+      try await pair.cleanup()
+      try await fixture.expect([2])
+    }
+  }
+
   @Test("A sweep leaves a store that is under way alone, however old its id")
   func sweepingBesideAStore() async throws {
     try await withNewPair(.apart) { (fixture) async throws in

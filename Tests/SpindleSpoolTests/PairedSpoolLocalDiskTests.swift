@@ -1,4 +1,5 @@
 import SpindleCore
+import SpindleIO
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
@@ -129,6 +130,57 @@ struct PairedSpoolLocalDiskTests {
       try await pair.purgeQuarantined(numberedID(1))
       #expect(try await pair.quarantined(after: nil, limit: 10).isEmpty)
       try await expect(pair, halves, [0, 2])
+    }
+  }
+
+  @Test("A-T-3: a restore that was killed between its steps ends with the next open")
+  func interruptedRestores() async throws {
+    func linkBack(_ half: String, _ number: Int) throws {
+      let path = try TestDirectory.path(half)
+      let id = numberedID(number)
+      try Files.link(path + "/quarantine/\(id)", to: id.path(under: path + "/data"))
+    }
+    try await withPair(metaInStore: false) { (pair, halves) async throws in
+      for number in 0..<3 {
+        try await put(pair, number)
+        try await pair.quarantine(numberedID(number), reason: "a test")
+      }
+      // In the body's restore, and in the meta's, which comes after.
+      try linkBack("data", 0)
+      try await halves.data.restoreQuarantined(numberedID(1))
+      try linkBack("meta", 1)
+      // The same without a restart.
+      try linkBack("data", 2)
+      try await pair.restoreQuarantined(numberedID(2))
+    }
+    try await withPair(metaInStore: false) { (pair, halves) async throws in
+      #expect(try await pair.quarantined(after: nil, limit: 9).map(\.id) == [numberedID(0)])
+      try await pair.restoreQuarantined(numberedID(0))
+      #expect(try await pair.sweepOrphans(olderThan: .zero).orphans == 0)
+      try await expect(pair, halves, [0, 1, 2])
+      try await pair.quarantine(numberedID(1), reason: "again")
+      try await pair.restoreQuarantined(numberedID(1))
+      try await expect(pair, halves, [0, 1, 2])
+    }
+  }
+
+  @Test("A-T-3: a sweep removes no body whose meta cannot be looked for")
+  func unreadableQuarantines() async throws {
+    try await withPair(metaInStore: false) { (pair, halves) async throws in
+      for number in 0..<2 { try await put(pair, number) }
+      // As a quarantine leaves it that ended between the halves.
+      try await halves.meta.quarantine(numberedID(0), reason: "a test")
+      let folder = try TestDirectory.path("meta/quarantine")
+      try Files.move(folder, to: folder + ".aside")
+      try writeFile([1], to: folder)
+      let sweep = try await pair.sweepOrphans(olderThan: .zero)
+      #expect(sweep.unjudged == 1 && sweep.orphans == 0 && sweep.removed == 0)
+      #expect(sweep.firstProblem?.contains("Not a directory") == true)
+      try Files.remove(folder)
+      try Files.move(folder + ".aside", to: folder)
+      #expect(try await pair.sweepOrphans(olderThan: .zero).orphans == 0)
+      try await pair.restoreQuarantined(numberedID(0))
+      try await expect(pair, halves, [0, 1])
     }
   }
 }

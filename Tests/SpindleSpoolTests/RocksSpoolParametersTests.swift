@@ -176,6 +176,8 @@ import Testing
       ("optimize_level_style_compaction", "1", "expected 262144 to"),
       ("optimize_universal_style_compaction", "-1", "expected 262144 to"),
       ("write_buffer_size", "-1", "is -1; expected 0 to"),
+      ("compaction_readahead_size", "67108865", "expected 0 to 67108864"),
+      ("compaction_readahead_size", #""64 GiB""#, "expected 0 to 67108864"),
       ("db_write_buffer_size", "0", "expected 65536 to"),
       ("rate_limit_bytes_per_sec", "0", "expected 1 to"),
       ("memtable_huge_page_size", "9223372036854775807", "expected 0 to"),
@@ -204,6 +206,12 @@ import Testing
     let message = refusal { try both.validate() }
     #expect(message.contains("optimize_level_style_compaction"))
     #expect(message.contains("excludes \"optimize_universal_style_compaction\""))
+    let wedge = refusal {
+      _ = try decode(
+        #"{"optimize_universal_style_compaction": "64 MiB", "level0_stop_writes_trigger": 1}"#)
+    }
+    #expect(wedge.contains("\"level0_stop_writes_trigger\" in rocks_params is 1; expected 2 or"))
+    #expect(wedge.contains("\"optimize_universal_style_compaction\""))
     // The library is asked once; what it lacks, if anything, is refused by name.
     let supported = ColumnFamilyOptions.Compression.supported
     for (name, compression) in RocksSpoolParameters.compressions {
@@ -234,10 +242,34 @@ import Testing
       (#"{"name": "a", "path": "b", "min_free_inodes": -1}"#, "\"min_free_inodes\""),
       (#"{"name": "a", "path": "b", "min_free_inodes": "5 %"}"#, "\"min_free_inodes\""),
       (#"{"name": "a", "path": "b", "flush": "yes"}"#, "expected true or false"),
+      (#"{"name": "a", "path": "b", "min_free_space": 5}"#, "\"min_free_space\" of the spool a"),
+      (#"{"name": "a", "path": "b", "min_free_inodes": 5}"#, "no effect on the kind local_disk"),
+      (#"{"name": "", "kind": "rocks_db"}"#, "the name \"\" is not valid: expected 1 to 64"),
+      (#"{"name": "a b", "kind": "rocks_db"}"#, "the name \"a b\" is not valid"),
+      (#"{"name": "a:b", "path": "b"}"#, "the name \"a:b\" is not valid"),
+      (#"{"name": "a.quarantine", "kind": "rocks_db"}"#, "is that of a quarantine"),
     ])
   func misfitsAreRefused(json: String, expected: String) {
     let message = refusal { _ = try define(json) }
     #expect(message.contains(expected), "\(message)")
+  }
+
+  @Test func namesOfSpoolsAreCheckedBeforeTheStore() {
+    var settings = StoreSettings()
+    for name in ["", "a/b", "a.quarantine", String(repeating: "a", count: 65)] {
+      _ = refusal { _ = try settings.apply([name: RocksSpoolParameters()]) }
+      _ = refusal { _ = try settings.apply([:], over: [name: SpoolSettings()]) }
+    }
+    #expect(settings.familyOptions.isEmpty)
+  }
+
+  @Test func kindsHaveTwoSpellings() throws {
+    for kind in ["rocks_db", "RocksDB", "rocksdb"] {
+      #expect(try define(#"{"name": "a", "kind": "\#(kind)"}"#).kind == .rocksDB)
+    }
+    for kind in ["local_disk", "LocalDisk"] {
+      #expect(try define(#"{"name": "a", "kind": "\#(kind)", "path": "b"}"#).kind == .localDisk)
+    }
   }
 
   // MARK: Effect
@@ -317,7 +349,7 @@ import Testing
         "\"max_open_files\" is 100 in the spool a and 200 in the spool b; expected one value"))
     #expect(settings.database.maxOpenFiles == 100)
     let free = try ["10%", "5000"].map {
-      try define(#"{"name": "n\#($0)", "kind": "rocks_db", "min_free_space": "\#($0)"}"#)
+      try define(#"{"name": "n\#($0.count)", "kind": "rocks_db", "min_free_space": "\#($0)"}"#)
     }
     try settings.applyMinima(of: [free[1]])
     #expect(settings.capacityFloor.bytes == 5000 && settings.capacityFloor.percent == 100)
