@@ -169,8 +169,8 @@ struct PairHalves: Sendable {
   }
 }
 
-/// Ids whose body may stand without meta since a removal failed, or the look for the meta. They are looked at again; nothing
-/// is removed because it is in this list.
+/// Ids whose body may stand without meta since a removal failed, or the look for the meta. They are
+/// looked at again; nothing is removed because it is in this list.
 final class PairRollbacks: Sendable {
   /// The most ids kept: 16 KiB, and as many as fail at once while a spool refuses. What does not
   /// fit is left to a sweep of everything.

@@ -42,9 +42,9 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   /// preset, so it wins. The default is the preset's, or ``dbWriteBufferSize``.
   public var writeBufferSize: Int?
   /// How many files in level 0 stop writers, 1 or more; with the universal preset, which keeps one
-  /// file there that no compaction takes away, 2 or more. The number that slows writers (20) and the
-  /// number that starts a compaction (4) are lowered to it, as RocksDB would otherwise raise it to
-  /// them. The default is 36.
+  /// file there that no compaction takes away, 2 or more. The number that slows writers (20) and
+  /// the number that starts a compaction (4) are lowered to it, as RocksDB would otherwise raise it
+  /// to them. The default is 36.
   public var level0StopWritesTrigger: Int?
   /// What RocksDB's `LOG` file says: Debug, Info, Warn, Error, Fatal or Header, each with those
   /// after it. Store-wide. The default is Info.

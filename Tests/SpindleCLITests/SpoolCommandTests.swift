@@ -48,7 +48,7 @@ import Testing
       #expect(report["damaged"] as? Int == 0 && report["quarantined"] as? Int == 0)
       let text = try await spindle("spool", "stats", "--store", place.store)
       #expect(text.status == 0 && text.text.contains("messages      10\n"))
-      #expect(text.text.contains("1 KiB  1         10.0 %"), "\(text.text)")
+      #expect(text.text.contains("1 KiB    1         10.0 %"), "\(text.text)")
     }
   }
 

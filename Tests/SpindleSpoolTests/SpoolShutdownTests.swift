@@ -34,9 +34,11 @@ import Testing
     await expectError(.closed) { _ = try await spool.load(id) }
     #expect(!shutdown.isDone)
     try await stalled.setStopped(false)
-    // Time passes only while both wait, so that neither runs out of its own.
-    try await stalled.wait(for: call, sleepers: 2)
-    try await stalled.wait(forQueued: shutdown)
+    // Time passes slowly, so that neither runs out of its own 30 s before RocksDB takes writes.
+    for _ in 0..<500 where !call.isDone || !shutdown.isDone {
+      stalled.clock.advance(by: .milliseconds(50))
+      try await Task.sleep(for: .milliseconds(20))
+    }
     #expect(await call.failure == nil)
     #expect(await shutdown.failure == nil)
     #expect(try await stalled.idsAfterReopening() == [id])
