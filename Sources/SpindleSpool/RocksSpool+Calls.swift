@@ -85,8 +85,8 @@ extension RocksSpool {
   /// Repeats do nothing more.
   ///
   /// - Throws: ``SpindleError``: `unavailable` when calls or walks are still under way after
-  ///   30 s, or what made the sync of the log fail; or `CancellationError`. The spool takes no calls
-  ///   any more all the same, and the shutdown may be tried again.
+  ///   30 s, or what made the sync of the log fail; or `CancellationError`. The spool takes no
+  ///   calls any more all the same, and the shutdown may be tried again.
   public func shutdown() async throws {
     closed.store(true, ordering: .sequentiallyConsistent)
     endPublishing()
