@@ -28,6 +28,25 @@ struct ScenarioTests {
     }
   }
 
+  @Test func everyRuleHasAProofThatExists() throws {
+    let page = try #require(try Repository.files([Self.page], endings: [".md"]).first)
+    let files = try Repository.files(["Tests"], endings: [".swift"])
+    let proven = Scenarios.proven(by: files)
+    let rules = Scenarios.rules(of: page)
+    #expect(rules.count == 30)
+    for (rule, proofs) in rules {
+      #expect(!proofs.isEmpty, "\(rule) names no proof")
+      for proof in proofs {
+        print("\(rule)  \(proof)")
+        let name = proof.filter { $0 != "`" }
+        let exists =
+          proof.hasPrefix("`")
+          ? files.contains { $0.text.contains("func \(name)(") } : proven[name] != nil
+        #expect(exists, "\(rule): there is no test \(name)")
+      }
+    }
+  }
+
   @Test func testsNameOnlyPromisedScenarios() throws {
     let page = try #require(try Repository.files([Self.page], endings: [".md"]).first)
     let promised = Set(Scenarios.promised(by: page))
@@ -40,6 +59,9 @@ struct ScenarioTests {
   @Test func aHoleWouldBeFound() {
     let page = SourceFile("page.md", "| A-X-1 | one |\n| A-X-2 | two |\n| other | row |\n")
     #expect(Scenarios.promised(by: page) == ["A-X-1", "A-X-2"])
+    let rules = Scenarios.rules(of: SourceFile("page.md", "| R-X-1 | what | A-X-1 `one` |\n"))
+    #expect(rules.count == 1 && rules.first?.rule == "R-X-1")
+    #expect(rules.first?.proofs == ["A-X-1", "`one`"])
     let file = SourceFile(
       "Tests/T/Sample.swift",
       "@Test(\n  \"A-X-1, A-Y-3: both\", arguments: [1])\n@Test(\"not A-X-2: at the start\")\n")

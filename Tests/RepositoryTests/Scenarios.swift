@@ -8,6 +8,16 @@ enum Scenarios {
     }
   }
 
+  /// The rules of a page's tables with what the last column names: scenarios, and test functions.
+  static func rules(of page: SourceFile) -> [(rule: String, proofs: [String])] {
+    page.lines.compactMap { line in
+      guard line.hasPrefix("| R-") else { return nil }
+      let cells = line.split(separator: "|").map(\.trimmingSpaces)
+      guard cells.count == 3 else { return (String(cells.first ?? ""), []) }
+      return (String(cells[0]), cells[2].split(separator: " ").map(String.init))
+    }
+  }
+
   /// The ids that begin the names of tests, with the files of the tests.
   ///
   /// A test proves the ids that stand before the colon of its display name:
