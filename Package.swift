@@ -63,7 +63,9 @@ let package = Package(
     library("SpindleCodecs", ["CLZ4", "CZlib", "CZstd", "SpindleCore"]),
     library("SpindleFormats", []),
     library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore", logging]),
-    library("SpindleOpLog", ["SpindleStore", "SpindleRocks", "SpindleCore"]),
+    library(
+      "SpindleOpLog",
+      ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", crypto, logging, metrics]),
     library(
       "SpindlePipeline",
       [

@@ -52,11 +52,15 @@ public struct EntryHash: Hashable, Sendable, CustomStringConvertible {
   public var bytes: [UInt8] {
     var result: [UInt8] = []
     result.reserveCapacity(Self.byteCount)
-    result.appendBigEndian(words.0)
-    result.appendBigEndian(words.1)
-    result.appendBigEndian(words.2)
-    result.appendBigEndian(words.3)
+    append(to: &result)
     return result
+  }
+
+  func append(to bytes: inout [UInt8]) {
+    bytes.appendBigEndian(words.0)
+    bytes.appendBigEndian(words.1)
+    bytes.appendBigEndian(words.2)
+    bytes.appendBigEndian(words.3)
   }
 
   /// 64 lower-case hexadecimal digits.

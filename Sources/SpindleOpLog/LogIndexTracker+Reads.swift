@@ -17,6 +17,30 @@ extension LogIndexTracker {
 
   package func allCursorsBlocking() throws -> PeerCursors {
     var cursors = PeerCursors()
+    try forEachLastRow { peer, next, _ in cursors.advance(peer, to: next) }
+    return cursors
+  }
+
+  /// Every peer's next index and chain head.
+  ///
+  /// - Throws: ``SpindleError`` with `corruption` (also for a last row that is damaged), `io` or
+  ///   `closed`.
+  /// - Complexity: one seek per peer, whatever the length of its log.
+  public func allPositions() async throws -> [PeerID: LogPosition] {
+    try await space.store.blocking {
+      var positions: [PeerID: LogPosition] = [:]
+      try forEachLastRow { peer, next, row in
+        let row = try Self.decode(row, peer: peer, index: next - 1)
+        positions[peer] = LogPosition(next: next, head: row.chain)
+      }
+      return positions
+    }
+  }
+
+  /// Visits the last row of every peer, in falling order of the peers.
+  private func forEachLastRow(
+    _ body: (PeerID, _ next: UInt64, _ row: Span<UInt8>) throws -> Void
+  ) throws {
     var iterator = try space.store.iterator(
       space.log,
       IterationOptions(
@@ -24,12 +48,11 @@ extension LogIndexTracker {
     iterator.seekToLast()
     while iterator.isValid {
       let (peer, index) = try decodeKey(iterator.key)
-      cursors.advance(peer, to: try next(after: index, of: peer))
+      try body(peer, try next(after: index, of: peer), iterator.value)
       // Below all rows of this peer and above those of the one before.
       iterator.seekForPrevious(OpLogKeys.entries(of: peer).span)
     }
     try checkStatus(iterator)
-    return cursors
   }
 
   /// One peer's next index; 0 for a peer never seen.
@@ -40,6 +63,25 @@ extension LogIndexTracker {
   }
 
   package func cursorBlocking(of peer: PeerID) throws -> UInt64 {
+    try withLastRow(of: peer) { next, _ in next } ?? 0
+  }
+
+  /// One peer's next index and chain head; ``LogPosition/start`` for a peer never seen.
+  ///
+  /// - Complexity: one seek.
+  public func position(of peer: PeerID) async throws -> LogPosition {
+    try await space.store.blocking { try positionBlocking(of: peer) }
+  }
+
+  package func positionBlocking(of peer: PeerID) throws -> LogPosition {
+    try withLastRow(of: peer) { next, row in
+      LogPosition(next: next, head: try Self.decode(row, peer: peer, index: next - 1).chain)
+    } ?? .start
+  }
+
+  private func withLastRow<Result>(
+    of peer: PeerID, _ body: (_ next: UInt64, _ row: Span<UInt8>) throws -> Result
+  ) throws -> Result? {
     var iterator = try space.store.iterator(
       space.log,
       IterationOptions(
@@ -47,9 +89,10 @@ extension LogIndexTracker {
     iterator.seekToLast()
     guard iterator.isValid else {
       try checkStatus(iterator)
-      return 0
+      return nil
     }
-    return try next(after: try decodeKey(iterator.key).index, of: peer)
+    return try body(
+      try next(after: try decodeKey(iterator.key).index, of: peer), iterator.value)
   }
 
   private func next(after index: UInt64, of peer: PeerID) throws -> UInt64 {

@@ -11,7 +11,7 @@ public import SpindleStore
 ///
 /// Indices run from 0 to 2^64 - 2 in the whole unsigned range. The tracker does not demand that
 /// they follow each other; its caller does, by ``cursor(of:)``.
-public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker {
+public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecting {
   let space: OpLogSpace
 
   /// Opens the op-log of a prefix, and creates it where the store is owned and the prefix is new.
@@ -47,14 +47,23 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker {
     into batch: inout Batch
   ) throws {
     try withSpindleErrors { () throws(LogTrackerError) in
-      let row: OpLogRow
-      do throws(CodecError) {
-        row = try OpLogRow(
-          timestamp: timestamp, serverUser: serverUser, entry: try op.toIndexEntry())
-      } catch {
-        throw .unwritableOp(peer: peer, index: index, error)
-      }
+      let row = try row(of: op, timestamp, serverUser, peer: peer, index: index)
       try add(row, peer: peer, index: index, to: &batch)
+    }
+  }
+
+  /// Adds one entry's row as the next link of its peer's chain.
+  ///
+  /// - Parameter head: The chain's head before this entry. Nil starts a chain: at index 0, and
+  ///   behind rows that were recorded without one.
+  /// - Complexity: two SHA-256 over the entry and 65 bytes.
+  public func trackOne(
+    peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
+    following head: ChainHead?, into batch: inout Batch
+  ) throws -> ChainHead? {
+    try withSpindleErrors { () throws(LogTrackerError) in
+      let row = try row(of: op, timestamp, serverUser, peer: peer, index: index)
+      return try addLink(row, peer: peer, index: index, following: head, to: &batch)
     }
   }
 
@@ -67,6 +76,52 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker {
     try withSpindleErrors { () throws(LogTrackerError) in
       try add(OpLogRow(expunged: hash), peer: peer, index: index, to: &batch)
     }
+  }
+
+  public func trackExpunged(
+    peer: PeerID, index: UInt64, hash: EntryHash, following head: ChainHead?,
+    into batch: inout Batch
+  ) throws -> ChainHead? {
+    try withSpindleErrors { () throws(LogTrackerError) in
+      try addLink(
+        OpLogRow(expunged: hash), peer: peer, index: index, following: head, to: &batch)
+    }
+  }
+
+  public func hash(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<Op>
+  ) throws -> EntryHash? {
+    switch entry {
+    case .expunged(let hash): hash
+    case .logEntry(let entry):
+      try withSpindleErrors { () throws(LogTrackerError) in
+        try row(of: entry.op, entry.timestamp, entry.serverUser, peer: peer, index: index)
+      }.hash(peer: peer, index: index)
+    }
+  }
+
+  public func recordedHash(peer: PeerID, index: UInt64) async throws -> EntryHash? {
+    try await row(peer: peer, index: index)?.hash(peer: peer, index: index)
+  }
+
+  private func row(
+    of op: Op, _ timestamp: Timestamp, _ serverUser: UserID?, peer: PeerID, index: UInt64
+  ) throws(LogTrackerError) -> OpLogRow {
+    do throws(CodecError) {
+      return try OpLogRow(
+        timestamp: timestamp, serverUser: serverUser, entry: try op.toIndexEntry())
+    } catch {
+      throw .unwritableOp(peer: peer, index: index, error)
+    }
+  }
+
+  private func addLink(
+    _ row: OpLogRow, peer: PeerID, index: UInt64, following head: ChainHead?,
+    to batch: inout Batch
+  ) throws(LogTrackerError) -> ChainHead {
+    let head = (head ?? .seed(of: peer)).appending(row.hash(peer: peer, index: index))
+    try add(row.chained(head), peer: peer, index: index, to: &batch)
+    return head
   }
 
   private func add(

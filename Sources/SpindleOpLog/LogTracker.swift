@@ -23,7 +23,94 @@ public protocol LogTracker<Op>: Sendable {
 
   /// Every peer with at least one record: its greatest index plus one.
   func allCursors() async throws -> PeerCursors
+
+  /// The same as ``trackOne(peer:index:timestamp:serverUser:op:into:)``, as the next link of the
+  /// peer's chain. A tracker without chains has no need to define it.
+  ///
+  /// - Parameter head: The chain's head before this entry; nil starts a chain.
+  /// - Returns: The head with this entry in it; nil from a tracker without chains.
+  func trackOne(
+    peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
+    following head: ChainHead?, into batch: inout Batch
+  ) throws -> ChainHead?
+
+  /// The same as ``trackExpunged(peer:index:hash:into:)``, as the next link of the peer's chain.
+  func trackExpunged(
+    peer: PeerID, index: UInt64, hash: EntryHash, following head: ChainHead?,
+    into batch: inout Batch
+  ) throws -> ChainHead?
+
+  /// Where each peer's log ends: what ``allCursors()`` tells, with the chain's head.
+  func allPositions() async throws -> [PeerID: LogPosition]
+
+  /// Where one peer's log ends; ``LogPosition/start`` for a peer never seen.
+  func position(of peer: PeerID) async throws -> LogPosition
+
+  /// What identifies the entry offered for an index, to tell an entry that came again from another
+  /// one; nil when the tracker cannot tell.
+  func hash(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<Op>
+  ) throws -> EntryHash?
+
+  /// What identifies the entry recorded at an index; nil when the tracker does not know.
+  func recordedHash(peer: PeerID, index: UInt64) async throws -> EntryHash?
 }
+
+/// The end of one peer's log.
+public struct LogPosition: Sendable, Hashable {
+  /// The next index.
+  public var next: UInt64
+  /// The chain's head; nil where the last row is in no chain.
+  public var head: ChainHead?
+
+  public init(next: UInt64, head: ChainHead? = nil) {
+    self.next = next
+    self.head = head
+  }
+
+  /// The position of a peer never seen.
+  public static let start = LogPosition(next: 0)
+}
+
+/// What a tracker without chains does about them.
+extension LogTracker {
+  public func trackOne(
+    peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
+    following head: ChainHead?, into batch: inout Batch
+  ) throws -> ChainHead? {
+    try trackOne(
+      peer: peer, index: index, timestamp: timestamp, serverUser: serverUser, op: op, into: &batch)
+    return nil
+  }
+
+  public func trackExpunged(
+    peer: PeerID, index: UInt64, hash: EntryHash, following head: ChainHead?,
+    into batch: inout Batch
+  ) throws -> ChainHead? {
+    try trackExpunged(peer: peer, index: index, hash: hash, into: &batch)
+    return nil
+  }
+
+  public func allPositions() async throws -> [PeerID: LogPosition] {
+    try await allCursors().sorted.reduce(into: [:]) { positions, cursor in
+      positions[cursor.peer] = LogPosition(next: cursor.next)
+    }
+  }
+
+  public func position(of peer: PeerID) async throws -> LogPosition {
+    LogPosition(next: try await allCursors()[peer])
+  }
+
+  public func hash(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<Op>
+  ) throws -> EntryHash? { nil }
+
+  public func recordedHash(peer: PeerID, index: UInt64) async throws -> EntryHash? { nil }
+}
+
+/// A tracker that refuses a batch which offers a taken index. The reducer beside it need not be
+/// idempotent.
+public protocol DuplicateRejecting: LogTracker {}
 
 /// A tracker that keeps what it recorded and gives it back.
 public protocol HistoryTracker<Op>: LogTracker {

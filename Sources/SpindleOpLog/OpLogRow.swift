@@ -3,13 +3,16 @@ public import SpindleCore
 /// A row of the op-log: what is recorded at one index of one peer.
 ///
 /// ```
-/// version 1 | flags 1 | timestamp 8 | tag 1 | user 16 ? | key length varint, key ? | value ?
+/// version 1 | flags 1 | timestamp 8 | tag 1 | user 16 ? | chain 32 ? | key length, key ? | value ?
 /// ```
+/// Version 1 has no chain, version 2 has one; anything else is the same in both.
 /// `Documentation/Formats/oplog-row.md` describes each byte. The encoding is canonical: bytes that
 /// decode at all are the ones that the decoded row encodes to.
 public struct OpLogRow: Sendable, Equatable {
-  /// The record version that is written, and the only one that is read.
+  /// The record version of a row outside any chain.
   public static let version: UInt8 = 1
+  /// The record version of a row that carries the head of its peer's chain.
+  public static let chainedVersion: UInt8 = 2
 
   // Part of the format; must not be changed.
   private enum Flag {
@@ -30,6 +33,9 @@ public struct OpLogRow: Sendable, Equatable {
   public let key: [UInt8]?
   /// The op's payload, or the hash of an expunged entry; nil and empty are different.
   public let value: [UInt8]?
+  /// The head of the peer's chain with this row in it; nil for a row that was recorded without.
+  /// Not part of what the row says: see ``hash(peer:index:)``.
+  public private(set) var chain: ChainHead?
 
   /// The row of a real entry.
   ///
@@ -60,6 +66,31 @@ public struct OpLogRow: Sendable, Equatable {
     return EntryHash(bytes: value)
   }
 
+  /// The same row as a link of a chain.
+  public func chained(_ head: ChainHead) -> OpLogRow {
+    var row = self
+    row.chain = head
+    return row
+  }
+
+  /// What identifies this entry at its place: the hash of peer, index and everything that the row
+  /// says. A marker gives the hash of the entry that was there, so removing an entry changes no
+  /// hash.
+  ///
+  /// The hashed bytes are a domain byte, the peer, the index, and the row as a record of version 1.
+  public func hash(peer: PeerID, index: UInt64) -> EntryHash {
+    if let expungedHash { return expungedHash }
+    let header = self.header(chain: nil)
+    var content: [UInt8] = []
+    content.reserveCapacity(25 + header.count + (value?.count ?? 0))
+    content.append(HashDomain.entry)
+    peer.uuid.append(to: &content)
+    content.appendBigEndian(index)
+    content.append(contentsOf: header)
+    if let value { content.append(contentsOf: value) }
+    return HashSuite.current.hash(content.span)
+  }
+
   /// Whether two rows say the same: equal tag, key and value. Timestamp and user are left out,
   /// because an entry that is delivered again is stamped again.
   public func hasSameOperation(as other: OpLogRow) -> Bool {
@@ -69,19 +100,22 @@ public struct OpLogRow: Sendable, Equatable {
   // MARK: Bytes
 
   /// The record's bytes before the value, so that a large value needs no copy of its own.
-  package var header: [UInt8] {
+  package var header: [UInt8] { header(chain: chain) }
+
+  private func header(chain: ChainHead?) -> [UInt8] {
     var flags: UInt8 = 0
     if serverUser != nil { flags |= Flag.user }
     if isExpunged { flags |= Flag.expunged }
     if key == nil { flags |= Flag.noKey }
     if value == nil { flags |= Flag.noValue }
     var bytes: [UInt8] = []
-    bytes.reserveCapacity(11 + 16 + 10 + (key?.count ?? 0))
-    bytes.append(Self.version)
+    bytes.reserveCapacity(11 + 16 + 32 + 10 + (key?.count ?? 0))
+    bytes.append(chain == nil ? Self.version : Self.chainedVersion)
     bytes.append(flags)
     bytes.appendBigEndian(timestamp.packed)
     bytes.append(tag)
     serverUser?.uuid.append(to: &bytes)
+    chain?.hash.append(to: &bytes)
     if let key { bytes.appendBlob(key) }
     return bytes
   }
@@ -96,7 +130,9 @@ public struct OpLogRow: Sendable, Equatable {
   public init(decoding bytes: Span<UInt8>) throws(DecodingFailure) {
     var reader = ByteReader(bytes)
     let version = try reader.readUInt8()
-    guard version == Self.version else { throw .unknownVersion(version) }
+    guard version == Self.version || version == Self.chainedVersion else {
+      throw .unknownVersion(version)
+    }
     let flags = try reader.readUInt8()
     guard flags & ~Flag.known == 0 else {
       throw .invalid("flags 0x\(hexString(CollectionOfOne(flags))) are unknown")
@@ -104,6 +140,10 @@ public struct OpLogRow: Sendable, Equatable {
     timestamp = Timestamp(packed: try reader.readBigEndian(UInt64.self))
     tag = try reader.readUInt8()
     serverUser = flags & Flag.user != 0 ? UserID(try reader.readUUID()) : nil
+    if version == Self.chainedVersion {
+      let bytes = try reader.readBytes(EntryHash.byteCount)
+      chain = EntryHash(bytes: bytes).map(ChainHead.init)
+    }
     key = flags & Flag.noKey == 0 ? try reader.readBlob() : nil
     if flags & Flag.noValue == 0 {
       value = copyBytes(reader.rest)

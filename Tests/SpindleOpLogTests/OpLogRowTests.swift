@@ -122,8 +122,8 @@ import Testing
 
   @Test func unknownVersionAndFlagsAreRefused() throws {
     var bytes = try Self.row(key: [], value: []).encoded
-    bytes[0] = 2
-    #expect(throws: DecodingFailure.unknownVersion(2)) { try OpLogRow(decoding: bytes.span) }
+    bytes[0] = 3
+    #expect(throws: DecodingFailure.unknownVersion(3)) { try OpLogRow(decoding: bytes.span) }
     bytes[0] = 1
     bytes[1] = 0x10
     #expect(throws: DecodingFailure.invalid("flags 0x10 are unknown")) {

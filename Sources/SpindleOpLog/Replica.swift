@@ -1,0 +1,104 @@
+public import SpindleCore
+
+/// Something that knows how far each peer's log is known.
+public protocol HasCursors: Sendable {
+  /// Every peer's next index. May suspend, never shows what is not committed.
+  func cursors() async throws -> PeerCursors
+
+  /// One peer's next index; 0 for a peer never seen.
+  func cursor(of peer: PeerID) async throws -> UInt64
+
+  /// The cursors now, then each advance. Advances that nobody read yet are merged per peer, so a
+  /// slow reader costs memory for the peers only; positions are folded by the greater one.
+  func watchCursors() -> CursorWatch
+}
+
+/// A log that can be read: an op-log that keeps history, a folder of segment files.
+public protocol LogSource<Op>: HasCursors {
+  associatedtype Op: Sendable
+
+  /// A page of one peer's entries from an index on, ascending, markers included; at most
+  /// ``LogPage/entryLimit`` entries and about ``LogPage/byteLimit`` bytes. Empty means drained: there
+  /// is nothing at `index` yet. A full page does not mean that more follows.
+  ///
+  /// - Throws: ``SpindleError`` with `notFound`, reason `compacted`, when entries from `index` on
+  ///   were trimmed away.
+  func readSince(
+    peer: PeerID, from index: UInt64
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)]
+}
+
+/// The bounds of one page of a log.
+public enum LogPage {
+  /// Entries: large enough that a page's fixed cost is small beside its entries.
+  public static let entryLimit = 256
+  /// Bytes of keys and values, so that 256 large entries do not fill memory. One entry is always
+  /// given, whatever its size.
+  public static let byteLimit = 4 << 20
+}
+
+/// What became of an entry that was offered.
+public struct Applied: Sendable, Hashable {
+  /// Whether the entry was applied now; false when it was already there.
+  public var new: Bool
+
+  public init(new: Bool) { self.new = new }
+}
+
+/// Something that takes entries in, each once.
+public protocol LogProcessor<Op>: HasCursors {
+  associatedtype Op: Sendable
+
+  /// Applies one entry at its index, which must be the peer's next one or one that was taken before.
+  ///
+  /// - Throws: ``SyncError``.
+  func apply(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<Op>
+  ) async throws -> Applied
+
+  /// Applies consecutive entries of one peer, several in one commit. Stops at the first that fails;
+  /// those before it are applied.
+  ///
+  /// - Returns: How many were new.
+  /// - Throws: ``SyncError``, for the first entry that failed.
+  func apply(
+    peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<Op>)]
+  ) async throws -> Int
+}
+
+extension LogProcessor {
+  public func apply(
+    peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<Op>)]
+  ) async throws -> Int {
+    var count = 0
+    for (index, entry) in entries where try await apply(peer: peer, index: index, entry: entry).new
+    {
+      count += 1
+    }
+    return count
+  }
+}
+
+/// A log that is read and written, such as a processor whose tracker keeps history.
+public protocol Replica<Op>: LogSource, LogProcessor {}
+
+/// Why an entry was not taken in, or a log could not be read.
+public enum SyncError: Error, Sendable {
+  /// The entry's index is not the peer's next one: entries between were skipped.
+  case cursorMismatch(peer: PeerID, expected: UInt64, actual: UInt64)
+  /// Another entry was recorded at this index before.
+  case conflict(peer: PeerID, index: UInt64)
+  /// The entry's timestamp is too far ahead of this machine's clock. It can be applied later.
+  case skew(peer: PeerID, index: UInt64, HybridClockError)
+  /// The reducer refuses the entry for now.
+  case blocked(peer: PeerID, index: UInt64, reason: String, isRetryable: Bool)
+  /// The entry's timestamp is below that of the entry before it, which the processor was asked to
+  /// refuse.
+  case nonMonotonicTimestamp(peer: PeerID, index: UInt64)
+  /// The source no longer has entries below `oldest`.
+  case compacted(peer: PeerID, oldest: UInt64)
+  /// The bytes of a log file or an export are damaged.
+  case codec(CodecError, place: String)
+  /// Anything else: the store, the reducer, the file system.
+  case backend(any Error)
+}
