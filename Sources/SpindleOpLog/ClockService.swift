@@ -173,6 +173,31 @@ public struct ClockStage: ~Copyable, Sendable {
     if clock.latest > stored { save(into: &batch) }
   }
 
+  /// Issues a timestamp without a save: call ``save(into:)`` before the batch is committed.
+  mutating func tick(wall: UInt64) throws(HybridClockError) -> Timestamp {
+    let timestamp = try clock.tick(wall: wall)
+    issued = timestamp
+    return timestamp
+  }
+
+  /// Absorbs a timestamp without a save: call ``save(into:)`` before the batch is committed.
+  mutating func absorb(_ received: Timestamp, wall: UInt64) throws(HybridClockError) {
+    try clock.observe(received, wall: wall)
+  }
+
+  /// Queues one save for everything issued and absorbed, where the register is behind.
+  mutating func saveIfBehind(into batch: inout Batch) {
+    if clock.latest > stored { save(into: &batch) }
+  }
+
+  /// The clock as it is now, to come back to.
+  var savepoint: HybridClock { clock }
+
+  /// Forgets what was absorbed since a savepoint. What was issued since is not issued again.
+  mutating func rollBack(to savepoint: HybridClock) {
+    clock = issued.map { HybridClock(latest: max($0, savepoint.latest)) } ?? savepoint
+  }
+
   private mutating func save(into batch: inout Batch) {
     guard saved != clock.latest else { return }
     service.save(clock.latest, into: &batch)

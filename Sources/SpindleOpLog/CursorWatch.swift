@@ -148,6 +148,18 @@ final class CursorBoard: Sendable {
     }
   }
 
+  /// The same for several peers at once.
+  func advance(_ peers: [(peer: PeerID, next: UInt64)]) {
+    content.withLock { content in
+      for (peer, next) in peers { content.cursors.advance(peer, to: next) }
+      if content.watchers.isEmpty { return }
+      content.watchers.removeAll { $0.state?.isFinished ?? true }
+      for watcher in content.watchers {
+        for (peer, next) in peers { watcher.state?.advance(peer, to: next) }
+      }
+    }
+  }
+
   /// Ends every watch.
   func finish() {
     content.withLock { content in

@@ -30,8 +30,8 @@ extension LogIndexTracker {
     try await space.store.blocking {
       var positions: [PeerID: LogPosition] = [:]
       try forEachLastRow { peer, next, row in
-        let row = try Self.decode(row, peer: peer, index: next - 1)
-        positions[peer] = LogPosition(next: next, head: row.chain)
+        let row = try Self.decode(row, peer: peer, index: next - 1) as OpLogRow
+        positions[peer] = LogPosition(after: row, next: next)
       }
       return positions
     }
@@ -75,7 +75,7 @@ extension LogIndexTracker {
 
   package func positionBlocking(of peer: PeerID) throws -> LogPosition {
     try withLastRow(of: peer) { next, row in
-      LogPosition(next: next, head: try Self.decode(row, peer: peer, index: next - 1).chain)
+      LogPosition(after: try Self.decode(row, peer: peer, index: next - 1), next: next)
     } ?? .start
   }
 
@@ -121,6 +121,16 @@ extension LogIndexTracker {
     }
   }
 
+  public func readPage(
+    peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
+  ) async throws -> [(UInt64, DecodedEntry<Op>)] {
+    try await space.store.blocking {
+      try collect(peer: peer, from: index, limit: limit, byteLimit: byteLimit) { index, row in
+        (index, try Self.decode(row, peer: peer, index: index))
+      }
+    }
+  }
+
   package func readEntriesBlocking(
     peer: PeerID, from index: UInt64, limit: Int
   ) throws -> [(UInt64, DecodedEntry<Op>)] {
@@ -157,10 +167,11 @@ extension LogIndexTracker {
 
   private func collect<Element>(
     peer: PeerID, from index: UInt64, limit: Int,
-    _ make: (UInt64, OpLogRow) throws -> Element
+    byteLimit: Int = .max, _ make: (UInt64, OpLogRow) throws -> Element
   ) throws -> [Element] {
     guard limit > 0 else { return [] }
     var elements: [Element] = []
+    var byteCount = 0
     try space.store.scan(
       space.log,
       IterationOptions(
@@ -168,7 +179,8 @@ extension LogIndexTracker {
     ) { key, value in
       let index = try decodeKey(key).index
       elements.append(try make(index, try Self.decode(value, peer: peer, index: index)))
-      return elements.count < limit
+      byteCount += key.count + value.count
+      return elements.count < limit && byteCount < byteLimit
     }
     return elements
   }
@@ -212,5 +224,13 @@ extension LogIndexTracker {
     } catch {
       throw space.store.failure(error, reading: space.log)
     }
+  }
+}
+
+extension LogPosition {
+  /// The position behind a row.
+  fileprivate init(after row: OpLogRow, next: UInt64) {
+    self.init(
+      next: next, head: row.chain, timestamp: row.isExpunged ? nil : row.timestamp)
   }
 }

@@ -62,10 +62,13 @@ public struct LogPosition: Sendable, Hashable {
   public var next: UInt64
   /// The chain's head; nil where the last row is in no chain.
   public var head: ChainHead?
+  /// The last entry's timestamp; nil where it is not known, such as behind an expunged marker.
+  public var timestamp: Timestamp?
 
-  public init(next: UInt64, head: ChainHead? = nil) {
+  public init(next: UInt64, head: ChainHead? = nil, timestamp: Timestamp? = nil) {
     self.next = next
     self.head = head
+    self.timestamp = timestamp
   }
 
   /// The position of a peer never seen.
@@ -121,4 +124,18 @@ public protocol HistoryTracker<Op>: LogTracker {
   func readEntries(
     peer: PeerID, from index: UInt64, limit: Int
   ) async throws -> [(UInt64, DecodedEntry<Op>)]
+
+  /// The same, ended after about `byteLimit` bytes of keys and values; the first entry is always
+  /// given. The default does not count bytes.
+  func readPage(
+    peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
+  ) async throws -> [(UInt64, DecodedEntry<Op>)]
+}
+
+extension HistoryTracker {
+  public func readPage(
+    peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
+  ) async throws -> [(UInt64, DecodedEntry<Op>)] {
+    try await readEntries(peer: peer, from: index, limit: limit)
+  }
 }

@@ -9,7 +9,7 @@ public struct WriteRecord: Sendable {
   /// Bytes before the first operation.
   public static let headerBytes = 12
 
-  private var storage: [UInt8]
+  private(set) var storage: [UInt8]
   /// How many operations the record holds.
   public private(set) var count: UInt32 = 0
 
@@ -38,7 +38,22 @@ public struct WriteRecord: Sendable {
     return unsafe storage.withUnsafeBytes { unsafe body($0) }
   }
 
-  private enum Tag {
+  /// A place in a record to come back to.
+  public struct Mark: Sendable {
+    var byteCount: Int
+    var count: UInt32
+  }
+
+  /// The end of the record as it is now.
+  public var mark: Mark { Mark(byteCount: storage.count, count: count) }
+
+  /// Takes back everything added since a mark, which must be of this record.
+  public mutating func rollBack(to mark: Mark) {
+    storage.removeLast(storage.count - mark.byteCount)
+    count = mark.count
+  }
+
+  enum Tag {
     // Part of RocksDB's format; must not be changed. The second form carries a family id.
     static let deletion: (UInt8, UInt8) = (0x0, 0x4)
     static let value: (UInt8, UInt8) = (0x1, 0x5)

@@ -1,5 +1,5 @@
 internal import SpindleCore
-internal import SpindleRocks
+package import SpindleRocks
 
 /// Changes to any column families that are committed together: all of them or none.
 ///
@@ -22,7 +22,7 @@ public struct Batch: Sendable {
     var demand: Demand
   }
 
-  var record: WriteRecord
+  package internal(set) var record: WriteRecord
   var preconditions: [Precondition] = []
   private(set) var touchesGuardedFamily = false
   /// Every family written, each once: few, so a list beats a set. The first one stands apart,
@@ -79,6 +79,34 @@ public struct Batch: Sendable {
     if let refusal = firstFamily?.gateRefusal { return refusal }
     for family in otherFamilies { if let refusal = family.gateRefusal { return refusal } }
     return nil
+  }
+
+  /// A state of a batch to come back to.
+  package struct Savepoint: Sendable {
+    fileprivate let mark: WriteRecord.Mark
+    fileprivate let preconditionCount: Int
+    fileprivate let valueByteCount: Int
+    fileprivate let firstFamily: StoreFamily?
+    fileprivate let otherFamilyCount: Int
+    fileprivate let touchesGuardedFamily: Bool
+  }
+
+  /// The batch as it is now: changes, preconditions, and the families they concern.
+  package var savepoint: Savepoint {
+    Savepoint(
+      mark: record.mark, preconditionCount: preconditions.count, valueByteCount: valueByteCount,
+      firstFamily: firstFamily, otherFamilyCount: otherFamilies.count,
+      touchesGuardedFamily: touchesGuardedFamily)
+  }
+
+  /// Takes back everything added since a savepoint of this batch. Later savepoints are void.
+  package mutating func rollBack(to savepoint: Savepoint) {
+    record.rollBack(to: savepoint.mark)
+    preconditions.removeLast(preconditions.count - savepoint.preconditionCount)
+    valueByteCount = savepoint.valueByteCount
+    firstFamily = savepoint.firstFamily
+    otherFamilies.removeLast(otherFamilies.count - savepoint.otherFamilyCount)
+    touchesGuardedFamily = savepoint.touchesGuardedFamily
   }
 
   /// Takes the changes out, for a writer that gives them back in ``record``.

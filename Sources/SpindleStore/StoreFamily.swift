@@ -15,7 +15,7 @@ public final class StoreFamily: Sendable {
   package static let probeKey: [UInt8] = [0]
   /// The database that the family is part of.
   let origin: ObjectIdentifier
-  var id: UInt32 { columnFamily.id }
+  package var id: UInt32 { columnFamily.id }
   /// The family's own gate.
   public let health: PartHealth
   let isSpool: Bool

@@ -1,0 +1,230 @@
+public import SpindleCore
+internal import SpindleStore
+
+/// What became of a run of entries.
+public struct AppliedRun: Sendable {
+  /// One for each entry that was taken or was there, from the first on.
+  public var outcomes: [Applied] = []
+  /// Why the entry behind them was not taken; nil when all were.
+  public var failure: SyncError?
+
+  /// How many entries were new.
+  public var newCount: Int { outcomes.count { $0.new } }
+}
+
+extension Processor: LogProcessor {
+  public typealias Op = R.Op
+
+  /// Applies one entry at its index, which must be the peer's next one or one that was taken before.
+  ///
+  /// A repeat of what is recorded changes nothing and is told by ``Applied/new``; another entry for
+  /// a taken index is a conflict. Entries of this processor's own peer are taken too, to restore
+  /// its log: `exec` goes on behind them.
+  ///
+  /// - Throws: ``SyncError``; nothing was changed then. ``SyncError/backend(_:)`` carries what the
+  ///   store or the reducer threw, or `CancellationError`.
+  public func apply(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<R.Op>
+  ) async throws -> Applied {
+    try await apply(peer: peer, index: index, entry: entry, durability: .buffered)
+  }
+
+  public func apply(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<R.Op>, durability: Durability
+  ) async throws -> Applied {
+    let run = await applyRun(peer: peer, entries: [(index, entry)], durability: durability)
+    if let failure = run.failure { throw failure }
+    return run.outcomes[0]
+  }
+
+  public func apply(
+    peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<R.Op>)]
+  ) async throws -> Int {
+    let run = await applyRun(peer: peer, entries: entries)
+    if let failure = run.failure { throw failure }
+    return run.newCount
+  }
+
+  /// Applies entries of one peer in order, up to ``LogPage/entryLimit`` in one commit, and tells the
+  /// outcome of each. Stops at the first that fails; those before it are applied.
+  public func applyRun(
+    peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<R.Op>)],
+    durability: Durability = .buffered
+  ) async -> AppliedRun {
+    var run = AppliedRun()
+    run.outcomes.reserveCapacity(entries.count)
+    do {
+      while run.outcomes.count < entries.count {
+        let (index, entry) = entries[run.outcomes.count]
+        // Takes no turn: it is not held up by who writes.
+        if index < board[peer] {
+          try await checkRepeat(peer, index, entry)
+          run.outcomes.append(Applied(new: false))
+          continue
+        }
+        let rest = entries[run.outcomes.count...].prefix(LogPage.entryLimit)
+        let reply = try await submit(
+          .apply(ApplyRequest(peer: peer, entries: rest, durability: durability)))
+        switch reply {
+        case .applied(let count, let end):
+          counters.applied.add(count)
+          for _ in 0..<count { run.outcomes.append(Applied(new: true)) }
+          if case .failed(let failure) = end { throw failure }
+        case .failed(let error): throw error
+        case .executed, .done:
+          throw SpindleError(.unavailable, "the op-log \(prefix) mixed up its replies")
+        }
+      }
+    } catch {
+      run.failure = failure(error)
+    }
+    return run
+  }
+
+  /// Compares an entry with what is recorded at its index.
+  private func checkRepeat(
+    _ peer: PeerID, _ index: UInt64, _ entry: DecodedEntry<R.Op>
+  ) async throws {
+    if let offered = try tracker.hash(peer: peer, index: index, entry: entry),
+      let recorded = try await tracker.recordedHash(peer: peer, index: index),
+      offered != recorded
+    {
+      throw SyncError.conflict(peer: peer, index: index)
+    }
+    counters.repeated.add()
+  }
+
+  private func failure(_ error: any Error) -> SyncError {
+    let failure = error as? SyncError ?? .backend(error)
+    switch failure {
+    case .cursorMismatch: counters.mismatched.add()
+    case .conflict: counters.conflicts.add()
+    case .skew: counters.skewed.add()
+    case .blocked: counters.blocked.add()
+    case .nonMonotonicTimestamp, .compacted, .codec, .backend: break
+    }
+    return failure
+  }
+
+  /// Adds entries to a turn, as many as fit; one that fails leaves the turn as it was before it.
+  func apply(
+    _ request: ApplyRequest, _ turn: inout Turn, _ bench: inout Bench
+  ) async -> Reply {
+    let peer = request.peer
+    var position = bench[peer]
+    var count = 0
+    var end = ApplyEnd.complete
+    for (index, entry) in request.entries {
+      if !request.isRaw {
+        if index < position.next || count > 0 && turn.isFull {
+          end = .more
+          break
+        }
+        guard index == position.next else {
+          end = .failed(
+            .cursorMismatch(peer: peer, expected: position.next, actual: index))
+          break
+        }
+      }
+      let savepoint = turn.savepoint
+      do {
+        position = try await take(entry, peer, index, position, &turn)
+        count += 1
+      } catch {
+        turn.rollBack(to: savepoint)
+        end = .failed(describe(error, peer, index))
+        break
+      }
+    }
+    if count > 0 { bench.move(peer, to: position) }
+    return .applied(count: count, end)
+  }
+
+  /// Adds one entry to a turn.
+  ///
+  /// - Returns: Where the peer's log ends with it.
+  private func take(
+    _ entry: DecodedEntry<R.Op>, _ peer: PeerID, _ index: UInt64, _ position: LogPosition,
+    _ turn: inout Turn
+  ) async throws -> LogPosition {
+    guard index < .max else { throw LogTrackerError.indexOverflow(peer: peer).spindleError }
+    let next = max(position.next, index + 1)
+    switch entry {
+    case .expunged(let hash):
+      let head = try tracker.trackExpunged(
+        peer: peer, index: index, hash: hash, following: position.head,
+        into: &turn.pending.batch)
+      turn.entryCount += 1
+      return LogPosition(next: next, head: head, timestamp: position.timestamp)
+    case .logEntry(let entry):
+      if settings.refusesFallingTimestamps, let last = position.timestamp, entry.timestamp < last {
+        throw SyncError.nonMonotonicTimestamp(peer: peer, index: index)
+      }
+      try turn.clock.absorb(entry.timestamp, wall: turn.wall)
+      let context = OpContext(
+        peer: peer, index: index, timestamp: entry.timestamp, serverUser: entry.serverUser)
+      let head = try await ingest(entry.op, context, following: position.head, &turn)
+      return LogPosition(next: next, head: head, timestamp: entry.timestamp)
+    }
+  }
+
+  private func describe(_ error: any Error, _ peer: PeerID, _ index: UInt64) -> SyncError {
+    switch error {
+    case let error as SyncError: error
+    case let error as HybridClockError: .skew(peer: peer, index: index, error)
+    case let error as BlockedOp:
+      .blocked(peer: peer, index: index, reason: error.reason, isRetryable: error.isRetryable)
+    default: .backend(error)
+    }
+  }
+
+  // MARK: For maintenance and tests
+
+  /// Records an entry without looking at the peer's cursor: it may leave holes, and a repeat is a
+  /// `uniqueViolation`.
+  package func processOne(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<R.Op>
+  ) async throws {
+    let reply = try await submit(
+      .apply(
+        ApplyRequest(
+          peer: peer, entries: [(index, entry)], isRaw: true, durability: .buffered)))
+    switch reply {
+    case .applied(_, .failed(.backend(let error))): throw error
+    case .applied(_, .failed(let error)): throw error
+    default: return
+    }
+  }
+
+  /// Runs work that changes rows while nobody writes: it waits for its turn, and others for its
+  /// end. Must not call the processor's own writing functions.
+  package func exclusively<Value: Sendable>(
+    _ body: @escaping @Sendable () async throws -> Value
+  ) async throws -> Value {
+    let result = ResultBox<Value>()
+    let reply = try await submit(
+      .exclusive {
+        let value = try await body()
+        result.set(value)
+      })
+    if case .failed(let error) = reply { throw error }
+    return try result.get()
+  }
+}
+
+extension Processor: HasCursors {}
+
+extension Processor: LogSource where T: HistoryTracker<R.Op> {
+  /// A page of one peer's entries from an index on.
+  ///
+  /// - Throws: ``SpindleError`` with `corruption`, `unsupportedFormat`, `io` or `closed`.
+  public func readSince(
+    peer: PeerID, from index: UInt64
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<R.Op>)] {
+    try await tracker.readPage(
+      peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit
+    ).map { (index: $0, entry: $1) }
+  }
+}
+
+extension Processor: Replica where T: HistoryTracker<R.Op> {}

@@ -1,0 +1,113 @@
+public import SpindleCore
+
+/// Where local ops were recorded.
+public struct Executed: Sendable, Hashable {
+  /// The index of the first op.
+  public var index: UInt64
+  /// How many ops; they follow each other from ``index`` on.
+  public var count: Int
+  /// The timestamp of all of them.
+  public var timestamp: Timestamp
+  /// The ops that the reducer recorded without applying, by their place among the ops given.
+  public var skipped: [Int] = []
+
+  public var indices: Range<UInt64> { index..<(index + UInt64(count)) }
+}
+
+extension Processor {
+  /// Records one local op under the next index of this processor's own peer, and applies it.
+  ///
+  /// The entry and its state are readable by everyone when the call returns. A call that fails
+  /// leaves no gap: the next one uses the same index. Cancelling while the call waits for its turn
+  /// records nothing; afterwards the call waits for the outcome.
+  ///
+  /// - Parameters:
+  ///   - serverUser: Whom a server vouched for, if there is one.
+  ///   - expectedCursor: The index that the op must get; the default takes the next, whichever.
+  ///   - durability: The default, `.buffered`, survives a killed process; `.synced` survives power
+  ///     loss.
+  /// - Throws: ``SpindleError``: `conflict`, reason `cursor_mismatch`, when the next index is not
+  ///   the expected one; `unavailable` or `invalidArgument`, reason `blocked`, when the reducer
+  ///   refuses the op; `invalidArgument` for an op that cannot be recorded; otherwise what the
+  ///   store throws; what the reducer throws, as it is; or `CancellationError`.
+  @discardableResult
+  public func exec(
+    _ op: R.Op, serverUser: UserID? = nil, expectedCursor: UInt64? = nil,
+    durability: Durability = .buffered
+  ) async throws -> Executed {
+    try await exec(
+      [op], serverUser: serverUser, expectedCursor: expectedCursor, durability: durability)
+  }
+
+  /// Records several local ops: consecutive indices, one timestamp, one commit. All of them or
+  /// nothing.
+  ///
+  /// - Parameter ops: At least one, together within the store's limit of a value.
+  /// - Throws: What ``exec(_:serverUser:expectedCursor:durability:)`` throws for the first op that
+  ///   fails.
+  @discardableResult
+  public func exec(
+    _ ops: [R.Op], serverUser: UserID? = nil, expectedCursor: UInt64? = nil,
+    durability: Durability = .buffered
+  ) async throws -> Executed {
+    guard !ops.isEmpty else {
+      throw SpindleError(.invalidArgument, "there is no op to execute; expected at least one")
+    }
+    let reply = try await submit(
+      .exec(
+        ExecRequest(
+          ops: ops, serverUser: serverUser, expectedCursor: expectedCursor,
+          durability: durability)))
+    switch reply {
+    case .executed(let executed):
+      counters.executed.add(executed.count)
+      return executed
+    case .failed(let error): throw error
+    case .applied, .done:
+      throw SpindleError(.unavailable, "the op-log \(prefix) mixed up its replies")
+    }
+  }
+
+  /// Adds local ops to a turn; on failure the turn is as before.
+  func execute(
+    _ request: ExecRequest, _ turn: inout Turn, _ bench: inout Bench
+  ) async -> Reply {
+    let (savepoint, changeCount) = (turn.savepoint, bench.changes.count)
+    do {
+      var position = bench[selfID]
+      if let expected = request.expectedCursor, expected != position.next {
+        throw SpindleError(
+          .conflict,
+          "the next index of peer \(selfID) is \(position.next); the caller expected \(expected)",
+          reason: "cursor_mismatch")
+      }
+      let first = position.next
+      let timestamp = try tick(&turn)
+      var skipped: [Int] = []
+      for (offset, op) in request.ops.enumerated() {
+        let before = turn.skippedCount
+        let context = OpContext(
+          peer: selfID, index: position.next, timestamp: timestamp,
+          serverUser: request.serverUser)
+        let head = try await ingest(op, context, following: position.head, &turn)
+        position = LogPosition(next: position.next + 1, head: head, timestamp: timestamp)
+        if turn.skippedCount > before { skipped.append(offset) }
+      }
+      bench.move(selfID, to: position)
+      return .executed(
+        Executed(index: first, count: request.ops.count, timestamp: timestamp, skipped: skipped))
+    } catch {
+      turn.rollBack(to: savepoint)
+      bench.rollBack(to: changeCount)
+      return .failed((error as? BlockedOp)?.spindleError ?? error)
+    }
+  }
+
+  private func tick(_ turn: inout Turn) throws -> Timestamp {
+    do throws(HybridClockError) {
+      return try turn.clock.tick(wall: turn.wall)
+    } catch {
+      throw error.spindleError
+    }
+  }
+}

@@ -1,0 +1,278 @@
+internal import SpindleCore
+internal import SpindleStore
+
+extension Processor {
+  /// What a caller wants.
+  enum Request: Sendable {
+    case exec(ExecRequest)
+    case apply(ApplyRequest)
+    case exclusive(@Sendable () async throws -> Void)
+  }
+
+  struct ExecRequest: Sendable {
+    var ops: [R.Op]
+    var serverUser: UserID?
+    var expectedCursor: UInt64?
+    var durability: Durability
+  }
+
+  struct ApplyRequest: Sendable {
+    var peer: PeerID
+    var entries: ArraySlice<(index: UInt64, entry: DecodedEntry<R.Op>)>
+    /// Whether the entries are recorded without looking at the peer's cursor.
+    var isRaw = false
+    var durability: Durability
+  }
+
+  enum Reply: Sendable {
+    case executed(Executed)
+    /// So many entries were taken.
+    case applied(count: Int, ApplyEnd)
+    case done
+    case failed(any Error)
+  }
+
+  /// Why a run of entries ended.
+  enum ApplyEnd: Sendable {
+    case complete
+    /// The rest is to be looked at again: it came before, or did not fit.
+    case more
+    case failed(SyncError)
+  }
+
+  /// Serves a request by whoever is to lead.
+  func submit(_ request: Request) async throws -> Reply {
+    guard var bench = try combiner.lead() else {
+      let reply = try await combiner.wait(request, service: service)
+      return reply
+    }
+    let reply = await serveAlone(request, &bench)
+    combiner.release(bench, service: service)
+    outbox?.deliver()
+    return reply
+  }
+
+  private var service: Group.Service {
+    { [self] requests, bench in
+      let replies = await serve(requests, &bench)
+      if let outbox {
+        // Behind the replies, so that no caller waits for a publisher.
+        Task { outbox.deliver() }
+      }
+      return replies
+    }
+  }
+
+  // MARK: One request
+
+  /// Serves one request in a commit of its own.
+  ///
+  /// Where a row has come past the processor, so that its cursor is behind, the cursor is read
+  /// again and the request served anew. Others may go on adding rows; after three times the caller
+  /// gets the refusal.
+  private func serveAlone(_ request: Request, _ bench: inout Bench) async -> Reply {
+    if case .exclusive(let body) = request { return await run(body) }
+    var repairs = 0
+    while true {
+      do {
+        var turn = try beginTurn()
+        let reply = await process(request, &turn, &bench)
+        do {
+          try await commit(turn, request.durability, &bench)
+          return reply
+        } catch let error as SpindleError
+          where error.kind == .uniqueViolation && repairs < 3 && !request.isRaw
+        {
+          repairs += 1
+          try await repair(request.peer(selfID), &bench)
+        }
+      } catch {
+        return request.failure(error)
+      }
+    }
+  }
+
+  private func run(_ body: @Sendable () async throws -> Void) async -> Reply {
+    do {
+      try await body()
+      return .done
+    } catch {
+      return .failed(error)
+    }
+  }
+
+  /// Reads one peer's cursor from the rows.
+  private func repair(_ peer: PeerID, _ bench: inout Bench) async throws {
+    counters.repairs.add()
+    let position = try await tracker.position(of: peer)
+    bench.repair(peer, position)
+    board.advance(peer, to: position.next)
+  }
+
+  // MARK: Groups
+
+  private func serve(_ requests: [Request], _ bench: inout Bench) async -> [Reply] {
+    if requests.count == 1 { return [await serveAlone(requests[0], &bench)] }
+    var replies: [Reply] = []
+    replies.reserveCapacity(requests.count)
+    while replies.count < requests.count {
+      if case .exclusive(let body) = requests[replies.count] {
+        replies.append(await run(body))
+      } else {
+        await serveTurn(requests[replies.count...], &bench, into: &replies)
+      }
+    }
+    return replies
+  }
+
+  /// Serves as many requests as fit in one commit.
+  ///
+  /// A request that fails takes back only its own changes. When the commit itself fails, nothing is
+  /// stored: if one of the requests may be the reason, each is served again alone; if it is the
+  /// store, all of them fail.
+  private func serveTurn(
+    _ requests: ArraySlice<Request>, _ bench: inout Bench, into replies: inout [Reply]
+  ) async {
+    let first = replies.count
+    do {
+      var turn = try beginTurn()
+      var durability = Durability.buffered
+      for request in requests {
+        if case .exclusive = request { break }
+        replies.append(await process(request, &turn, &bench))
+        if request.durability == .synced { durability = .synced }
+        if turn.isFull { break }
+      }
+      try await commit(turn, durability, &bench)
+    } catch {
+      let count = max(replies.count - first, 1)
+      replies.removeLast(replies.count - first)
+      let isOwn = Self.mayBeOwn(error)
+      for request in requests.prefix(count) {
+        replies.append(isOwn ? await serveAlone(request, &bench) : request.failure(error))
+      }
+    }
+  }
+
+  /// Whether a failed commit may be the fault of one request among several.
+  private static func mayBeOwn(_ error: any Error) -> Bool {
+    guard let error = error as? SpindleError else { return false }
+    return [.uniqueViolation, .conflict, .invalidArgument, .tooLarge].contains(error.kind)
+  }
+
+  // MARK: Commits
+
+  private func beginTurn() throws -> Turn {
+    Turn(data, try clock.begin(), wall: store.clock.wallMilliseconds)
+  }
+
+  /// Commits a turn and tells who watches. On failure everything in memory is as before it.
+  ///
+  /// Nothing here looks at cancellation between the commit and the last of what follows from it.
+  private func commit(
+    _ turn: consuming Turn, _ durability: Durability, _ bench: inout Bench
+  ) async throws {
+    if turn.entryCount == 0 { return }
+    do {
+      turn.clock.saveIfBehind(into: &turn.pending.batch)
+      try await store.commit(turn.pending.batch, durability: durability)
+    } catch {
+      bench.rollBack(to: 0)
+      throw error
+    }
+    let (states, skipped) = (turn.states, turn.skippedCount)
+    clock.committed(turn.clock)
+    if bench.changes.count == 1 {
+      let peer = bench.changes[0].peer
+      board.advance(peer, to: bench[peer].next)
+    } else {
+      board.advance(bench.changes.map { (peer: $0.peer, next: bench[$0.peer].next) })
+    }
+    bench.keep()
+    counters.commits.add()
+    counters.skipped.add(skipped)
+    makeEvents(states)
+  }
+
+  /// An entry is applied whatever becomes of its event.
+  private func makeEvents(_ states: [R.ApplyState]) {
+    var events: [R.Event] = []
+    var lost = 0
+    for state in states {
+      do {
+        if let event = try reducer.postApply(state), outbox != nil { events.append(event) }
+      } catch {
+        lost += 1
+      }
+    }
+    if let outbox, !events.isEmpty { lost += outbox.add(events) }
+    counters.eventsLost.add(lost)
+  }
+
+  // MARK: Entries
+
+  private func process(
+    _ request: Request, _ turn: inout Turn, _ bench: inout Bench
+  ) async -> Reply {
+    switch request {
+    case .exec(let request): await execute(request, &turn, &bench)
+    case .apply(let request): await apply(request, &turn, &bench)
+    case .exclusive: .done
+    }
+  }
+
+  /// Records one op and applies it.
+  ///
+  /// - Returns: The chain's head with it.
+  func ingest(
+    _ op: R.Op, _ context: OpContext, following head: ChainHead?, _ turn: inout Turn
+  ) async throws -> ChainHead? {
+    let outcome = try await reducer.prepare(op, context, turn.view(of: store))
+    if case .block(let reason, let isRetryable) = outcome {
+      throw BlockedOp(reason: reason, isRetryable: isRetryable)
+    }
+    let head = try tracker.trackOne(
+      peer: context.peer, index: context.index, timestamp: context.timestamp,
+      serverUser: context.serverUser, op: op, following: head, into: &turn.pending.batch)
+    if case .proceed(let state) = outcome {
+      turn.states.append(try reducer.apply(op, context, state, into: &turn.pending))
+    } else {
+      turn.skippedCount += 1
+    }
+    turn.entryCount += 1
+    return head
+  }
+}
+
+/// A reducer's refusal on its way to the caller.
+struct BlockedOp: Error {
+  var reason: String
+  var isRetryable: Bool
+
+  var spindleError: SpindleError {
+    SpindleError(
+      isRetryable ? .unavailable : .invalidArgument, "the reducer refuses the op: \(reason)",
+      reason: "blocked")
+  }
+}
+
+extension Processor.Request {
+  var durability: Durability {
+    switch self {
+    case .exec(let request): request.durability
+    case .apply(let request): request.durability
+    case .exclusive: .buffered
+    }
+  }
+
+  var isRaw: Bool { if case .apply(let request) = self { request.isRaw } else { false } }
+
+  func peer(_ selfID: PeerID) -> PeerID {
+    if case .apply(let request) = self { request.peer } else { selfID }
+  }
+
+  func failure(_ error: any Error) -> Processor.Reply {
+    if case .apply = self { return .applied(count: 0, .failed(.backend(error))) }
+    return .failed(error)
+  }
+}

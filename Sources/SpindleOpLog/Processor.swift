@@ -1,0 +1,136 @@
+public import SpindleCore
+public import SpindleStore
+internal import Synchronization
+
+/// Writes and reads one op-log: local ops by `exec`, entries of other peers by `apply`.
+///
+/// Each entry is recorded by the tracker, stamped or checked by the clock, and turned into state by
+/// the reducer, in one batch: a crash leaves all of an entry or nothing. Calls may come from any
+/// task. They are served one after another in the order of their coming; those that come while a
+/// commit is running share the next one, which behaves as if each had been committed alone.
+///
+/// The call that meets nobody runs on its own thread to the end and suspends only where the store
+/// must wait.
+///
+/// Crash windows:
+/// - *Before the commit*: nothing is stored. A local op's index and timestamp are used again.
+/// - *After the commit, before the cursor moves*: the next open reads the cursors from the rows; the
+///   entry offered again is a repeat.
+/// - *After the commit, before the event*: events are not replayed. Who must not miss any follows
+///   the log.
+/// - *Power loss after a buffered commit*: the newest entries vanish with their state and the
+///   clock's register, as a suffix.
+///
+/// While a commit runs nothing is cancelled: the entries of a group are stored and known, or
+/// neither.
+public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
+  typealias Group = Combiner<Request, Reply, Bench>
+
+  let reducer: R
+  public let tracker: T
+  public let store: Store
+  public let prefix: String
+  /// The peer whose log this processor writes.
+  public let selfID: PeerID
+  let settings: ProcessorSettings
+  let clock: ClockService
+  let data: StoreFamily
+  let board: CursorBoard
+  let combiner: Group
+  let outbox: EventOutbox<R.Event>?
+  let counters = ProcessorCounters()
+  private let claim: Mutex<PrefixClaim?>
+
+  /// Opens the op-log of a prefix, which no other processor may have open, and creates it where it
+  /// is missing. For a tracker that refuses repeats; any reducer goes with it.
+  ///
+  /// - Parameters:
+  ///   - prefix: 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+  ///   - selfID: The peer whose log `exec` writes. No other process in the world may write it.
+  ///   - publisher: Takes the reducer's events, in the order of the commits. The default discards
+  ///     them.
+  /// - Throws: ``SpindleError`` with `conflict`, reason `prefix_in_use`, for a second processor;
+  ///   otherwise what the tracker and ``ClockService`` throw. Trying again is safe.
+  /// - Complexity: one seek per peer.
+  public convenience init(
+    reducer: R, store: Store, prefix: String, selfID: PeerID,
+    settings: ProcessorSettings = ProcessorSettings(),
+    publisher: some EventPublisher<R.Event> = NoopPublisher<R.Event>()
+  ) async throws where T: DuplicateRejecting {
+    try await self.init(opening: reducer, store, prefix, selfID, settings, publisher)
+  }
+
+  /// The same for a reducer that bears repeats; any tracker goes with it.
+  public convenience init(
+    reducer: R, store: Store, prefix: String, selfID: PeerID,
+    settings: ProcessorSettings = ProcessorSettings(),
+    publisher: some EventPublisher<R.Event> = NoopPublisher<R.Event>()
+  ) async throws where R: IdempotentReducer {
+    try await self.init(opening: reducer, store, prefix, selfID, settings, publisher)
+  }
+
+  /// The same for a tracker that refuses repeats beside a reducer that would bear them.
+  public convenience init(
+    reducer: R, store: Store, prefix: String, selfID: PeerID,
+    settings: ProcessorSettings = ProcessorSettings(),
+    publisher: some EventPublisher<R.Event> = NoopPublisher<R.Event>()
+  ) async throws where R: IdempotentReducer, T: DuplicateRejecting {
+    try await self.init(opening: reducer, store, prefix, selfID, settings, publisher)
+  }
+
+  private init(
+    opening reducer: R, _ store: Store, _ prefix: String, _ selfID: PeerID,
+    _ settings: ProcessorSettings, _ publisher: some EventPublisher<R.Event>
+  ) async throws {
+    claim = Mutex(try PrefixClaim(store, prefix: prefix))
+    self.reducer = reducer
+    self.store = store
+    self.prefix = prefix
+    self.selfID = selfID
+    self.settings = settings
+    clock = try await ClockService(store: store, prefix: prefix)
+    tracker = try await T(store: store, prefix: prefix)
+    data = try await store.family("data:\(prefix)")
+    let positions = try await tracker.allPositions()
+    board = CursorBoard(PeerCursors(positions.mapValues(\.next)))
+    combiner = Combiner(Bench(positions: positions))
+    outbox = publisher is NoopPublisher<R.Event> ? nil : EventOutbox(publisher)
+  }
+
+  deinit { board.finish() }
+
+  /// Ends the processor: new calls are refused, those that wait are served, watches end. The store
+  /// stays open, and the prefix can be opened again. Repeats do nothing.
+  public func close() async {
+    combiner.close()
+    // Whoever leads when the last caller was let in is the last to lead.
+    await combiner.drained()
+    board.finish()
+    claim.withLock { $0 = nil }
+  }
+
+  // MARK: Cursors
+
+  /// Every peer's next index. Shows nothing that is not committed.
+  public func cursors() -> PeerCursors { board.cursors }
+
+  /// One peer's next index; 0 for a peer never seen.
+  public func cursor(of peer: PeerID) -> UInt64 { board[peer] }
+
+  /// The cursors now, then each advance, until the processor closes.
+  public func watchCursors() -> CursorWatch { board.watch() }
+
+  /// What the processor has done since it was opened.
+  public var counts: ProcessorCounts { counters.counts }
+
+  /// The state as it is committed, for reads.
+  public var view: ReducerView { ReducerView(store, data) }
+}
+
+/// How a processor behaves.
+public struct ProcessorSettings: Sendable, Hashable {
+  /// Whether an entry whose timestamp is below that of its peer's entry before is refused. The
+  /// default is false: sources that encode segments check it already.
+  public var refusesFallingTimestamps = false
+  public init() {}
+}

@@ -1,0 +1,93 @@
+internal import SpindleCore
+internal import SpindleRocks
+internal import SpindleStore
+
+extension Processor {
+  /// What the leader alone may touch.
+  struct Bench: Sendable {
+    /// Where each peer's log ends, with what the batch in the making adds.
+    private(set) var positions: [PeerID: LogPosition]
+    /// What the batch in the making changed, to take it back.
+    private(set) var changes: [(peer: PeerID, before: LogPosition?)] = []
+
+    init(positions: [PeerID: LogPosition]) { self.positions = positions }
+
+    subscript(peer: PeerID) -> LogPosition { positions[peer] ?? .start }
+
+    mutating func move(_ peer: PeerID, to position: LogPosition) {
+      changes.append((peer, positions.updateValue(position, forKey: peer)))
+    }
+
+    /// Takes back the changes from a number on.
+    mutating func rollBack(to count: Int) {
+      while changes.count > count, let (peer, before) = changes.popLast() {
+        positions[peer] = before
+      }
+    }
+
+    /// Makes the changes final.
+    mutating func keep() { changes.removeAll(keepingCapacity: true) }
+
+    /// Takes what the tracker says, once no batch is in the making.
+    mutating func repair(_ peer: PeerID, _ position: LogPosition) {
+      positions[peer] = position.next == 0 ? nil : position
+    }
+  }
+
+  /// One batch in the making: entries of several callers, each of which can be taken back alone.
+  struct Turn: ~Copyable {
+    var pending: ReducerBatch
+    var clock: ClockStage
+    /// One reading for all entries of the turn.
+    let wall: UInt64
+    /// What reducers made of the entries, in order.
+    var states: [R.ApplyState] = []
+    var entryCount = 0
+    var skippedCount = 0
+    private var index: WriteRecordIndex
+
+    init(_ data: StoreFamily, _ clock: consuming ClockStage, wall: UInt64) {
+      pending = ReducerBatch(Batch(reservingBytes: 512), family: data)
+      index = WriteRecordIndex(family: data.id)
+      self.clock = clock
+      self.wall = wall
+    }
+
+    struct Savepoint {
+      let batch: Batch.Savepoint
+      let clock: HybridClock
+      let stateCount: Int
+      let entryCount: Int
+      let skippedCount: Int
+    }
+
+    var savepoint: Savepoint {
+      Savepoint(
+        batch: pending.batch.savepoint, clock: clock.savepoint, stateCount: states.count,
+        entryCount: entryCount, skippedCount: skippedCount)
+    }
+
+    mutating func rollBack(to savepoint: Savepoint) {
+      pending.batch.rollBack(to: savepoint.batch)
+      clock.rollBack(to: savepoint.clock)
+      states.removeLast(states.count - savepoint.stateCount)
+      entryCount = savepoint.entryCount
+      skippedCount = savepoint.skippedCount
+      index.removeAll()
+    }
+
+    /// The state with every entry of the turn in it.
+    mutating func view(of store: Store) -> ReducerView {
+      if entryCount == 0 { return ReducerView(store, pending.family) }
+      index.extend(over: pending.batch.record)
+      return ReducerView(
+        store, pending.family,
+        pending: ReducerView.Pending(index: index, record: pending.batch.record))
+    }
+
+    /// Whether another request should wait for the next turn.
+    var isFull: Bool {
+      entryCount >= LogPage.entryLimit || pending.batch.byteCount >= LogPage.byteLimit
+    }
+  }
+}
