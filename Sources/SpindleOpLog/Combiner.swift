@@ -156,6 +156,9 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
     }
   }
 
+  /// Callers that wait to be taken.
+  var waitingCount: Int { content.withLock { $0.waitingCount } }
+
   /// Refuses every request from now on; those that wait are still served.
   func close() { content.withLock { $0.isClosed = true } }
 

@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 internal import Synchronization
 
 /// A change of a log's cursors.
@@ -105,7 +105,7 @@ public struct CursorWatch: AsyncSequence, Sendable {
 }
 
 /// The cursors of one log in memory, and those who watch them. They only rise.
-final class CursorBoard: Sendable {
+package final class CursorBoard: Sendable {
   private struct Watcher {
     weak var state: CursorWatch.State?
   }
@@ -116,14 +116,14 @@ final class CursorBoard: Sendable {
   }
   private let content: Mutex<Content>
 
-  init(_ cursors: PeerCursors) { content = Mutex(Content(cursors: cursors)) }
+  package init(_ cursors: PeerCursors) { content = Mutex(Content(cursors: cursors)) }
 
   var cursors: PeerCursors { content.withLock { $0.cursors } }
 
   subscript(peer: PeerID) -> UInt64 { content.withLock { $0.cursors[peer] } }
 
   /// Snapshot and registration are one step, so no advance falls between them.
-  func watch() -> CursorWatch {
+  package func watch() -> CursorWatch {
     content.withLock { content in
       let state = CursorWatch.State(snapshot: content.cursors)
       if content.isFinished { state.finish() }
@@ -134,11 +134,11 @@ final class CursorBoard: Sendable {
   }
 
   /// How many watches somebody still holds, for tests.
-  var watcherCount: Int {
+  package var watcherCount: Int {
     content.withLock { $0.watchers.count { !($0.state?.isFinished ?? true) } }
   }
 
-  func advance(_ peer: PeerID, to next: UInt64) {
+  package func advance(_ peer: PeerID, to next: UInt64) {
     content.withLock { content in
       guard next > content.cursors[peer] else { return }
       content.cursors.advance(peer, to: next)

@@ -40,7 +40,7 @@ final class EventOutbox<Event: Sendable>: Sendable {
   private let content = Mutex(Content())
   private let publisher: any EventPublisher<Event>
 
-  init(_ publisher: some EventPublisher<Event>) { self.publisher = publisher }
+  init(_ publisher: any EventPublisher<Event>) { self.publisher = publisher }
 
   /// Adds events behind those that wait.
   ///

@@ -55,7 +55,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   public convenience init(
     reducer: R, store: Store, prefix: String, selfID: PeerID,
     settings: ProcessorSettings = ProcessorSettings(),
-    publisher: some EventPublisher<R.Event> = NoopPublisher<R.Event>()
+    publisher: (any EventPublisher<R.Event>)? = nil
   ) async throws where T: DuplicateRejecting {
     try await self.init(opening: reducer, store, prefix, selfID, settings, publisher)
   }
@@ -64,7 +64,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   public convenience init(
     reducer: R, store: Store, prefix: String, selfID: PeerID,
     settings: ProcessorSettings = ProcessorSettings(),
-    publisher: some EventPublisher<R.Event> = NoopPublisher<R.Event>()
+    publisher: (any EventPublisher<R.Event>)? = nil
   ) async throws where R: IdempotentReducer {
     try await self.init(opening: reducer, store, prefix, selfID, settings, publisher)
   }
@@ -73,14 +73,14 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   public convenience init(
     reducer: R, store: Store, prefix: String, selfID: PeerID,
     settings: ProcessorSettings = ProcessorSettings(),
-    publisher: some EventPublisher<R.Event> = NoopPublisher<R.Event>()
+    publisher: (any EventPublisher<R.Event>)? = nil
   ) async throws where R: IdempotentReducer, T: DuplicateRejecting {
     try await self.init(opening: reducer, store, prefix, selfID, settings, publisher)
   }
 
   private init(
     opening reducer: R, _ store: Store, _ prefix: String, _ selfID: PeerID,
-    _ settings: ProcessorSettings, _ publisher: some EventPublisher<R.Event>
+    _ settings: ProcessorSettings, _ publisher: (any EventPublisher<R.Event>)?
   ) async throws {
     claim = Mutex(try PrefixClaim(store, prefix: prefix))
     self.reducer = reducer
@@ -94,7 +94,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     let positions = try await tracker.allPositions()
     board = CursorBoard(PeerCursors(positions.mapValues(\.next)))
     combiner = Combiner(Bench(positions: positions))
-    outbox = publisher is NoopPublisher<R.Event> ? nil : EventOutbox(publisher)
+    outbox = publisher is NoopPublisher<R.Event> ? nil : publisher.map { EventOutbox($0) }
   }
 
   deinit { board.finish() }
@@ -122,6 +122,9 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
 
   /// What the processor has done since it was opened.
   public var counts: ProcessorCounts { counters.counts }
+
+  /// Calls that wait for their turn.
+  package var waitingCallCount: Int { combiner.waitingCount }
 
   /// The state as it is committed, for reads.
   public var view: ReducerView { ReducerView(store, data) }

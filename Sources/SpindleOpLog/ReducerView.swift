@@ -17,12 +17,19 @@ public struct ReducerView: Sendable {
   private let store: Store
   private let family: StoreFamily
   private let pending: Pending?
+  /// The moment that is shown; nil is now.
+  private let snapshot: Snapshot?
 
-  init(_ store: Store, _ family: StoreFamily, pending: Pending? = nil) {
+  init(
+    _ store: Store, _ family: StoreFamily, pending: Pending? = nil, snapshot: Snapshot? = nil
+  ) {
     self.store = store
     self.family = family
     self.pending = pending
+    self.snapshot = snapshot
   }
+
+  var familyName: String { family.name }
 
   /// The value of a key; nil when it is absent.
   ///
@@ -36,6 +43,7 @@ public struct ReducerView: Sendable {
       case .deleted: nil
       }
     }
+    if snapshot != nil { return try await snapshotValue(key) }
     return try await store.get(family, key: key)
   }
 
@@ -49,7 +57,14 @@ public struct ReducerView: Sendable {
       case .deleted: try body(nil)
       }
     }
+    if snapshot != nil {
+      return try await snapshotValue(key).map { try body($0.span) } ?? body(nil)
+    }
     return try await store.withValue(family, key: key, body)
+  }
+
+  private func snapshotValue(_ key: [UInt8]) async throws -> Bytes? {
+    try await scan(from: key, to: key + [0], limit: 1).first?.value
   }
 
   /// Up to `limit` keys from `lower` up to but not including `upper`, ascending, with their values.
@@ -61,12 +76,14 @@ public struct ReducerView: Sendable {
   ) async throws -> [(key: Bytes, value: Bytes)] {
     guard limit > 0, upper.map({ lower.lexicographicallyPrecedes($0) }) ?? true else { return [] }
     let changes = pendingChanges(from: lower, to: upper)
-    let (store, family) = (store, family)
+    let (store, family, snapshot) = (store, family, snapshot)
     // Pending removals may hide as many stored keys as there are.
-    let storedLimit = limit + changes.count { $0.value == nil }
+    let storedLimit = limit < .max - changes.count ? limit + changes.count : limit
     let stored = try await store.blocking {
       var found: [(key: Bytes, value: Bytes)] = []
-      try store.scan(family, IterationOptions(lowerBound: lower, upperBound: upper)) { key, value in
+      var options = IterationOptions(lowerBound: lower, upperBound: upper)
+      options.snapshot = snapshot
+      try store.scan(family, options) { key, value in
         found.append((copyBytes(key), copyBytes(value)))
         return found.count < storedLimit
       }

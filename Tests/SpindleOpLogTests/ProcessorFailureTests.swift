@@ -1,0 +1,294 @@
+import SpindleCore
+import SpindleOpLog
+import SpindleRocks
+import SpindleStore
+import SpindleTestKit
+import Synchronization
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct ProcessorFailureTests {
+  @Test("O-29, O-30: a register keeps its greatest value, each its own")
+  func registersKeepTheGreatest() async throws {
+    try await withPlace { place in
+      try await place.withRegisters { (log, _) async throws in
+        for (value, kept) in [(5, 5), (3, 5), (9, 9)] as [(UInt64, UInt64)] {
+          try await log.exec(MaxRegisterOp("x", value))
+          #expect(try await log.register("x") == kept)
+        }
+        try await log.exec(MaxRegisterOp("y", 7))
+        #expect(try await log.register("x") == 9)
+        #expect(try await log.register("y") == 7)
+      }
+    }
+  }
+
+  @Test("O-31: raw repeat with a higher value and time changes register, rows and clock by nothing")
+  func rawRepeatChangesNothing() async throws {
+    try await withPlace { place in
+      try await place.withRegisters { (log, _) async throws in
+        try await log.processOne(peer: peer(1), index: 0, entry: entry("x", 5, at: 100 << 16))
+        let clock = try await log.storedClock()
+        await expectError(.uniqueViolation, reason: "oplog") {
+          try await log.processOne(peer: peer(1), index: 0, entry: entry("x", 9, at: 200 << 16))
+        }
+        #expect(try await log.register("x") == 5)
+        #expect(try await log.storedClock() == clock)
+        #expect(try await log.tracker.readRows(peer: peer(1), from: 0, limit: 9).count == 1)
+      }
+    }
+  }
+
+  @Test("O-32: after a refused entry and a lower one, a reopened clock is above every stored time")
+  func reopenedClockIsAboveTheLog() async throws {
+    try await withPlace { place in
+      place.wall.set(1_000)
+      let high = UInt64(60_000) << 16
+      try await place.withRegisters { (log, _) async throws in
+        try await log.processOne(peer: peer(1), index: 0, entry: entry("x", 5, at: 100 << 16))
+        await expectError(.uniqueViolation) {
+          try await log.processOne(peer: peer(1), index: 0, entry: entry("x", 9, at: high))
+        }
+        _ = try await log.apply(peer: peer(1), index: 1, entry: entry("x", 6, at: high - 5))
+      }
+      place.wall.set(0)
+      try await place.withRegisters { (log, _) async throws in
+        #expect(try await log.exec(MaxRegisterOp("x", 7)).timestamp.packed > high - 5)
+      }
+    }
+  }
+
+  @Test(
+    "O-33: a failure in prepare or apply leaves no row, no state, no time, no event",
+    arguments: [Trap.Phase.prepare, .apply])
+  func failedPhasesLeaveNothing(phase: Trap.Phase) async throws {
+    try await withPlace { place in
+      let (trap, recorder) = (Trap(), Recorder())
+      try await place.withRegisters(trap, publisher: recorder) { (log, _) async throws in
+        try await log.exec(MaxRegisterOp("x", 1))
+        let clock = try await log.storedClock()
+        trap.fail(phase)
+        await #expect(throws: TrapError()) { try await log.exec(MaxRegisterOp("x", 2)) }
+        let error = await syncError {
+          try await log.apply(
+            peer: peer(1), index: 0, entry: entry("x", 3, at: 1_700_000_000_900 << 16))
+        }
+        guard case .backend(let cause) = error, cause is TrapError else {
+          Issue.record("expected the reducer's error")
+          return
+        }
+        trap.fail(nil)
+        #expect(log.cursor(of: me) == 1 && log.cursors().count == 1)
+        #expect(try await log.storedClock() == clock)
+        #expect(try await log.register("x") == 1)
+        #expect(try await log.tracker.readRows(peer: peer(1), from: 0, limit: 1).isEmpty)
+        #expect(recorder.events.count == 1)
+        let next = try await log.exec(MaxRegisterOp("x", 2))
+        #expect(next.timestamp < Timestamp(packed: 1_700_000_000_900 << 16))
+      }
+    }
+  }
+
+  @Test("O-33: a commit that fails leaves no row, no state, no time, no event")
+  func failedCommitLeavesNothing() async throws {
+    try await withPlace { place in
+      let store = try await Store.small(at: place.path, clock: place.wall)
+      let recorder = Recorder()
+      let log = try await Registers(
+        reducer: TestReducer(), store: store, prefix: "app", selfID: me, publisher: recorder)
+      try await log.exec(MaxRegisterOp("x", 1))
+      let clock = try await log.storedClock()
+      store.guardian?.inject(.logAppend, partialBytes: 20)
+      await expectError(.unavailable) { try await log.exec(MaxRegisterOp("x", 2)) }
+      let failed = await withTaskGroup(of: Bool.self) { group in
+        for number in UInt64(1)..<9 {
+          group.addTask {
+            (try? await log.apply(peer: peer(number), index: 0, entry: entry("x", 9))) == nil
+          }
+        }
+        return await group.allSatisfy { $0 }
+      }
+      #expect(failed && log.cursors().count == 1 && recorder.events.count == 1)
+      try await store.heal()
+      #expect(try await log.storedClock() == clock)
+      #expect(try await log.register("x") == 1)
+      #expect(try await log.exec(MaxRegisterOp("x", 2)).index == 1)
+      #expect(try await log.apply(peer: peer(1), index: 0, entry: entry("x", 9)).new)
+      await log.close()
+      try await store.close()
+    }
+  }
+
+  @Test("O-34: a failure after the commit costs the event only")
+  func failureAfterTheCommitCostsTheEvent() async throws {
+    try await withPlace { place in
+      let (trap, recorder) = (Trap(), Recorder())
+      try await place.withRegisters(trap, publisher: recorder) { (log, _) async throws in
+        trap.fail(.postApply)
+        #expect(try await log.exec(MaxRegisterOp("x", 1)).index == 0)
+        #expect(try await log.apply(peer: peer(1), index: 0, entry: entry("x", 5)).new)
+        trap.fail(nil)
+        #expect(log.cursor(of: me) == 1 && log.cursor(of: peer(1)) == 1)
+        #expect(log.counts.eventsLost == 2 && recorder.events.isEmpty)
+        #expect(try await log.exec(MaxRegisterOp("x", 9)).index == 1)
+        #expect(try await log.apply(peer: peer(1), index: 1, entry: entry("x", 10)).new)
+        #expect(recorder.events.count == 2)
+      }
+    }
+  }
+
+  @Test("O-35: a cancelled call leaves either nothing, or row and cursor both")
+  func cancelledCallsAreWholeOrNothing() async throws {
+    try await withPlace { place in
+      try await place.withRegisters { (log, _) async throws in
+        var generator = SeededGenerator(seed: 7)
+        for _ in 0..<30 {
+          let tasks = (0..<4).map { _ in
+            Task { try await log.exec(MaxRegisterOp("x", 1), durability: .synced).index }
+          }
+          for _ in 0..<Int.random(in: 0..<20, using: &generator) { await Task.yield() }
+          for task in tasks { task.cancel() }
+          for task in tasks {
+            if case .success(let index) = await task.result { #expect(log.cursor(of: me) > index) }
+          }
+          let stored = try await log.tracker.cursor(of: me)
+          #expect(log.cursor(of: me) == stored)
+        }
+        let rows = try await log.tracker.readRows(peer: me, from: 0, limit: 1_000)
+        #expect(rows.map(\.index) == Array(0..<log.cursor(of: me)))
+        #expect(try await log.exec(MaxRegisterOp("x", 2)).index == UInt64(rows.count))
+        try await expectChainsHold(log.tracker)
+      }
+    }
+  }
+
+  @Test func cancellingALeaderFailsNobodyElse() async throws {
+    try await withPlace { place in
+      let trap = Trap()
+      try await place.withRegisters(trap) { (log, _) async throws in
+        trap.shut()
+        let leader = Task { try await log.exec(MaxRegisterOp("lead", 1), durability: .synced) }
+        await eventually { trap.arrivedCount == 1 }
+        let others = (0..<8).map { number in
+          Task { try await log.exec(MaxRegisterOp("x", UInt64(number)), durability: .synced) }
+        }
+        await eventually { log.waitingCallCount == 8 }
+        leader.cancel()
+        others[3].cancel()
+        await eventually { log.waitingCallCount == 7 }
+        trap.open()
+        _ = await leader.result
+        for (number, task) in others.enumerated() {
+          let result = await task.result
+          switch result {
+          case .success: #expect(number != 3)
+          case .failure(let error): #expect(number == 3 && error is CancellationError)
+          }
+        }
+        #expect(try await log.register("x") == 7)
+        #expect(try await log.tracker.cursor(of: me) == log.cursor(of: me))
+      }
+    }
+  }
+
+  @Test func anEntryThatFailsAmongOthersTakesBackOnlyItsOwn() async throws {
+    try await withPlace { place in
+      let trap = Trap()
+      try await place.withRegisters(trap) { (log, _) async throws in
+        trap.shut()
+        trap.fail(.apply, on: "bad")
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask { try await log.exec(MaxRegisterOp("lead", 1)) }
+          await eventually { trap.arrivedCount == 1 }
+          for number in UInt64(0)..<40 {
+            group.addTask {
+              if number % 3 == 0 {
+                await #expect(throws: TrapError()) {
+                  try await log.exec([MaxRegisterOp("x", 1_000), MaxRegisterOp("bad", 1)])
+                }
+              } else {
+                try await log.exec([MaxRegisterOp("x", number), MaxRegisterOp("y", number)])
+              }
+            }
+          }
+          await eventually { log.waitingCallCount == 40 }
+          trap.open()
+          try await group.waitForAll()
+        }
+        #expect(log.cursor(of: me) == 1 + 26 * 2)
+        #expect(log.counts.commits == 2)
+        #expect(try await log.register("x") == 38)
+        #expect(try await log.register("bad") == nil)
+        try await expectChainsHold(log.tracker)
+      }
+    }
+  }
+
+  @Test("O-60: whoever gets an event may write at once")
+  func subscribersMayWrite() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await OpLogStore { bus in
+          try await Processor<MaxRegister, RegisterTracker>(
+            reducer: MaxRegister(), store: store, prefix: "app", selfID: me, publisher: bus)
+        }
+        let changes = log.watch(Array("x".utf8))
+        let echo = Task {
+          for await change in changes {
+            guard case .unsigned(let value) = change.new, value < 100 else { return }
+            try await log.exec(MaxRegisterOp("x", value + 1))
+          }
+        }
+        try await log.exec(MaxRegisterOp("x", 1))
+        try await echo.value
+        #expect(try await log.view.register("x") == .unsigned(100))
+        await log.close()
+      }
+    }
+  }
+
+  @Test func oneCommitOfManyIsAsManyCommits() async throws {
+    for seed in UInt64(0)..<5 {
+      var generator = SeededGenerator(seed: seed)
+      let pages = (0..<3).map { number in
+        (0..<200).map { index -> (index: UInt64, entry: DecodedEntry<MaxRegisterOp>) in
+          let name = "r\(Int.random(in: 0..<9, using: &generator))"
+          let value = UInt64.random(in: 0..<1_000, using: &generator)
+          if value < 50 { return (UInt64(index), .expunged(someHash)) }
+          return (UInt64(index), entry(name, value, at: value + UInt64(number)))
+        }
+      }
+      var states: [[[UInt8]]] = []
+      for isGrouped in [true, false] {
+        try await withPlace { place in
+          try await place.withRegisters { (log, store) async throws in
+            for (number, page) in pages.enumerated() {
+              if isGrouped {
+                _ = try await log.apply(peer: peer(UInt64(number)), entries: page)
+              } else {
+                for (index, entry) in page {
+                  _ = try await log.apply(
+                    peer: peer(UInt64(number)), index: index, entry: entry)
+                }
+              }
+            }
+            #expect(log.counts.commits == (isGrouped ? 3 : 600))
+            var bytes: [[UInt8]] = []
+            for name in ["oplog:app", "data:app"] {
+              let family = try await store.family(name)
+              bytes += try await store.blocking {
+                var found: [[UInt8]] = []
+                try store.scan(family) { key, value in
+                  found += [copyBytes(key), copyBytes(value)]
+                  return true
+                }
+                return found
+              }
+            }
+            states.append(bytes)
+          }
+        }
+      }
+      #expect(states[0] == states[1], "seed \(seed)")
+    }
+  }
+}

@@ -1,0 +1,194 @@
+import SpindleCore
+import SpindleOpLog
+import SpindleStore
+import SpindleTestKit
+import Synchronization
+import Testing
+
+typealias RegisterTracker = LogIndexTracker<MaxRegisterOp>
+typealias Registers = Processor<TestReducer, RegisterTracker>
+
+/// A ``MaxRegister`` that fails or waits where a test wants it to.
+struct TestReducer: Reducer {
+  let base = MaxRegister()
+  let trap: Trap
+
+  init(_ trap: Trap = Trap()) { self.trap = trap }
+
+  func prepare(
+    _ op: MaxRegisterOp, _ context: OpContext, _ view: ReducerView
+  ) async throws -> PrepareOutcome<RegisterRaised?> {
+    try await trap.prepare(op)
+    if let outcome = trap.refusal(of: op) { return outcome }
+    return try await base.prepare(op, context, view)
+  }
+
+  func apply(
+    _ op: MaxRegisterOp, _ context: OpContext, _ state: RegisterRaised?,
+    into batch: inout ReducerBatch
+  ) throws -> RegisterRaised? {
+    let raised = try base.apply(op, context, state, into: &batch)
+    try trap.check(.apply, op)
+    return raised
+  }
+
+  func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? {
+    try trap.check(.postApply, nil)
+    return try base.postApply(state)
+  }
+}
+
+struct TrapError: Error, Equatable {}
+
+final class Trap: Sendable {
+  enum Phase: Sendable { case prepare, apply, postApply }
+
+  private struct State {
+    var failing: Phase?
+    var failingName: String?
+    var refusals: [[UInt8]: PrepareOutcome<RegisterRaised?>] = [:]
+    var isShut = false
+    var arrived = 0
+    var waiting: [CheckedContinuation<Void, Never>] = []
+  }
+  private let state = Mutex(State())
+
+  /// Lets one phase fail: for every op, or for those on one register.
+  func fail(_ phase: Phase?, on name: String? = nil) {
+    state.withLock {
+      $0.failing = phase
+      $0.failingName = name
+    }
+  }
+
+  func refuse(_ name: String, _ outcome: PrepareOutcome<RegisterRaised?>?) {
+    state.withLock { $0.refusals[Array(name.utf8)] = outcome }
+  }
+
+  func refusal(of op: MaxRegisterOp) -> PrepareOutcome<RegisterRaised?>? {
+    state.withLock { $0.refusals[op.name] }
+  }
+
+  /// Holds the next ones who come to `prepare`.
+  func shut() { state.withLock { $0.isShut = true } }
+
+  func open() {
+    let waiting = state.withLock { state in
+      state.isShut = false
+      defer { state.waiting = [] }
+      return state.waiting
+    }
+    for continuation in waiting { continuation.resume() }
+  }
+
+  /// How many came to `prepare`.
+  var arrivedCount: Int { state.withLock { $0.arrived } }
+
+  func prepare(_ op: MaxRegisterOp) async throws {
+    let waits = state.withLock { state in
+      state.arrived += 1
+      return state.isShut
+    }
+    if waits {
+      await withCheckedContinuation { continuation in
+        let isOpen = state.withLock { state in
+          if state.isShut { state.waiting.append(continuation) }
+          return !state.isShut
+        }
+        if isOpen { continuation.resume() }
+      }
+    }
+    try check(.prepare, op)
+  }
+
+  func check(_ phase: Phase, _ op: MaxRegisterOp?) throws {
+    let fails = state.withLock { state in
+      guard state.failing == phase else { return false }
+      guard let name = state.failingName, let op else { return true }
+      return op.name == Array(name.utf8)
+    }
+    if fails { throw TrapError() }
+  }
+}
+
+let me = peer(100)
+
+extension TestPlace {
+  /// A processor over an open store, closed at the end.
+  func withRegisters<Result>(
+    _ trap: Trap = Trap(), settings: ProcessorSettings = ProcessorSettings(),
+    publisher: (any EventPublisher<RegisterRaised>)? = nil,
+    _ body: (Registers, Store) async throws -> Result
+  ) async throws -> Result {
+    try await withStore { store in
+      let log = try await Registers(
+        reducer: TestReducer(trap), store: store, prefix: "app", selfID: me, settings: settings,
+        publisher: publisher)
+      do {
+        let result = try await body(log, store)
+        await log.close()
+        return result
+      } catch {
+        await log.close()
+        throw error
+      }
+    }
+  }
+}
+
+func entry(
+  _ name: String, _ value: UInt64, at timestamp: UInt64 = 5, user: UserID? = nil
+) -> DecodedEntry<MaxRegisterOp> {
+  .logEntry(
+    LogEntry(
+      serverUser: user, timestamp: Timestamp(packed: timestamp), op: MaxRegisterOp(name, value)))
+}
+
+extension Processor {
+  func register(_ name: String) async throws -> UInt64? {
+    guard case .unsigned(let value) = try await view.register(name) else { return nil }
+    return value
+  }
+}
+
+/// The error that a call throws, which must be one of synchronisation.
+@discardableResult
+func syncError(
+  location: SourceLocation = #_sourceLocation, _ body: () async throws -> some Any
+) async -> SyncError? {
+  do {
+    _ = try await body()
+    Issue.record("expected an error", sourceLocation: location)
+  } catch let error as SyncError {
+    return error
+  } catch {
+    Issue.record("unexpected error \(error)", sourceLocation: location)
+  }
+  return nil
+}
+
+func expectMismatch(
+  _ expected: UInt64, _ actual: UInt64, location: SourceLocation = #_sourceLocation,
+  _ body: () async throws -> some Any
+) async {
+  guard case .cursorMismatch(_, let wanted, let given) = await syncError(body) else {
+    Issue.record("expected a cursor mismatch", sourceLocation: location)
+    return
+  }
+  #expect(wanted == expected && given == actual, sourceLocation: location)
+}
+
+/// Waits until something holds; the test's own time limit ends a wait in vain.
+func eventually(_ condition: () async throws -> Bool) async rethrows {
+  while try await !condition() { await Task.yield() }
+}
+
+/// Keeps every event, in the order in which they came.
+final class Recorder: EventPublisher {
+  private let state = Mutex<[RegisterRaised]>([])
+  private let lost = Atomic<Int>(0)
+  var events: [RegisterRaised] { state.withLock { $0 } }
+  var lostCount: Int { lost.load(ordering: .relaxed) }
+  func publish(_ event: RegisterRaised) { state.withLock { $0.append(event) } }
+  func lostEvents() { lost.add(1, ordering: .relaxed) }
+}
