@@ -105,11 +105,13 @@ let package = Package(
       ]),
     tests("SpindleFormatsTests", ["SpindleFormats"]),
     library(
-      "SpindleTestKit", ["SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging]),
+      "SpindleTestKit",
+      ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging]),
     .executableTarget(
       name: "CrashWorker",
       dependencies: [
-        "SpindleTestKit", "SpindleSpool", "SpindleStore", "SpindleRocks", "SpindleCore",
+        "SpindleTestKit", "SpindleSpool", "SpindleOpLog", "SpindleStore", "SpindleRocks",
+        "SpindleCore",
       ],
       swiftSettings: swiftSettings),
     tests(
@@ -130,8 +132,8 @@ let package = Package(
     tests(
       "SpindleOpLogTests",
       [
-        "SpindleOpLog", "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO",
-        "SpindleCore",
+        "CrashWorker", "SpindleOpLog", "SpindleTestKit", "SpindleStore", "SpindleRocks",
+        "SpindleIO", "SpindleCore",
       ]),
     tests(
       "SpindlePipelineTests",

@@ -15,8 +15,8 @@ enum CrashWorker {
     let arguments = CommandLine.arguments
     guard arguments.count >= 3 else {
       say(
-        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart "
-          + "STORE [ARGUMENT]...")
+        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart|"
+          + "oplog|oplog-die STORE [ARGUMENT]...")
       exit(64)
     }
     try ChildProcess.endWithReader()
@@ -31,6 +31,7 @@ enum CrashWorker {
     }
     let store = try await Store.small(at: arguments[2], hooks: hooks)
     if let worker = SpoolWorker(store, arguments) { return try await worker.run() }
+    if let worker = OpLogWorker(store, arguments) { return try await worker.run() }
     let plain = try await store.family("spool:crash")
     let guarded = try await store.family("oplog:crash")
     switch arguments[1] {

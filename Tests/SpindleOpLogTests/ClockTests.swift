@@ -8,7 +8,8 @@ private func timestamp(_ wall: UInt64, _ counter: UInt16) -> Timestamp {
 }
 
 @Suite struct HybridClockTests {
-  @Test func ticksRiseWhileTheWallStandsOrGoesBack() throws {
+  @Test("O-36, O-37: ticks rise while the wall stands or goes back")
+  func ticksRiseWhileTheWallStandsOrGoesBack() throws {
     var clock = HybridClock()
     #expect(try clock.tick(wall: 100) == timestamp(100, 0))
     #expect(try clock.tick(wall: 100) == timestamp(100, 1))
@@ -18,13 +19,15 @@ private func timestamp(_ wall: UInt64, _ counter: UInt16) -> Timestamp {
     #expect(try fresh.tick(wall: 0) == timestamp(0, 1))
   }
 
-  @Test func fullCounterBorrowsAMillisecond() throws {
+  @Test("O-38: a full counter borrows a millisecond")
+  func fullCounterBorrowsAMillisecond() throws {
     var clock = HybridClock(latest: timestamp(100, 65_535))
     #expect(try clock.tick(wall: 100) == timestamp(101, 0))
     #expect(try clock.tick(wall: 100) == timestamp(101, 1))
   }
 
-  @Test func skewBoundIsExact() throws {
+  @Test("O-39, O-41: the bound of skew is exact, and a tick is above what was observed")
+  func skewBoundIsExact() throws {
     var clock = HybridClock(latest: timestamp(10, 3))
     let before = clock
     let tooFar = timestamp(60_101, 0)
@@ -37,7 +40,8 @@ private func timestamp(_ wall: UInt64, _ counter: UInt16) -> Timestamp {
     #expect(try clock.tick(wall: 100) == timestamp(60_101, 0))
   }
 
-  @Test func pastTimestampsAreAcceptedAndMoveNothing() throws {
+  @Test("O-40: past timestamps are accepted and move nothing")
+  func pastTimestampsAreAcceptedAndMoveNothing() throws {
     var clock = HybridClock(latest: timestamp(1_000, 7))
     try clock.observe(timestamp(1, 0), wall: 5_000)
     try clock.observe(.zero, wall: 5_000)
@@ -82,7 +86,8 @@ private func timestamp(_ wall: UInt64, _ counter: UInt16) -> Timestamp {
     return value
   }
 
-  @Test func registerSurvivesReopenAndNeverGoesBack() async throws {
+  @Test("O-42, O-44: the register survives reopening and never goes back")
+  func registerSurvivesReopenAndNeverGoesBack() async throws {
     try await withPlace { place in
       var last = Timestamp.zero
       for run in 0..<3 {

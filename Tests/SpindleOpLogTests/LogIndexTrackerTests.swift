@@ -6,7 +6,8 @@ import Testing
 @Suite struct LogIndexTrackerTests {
   // MARK: Opening
 
-  @Test func initIsIdempotentAndKeepsRows() async throws {
+  @Test("O-1, O-2, O-3: a new log is empty; opening again keeps its rows")
+  func initIsIdempotentAndKeepsRows() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -126,7 +127,8 @@ import Testing
 
   // MARK: Uniqueness
 
-  @Test func repeatIsRefusedWithAllItsBatchAndTheFirstRowStays() async throws {
+  @Test("O-6, O-7: a repeat is refused with all its batch, and the first row stays")
+  func repeatIsRefusedWithAllItsBatchAndTheFirstRowStays() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -177,7 +179,8 @@ import Testing
     }
   }
 
-  @Test func repeatWithinOneBatchIsRefused() async throws {
+  @Test("O-8: a batch that takes one index twice is refused")
+  func repeatWithinOneBatchIsRefused() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -196,7 +199,8 @@ import Testing
     }
   }
 
-  @Test func markerOverEntryAndEntryOverMarkerAreRefused() async throws {
+  @Test("O-10, O-11: neither a marker nor an entry replaces the other")
+  func markerOverEntryAndEntryOverMarkerAreRefused() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -252,7 +256,8 @@ import Testing
 
   // MARK: Refusals at trackOne
 
-  @Test func refusedOpsAddNothingToTheBatch() async throws {
+  @Test("O-17, O-20: what cannot be recorded adds nothing to the batch")
+  func refusedOpsAddNothingToTheBatch() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -278,7 +283,8 @@ import Testing
 
   // MARK: Isolation
 
-  @Test func prefixesThatStartAlikeAreIsolated() async throws {
+  @Test("O-23: prefixes that start alike are isolated")
+  func prefixesThatStartAlikeAreIsolated() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let app = try await Tracker(store: store, prefix: "app")

@@ -6,7 +6,8 @@ import Testing
 @Suite struct ReadTests {
   // MARK: Cursors
 
-  @Test func cursorsOfManyPeersAreRightAlsoAfterReopen() async throws {
+  @Test("O-4, O-9: each peer has its own cursor, also after reopening")
+  func cursorsOfManyPeersAreRightAlsoAfterReopen() async throws {
     try await withPlace { place in
       var expected = PeerCursors()
       try await place.withStore { store in
@@ -38,7 +39,8 @@ import Testing
     }
   }
 
-  @Test func markerTakesItsIndexInTheCursor() async throws {
+  @Test("O-12: a marker takes its index")
+  func markerTakesItsIndexInTheCursor() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -47,11 +49,15 @@ import Testing
         try await tracker.addMarker(store, peer(1), 2)
         #expect(try await tracker.cursor(of: peer(1)) == 3)
         #expect(try await tracker.allCursors()[peer(1)] == 3)
+        let row = try #require(try await tracker.row(peer: peer(1), index: 2))
+        #expect(row.tag == 255 && row.timestamp == .zero && row.serverUser == nil)
+        #expect(row.key == nil && row.value == someHash.bytes)
       }
     }
   }
 
-  @Test func indicesAndTimesBeyondTheSignedRangeKeepTheirOrder() async throws {
+  @Test("O-16, O-18: indices and times beyond 2^63 keep their order")
+  func indicesAndTimesBeyondTheSignedRangeKeepTheirOrder() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -106,7 +112,8 @@ import Testing
     }
   }
 
-  @Test func entriesReadBackAsGiven() async throws {
+  @Test("O-13, O-14, O-15: entries read back as given, empty or large")
+  func entriesReadBackAsGiven() async throws {
     try await withPlace { place in
       let notes = [
         Note("with user"), Note(tag: 0, key: nil, value: nil), Note(tag: 254, key: [], value: []),
@@ -137,7 +144,8 @@ import Testing
     }
   }
 
-  @Test func peersThatDifferInTheLastBitDoNotLeak() async throws {
+  @Test("O-21, O-22: peers that differ in the last bit do not leak")
+  func peersThatDifferInTheLastBitDoNotLeak() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
