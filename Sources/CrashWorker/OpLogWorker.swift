@@ -7,9 +7,9 @@ import SpindleTestKit
 /// The modes that work on an op-log:
 ///
 /// - `oplog STORE`: eight tasks execute and apply registers, singly, several at once and by pages;
-///   each line says what was acknowledged, `PEER NEXT` or `PEER NEXT synced`;
-/// - `oplog-die STORE PHASE COUNT`: executes until the given phase of a reducer has run COUNT times,
-///   then dies in it.
+///   each line says how far a peer is acknowledged, `PEER NEXT`;
+/// - `oplog-die STORE PHASE COUNT`: executes until the given phase of a reducer has run COUNT
+///   times, then dies in it.
 struct OpLogWorker {
   let store: Store
   let arguments: [String]

@@ -30,7 +30,8 @@ enum Layers {
 
   /// Modules from elsewhere, and who may import them; nil is everyone.
   static let foreign: [String: Set<String>?] = [
-    "Glibc": nil, "SwiftOverlayShims": nil, "Synchronization": nil, "Crypto": ["SpindlePipeline", "SpindleOpLog"],
+    "Glibc": nil, "SwiftOverlayShims": nil, "Synchronization": nil,
+    "Crypto": ["SpindlePipeline", "SpindleOpLog"],
     "Logging": nil, "Metrics": nil,
     "ArgumentParser": ["SpindleCLI"], "Foundation": ["SpindleCLI"], "Testing": ["SpindleTestKit"],
   ]

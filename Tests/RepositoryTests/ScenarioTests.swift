@@ -5,6 +5,8 @@ import Testing
 struct ScenarioTests {
   private static let page = "Documentation/spool-scenarios.md"
 
+  private static let opLogPage = "Documentation/oplog-scenarios.md"
+
   /// Scenarios that are figures: rows of the benchmark's results stand for them.
   private static let measured: Set<String> = ["A-G-12", "A-E-10"]
 
@@ -25,6 +27,21 @@ struct ScenarioTests {
       let tests = proven[id] ?? []
       for test in tests { print("\(id)  \(test)") }
       #expect(!tests.isEmpty, "\(id) is named by no test")
+    }
+  }
+
+  @Test func everyOpLogScenarioIsNamedByATest() throws {
+    let page = try #require(try Repository.files([Self.opLogPage], endings: [".md"]).first)
+    let promised = Scenarios.promised(by: page)
+    #expect(promised.count == Set(promised).count, "an id stands twice on \(Self.opLogPage)")
+    let proven = Scenarios.proven(by: try Repository.files(["Tests"], endings: [".swift"]))
+    for id in promised {
+      let tests = proven[id] ?? []
+      for test in tests { print("\(id)  \(test)") }
+      #expect(!tests.isEmpty, "\(id) is named by no test")
+    }
+    for (id, tests) in proven where id.hasPrefix("O-") && !promised.contains(id) {
+      Issue.record("\(id) is not on \(Self.opLogPage); named by \(tests.joined(separator: "; "))")
     }
   }
 

@@ -3,7 +3,7 @@ enum Scenarios {
   /// The ids in the first column of a page's tables.
   static func promised(by page: SourceFile) -> [String] {
     page.lines.compactMap { line in
-      guard line.hasPrefix("| A-") else { return nil }
+      guard line.hasPrefix("| A-") || line.hasPrefix("| O-") else { return nil }
       return line.dropFirst(2).split(separator: " ").first.map(String.init)
     }
   }
@@ -33,7 +33,9 @@ enum Scenarios {
   }
 
   private static func ids(before name: Substring) -> [String] {
-    guard name.hasPrefix("A-"), let colon = name.firstIndex(of: ":") else { return [] }
+    guard name.hasPrefix("A-") || name.hasPrefix("O-"), let colon = name.firstIndex(of: ":") else {
+      return []
+    }
     return name[..<colon].split(separator: ",").map { String($0.trimmingSpaces) }
   }
 
