@@ -1,6 +1,20 @@
 import Glibc
 
-/// A regular file that is read from its beginning.
+/// Tells whether a file is still the one that was read before, with the same contents.
+public struct FileIdentity: Hashable, Sendable {
+  let device: UInt64
+  let inode: UInt64
+  /// When the contents last changed, as the file system tells it.
+  let seconds: Int64
+  let nanoseconds: Int64
+
+  /// Whether both are states of one file, the contents aside.
+  public func isSameFile(as other: FileIdentity) -> Bool {
+    device == other.device && inode == other.inode
+  }
+}
+
+/// A regular file that is read from its beginning, or from an offset.
 ///
 /// Anything else under the name is an error: a directory, a link, or a pipe, which would wait for
 /// a writer for ever.
@@ -9,6 +23,7 @@ public struct FileReader: ~Copyable {
   private let file: Int32
   /// Bytes of the file when it was opened.
   public let size: UInt64
+  public let identity: FileIdentity
 
   public init(_ path: String) throws(IOFailure) {
     let file = unsafe open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
@@ -24,9 +39,19 @@ public struct FileReader: ~Copyable {
     self.path = path
     self.file = file
     size = UInt64(status.st_size)
+    identity = FileIdentity(
+      device: UInt64(status.st_dev), inode: UInt64(status.st_ino),
+      seconds: Int64(status.st_mtim.tv_sec), nanoseconds: Int64(status.st_mtim.tv_nsec))
   }
 
   deinit { close(file) }
+
+  /// Goes to an offset from the file's beginning.
+  public mutating func seek(to offset: UInt64) throws(IOFailure) {
+    guard lseek(file, off_t(offset), SEEK_SET) == off_t(offset) else {
+      throw IOFailure("read", path: path, errno: errno)
+    }
+  }
 
   /// Reads the next bytes; fewer than `count` only at the file's end.
   public mutating func read(_ count: Int) throws(IOFailure) -> [UInt8] {

@@ -130,6 +130,10 @@ public protocol HistoryTracker<Op>: LogTracker {
   func readPage(
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
   ) async throws -> [(UInt64, DecodedEntry<Op>)]
+
+  /// The head of a peer's chain before an index; nil where it is not known, as in a tracker without
+  /// chains.
+  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
 }
 
 extension HistoryTracker {
@@ -138,4 +142,6 @@ extension HistoryTracker {
   ) async throws -> [(UInt64, DecodedEntry<Op>)] {
     try await readEntries(peer: peer, from: index, limit: limit)
   }
+
+  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? { nil }
 }

@@ -30,7 +30,7 @@ public enum LogTrackerError: Error, Sendable, Equatable {
         reason: failure == .reservedTag ? "reserved_tag" : "codec")
     case .unreadableOp(let peer, let index, let failure):
       SpindleError(
-        Self.isUnknownTag(failure) ? .unsupportedFormat : .corruption,
+        failure.isUnknownFormat ? .unsupportedFormat : .corruption,
         "the op at index \(index) of peer \(peer) cannot be rebuilt: \(failure)", reason: "codec")
     case .corruptRow(let peer, let index, let failure):
       SpindleError(
@@ -57,10 +57,6 @@ public enum LogTrackerError: Error, Sendable, Equatable {
       SpindleError(
         .corruption, "the op-log \(printable(prefix)) is damaged: \(what)", reason: "corrupt_meta")
     }
-  }
-
-  private static func isUnknownTag(_ failure: CodecError) -> Bool {
-    if case .unknownTag = failure { true } else { false }
   }
 }
 

@@ -1,6 +1,19 @@
-/// One change that a log records. What an op says and does is its owner's matter; how it is stored
-/// is said by a refinement such as ``IndexableOp``.
-public protocol Op: Sendable {}
+/// One change that a log records. What an op says and does is its owner's matter; how it travels is
+/// said here, how it is stored by a refinement such as ``IndexableOp``.
+///
+/// The law: decoding what was encoded gives the same op, and encoding that gives the same bytes.
+public protocol Op: Sendable {
+  /// Writes the whole op: one byte of tag, never 255, then its body. The body has to tell its own
+  /// end, since other bytes follow it.
+  ///
+  /// - Throws: ``CodecError`` when the op cannot be written. What it wrote is taken back.
+  func encode(into writer: inout OpWriter) throws(CodecError)
+
+  /// Reads an op's body; the tag was read already.
+  ///
+  /// - Throws: ``CodecError/unknownTag(_:)`` for a tag that this type never writes.
+  static func decode(tag: UInt8, from reader: inout OpReader) throws(CodecError) -> Self
+}
 
 /// An op that can be taken apart into a row of the op-log and put together again.
 ///
@@ -20,6 +33,21 @@ public protocol IndexableOp: Op {
   static func fromIndexParts(
     tag: UInt8, key: [UInt8]?, value: [UInt8]?
   ) throws(CodecError) -> Self
+}
+
+/// The wire form of an op that says nothing else: its tag, then key and value as they are stored.
+extension IndexableOp {
+  public func encode(into writer: inout OpWriter) throws(CodecError) {
+    let entry = try toIndexEntry()
+    writer.writeUInt8(entry.tag)
+    writer.writeOptionalBlob(entry.key)
+    writer.writeOptionalBlob(entry.value)
+  }
+
+  public static func decode(tag: UInt8, from reader: inout OpReader) throws(CodecError) -> Self {
+    let key = try reader.readOptionalBlob()
+    return try fromIndexParts(tag: tag, key: key, value: try reader.readOptionalBlob())
+  }
 }
 
 /// The parts of an op as the op-log stores them.

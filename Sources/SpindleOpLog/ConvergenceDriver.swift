@@ -1,0 +1,267 @@
+public import SpindleCore
+internal import Synchronization
+
+/// How a ``ConvergenceDriver`` pulls.
+public struct ConvergenceSettings: Sendable {
+  /// A peer that is never pulled: the own one, once its history is here. The default is nil.
+  public var skippedPeer: PeerID?
+  /// How often the source is asked for its cursors, besides being watched: a folder does not tell by
+  /// itself that files have come. The default is 1 s; nil asks once.
+  public var pollInterval: Duration? = .seconds(1)
+  /// How long a peer that failed rests: the first time, and at most. Each failure in a row doubles
+  /// the time. The default is 100 ms to 60 s.
+  public var backoff = Duration.milliseconds(100)...Duration.seconds(60)
+  /// The most peers that are pulled at once; each holds one page in memory. The default is 4.
+  public var concurrentPeerLimit = 4
+
+  public init() {}
+}
+
+/// How far a ``ConvergenceDriver`` has come with one peer.
+public struct PeerProgress: Sendable {
+  public enum Phase: Sendable {
+    /// The target has what the source is known to have.
+    case drained
+    /// Its turn comes.
+    case waiting
+    case pulling
+    /// It rests after a failure, then it is tried again.
+    case paused(PullPause)
+  }
+
+  /// The peer's next index in the target, as the driver last saw it.
+  public fileprivate(set) var next: UInt64
+  /// The peer's next index in the source.
+  public fileprivate(set) var known: UInt64
+  public fileprivate(set) var phase: Phase
+
+  /// How many entries the target lacks.
+  public var lag: UInt64 { known > next ? known - next : 0 }
+
+  /// Why the peer rests; nil when it does not.
+  public var pause: PullPause? { if case .paused(let pause) = phase { pause } else { nil } }
+}
+
+/// Why a peer is not pulled for now.
+public struct PullPause: Sendable {
+  /// A fixed word: `clock_skew`, `blocked`, `conflict`, `cursor_mismatch`, `non_monotonic`,
+  /// `compacted`, `missing_history` where the source lacks entries before those it has, the reason
+  /// of a ``SpindleError`` such as `corrupt_segment`, or `failed`.
+  public let reason: String
+  /// What was thrown; nil for `missing_history`.
+  public let error: (any Error)?
+  /// How many times in a row it came to nothing.
+  public let attemptCount: Int
+  /// When the next attempt is made, by the driver's clock.
+  public let until: ContinuousClock.Instant
+
+  static func reason(of error: (any Error)?) -> String {
+    switch error {
+    case nil: "missing_history"
+    case .some(let error as SpindleError): error.reason ?? error.kind.description
+    case .some(SyncError.skew): "clock_skew"
+    case .some(SyncError.blocked): "blocked"
+    case .some(SyncError.conflict): "conflict"
+    case .some(SyncError.cursorMismatch): "cursor_mismatch"
+    case .some(SyncError.nonMonotonicTimestamp): "non_monotonic"
+    case .some(SyncError.compacted): "compacted"
+    case .some(SyncError.backend(let error)): reason(of: error)
+    case .some: "failed"
+    }
+  }
+}
+
+/// Keeps a target up with a source: watches the source's cursors and pulls each peer's gap.
+///
+/// Each peer is pulled by one task at a time, its entries in order. A peer that fails rests, longer
+/// each time, and does not stop the others; so does one that the source names and does not have
+/// wholly. What a driver does is never more than a ``PullDriver`` does, so any number may run on one
+/// target, and cancelling loses nothing. Two drivers make two replicas converge.
+public final class ConvergenceDriver<Op: Sendable>: Sendable {
+  private struct Peer {
+    var progress: PeerProgress
+    var failureCount = 0
+  }
+
+  private struct State {
+    var peers: [PeerID: Peer] = [:]
+    /// Peers whose phase is `waiting`, in the order in which they came to be.
+    var queue: [PeerID] = []
+    var pullingCount = 0
+    var newCount = 0
+    var isRunning = false
+    var sourceError: (any Error)?
+  }
+
+  private let pull: PeerPull<Op>
+  private let settings: ConvergenceSettings
+  private let clock: any StoreClock
+  private let state = Mutex(State())
+
+  /// - Parameter clock: For intervals and rests. The default is the system's.
+  public init(
+    from source: any LogSource<Op>, into target: any LogProcessor<Op>,
+    settings: ConvergenceSettings = ConvergenceSettings(), clock: any StoreClock = SystemClock()
+  ) {
+    pull = PeerPull(source: source, target: target)
+    self.settings = settings
+    self.clock = clock
+  }
+
+  /// Every peer of the source, with how far it is pulled.
+  public var progress: [PeerID: PeerProgress] {
+    state.withLock { $0.peers.mapValues(\.progress) }
+  }
+
+  /// How many entries were applied that the target did not have.
+  public var newCount: Int { state.withLock { $0.newCount } }
+
+  /// Why the source could not be asked for its cursors the last time; nil when it could.
+  public var sourceError: (any Error)? { state.withLock { $0.sourceError } }
+
+  /// Pulls until the task is cancelled or the source is closed.
+  ///
+  /// - Throws: `CancellationError`; ``SpindleError`` with `conflict`, reason `driver_busy`, while
+  ///   another call runs.
+  public func run() async throws {
+    let isFirst = state.withLock { state in
+      defer { state.isRunning = true }
+      return !state.isRunning
+    }
+    guard isFirst else {
+      throw SpindleError(
+        .conflict, "the driver runs already; expected one call at a time", reason: "driver_busy")
+    }
+    // One wake-up that nobody took yet is enough: whoever takes it looks at everything.
+    let (wakes, wake) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    await withDiscardingTaskGroup { group in
+      group.addTask { await self.watch(wake) }
+      group.addTask { await self.poll(wake) }
+      for await _ in wakes {
+        for (peer, known) in takeDue() {
+          group.addTask { await self.serve(peer, upTo: known, wake) }
+        }
+      }
+      group.cancelAll()
+    }
+    state.withLock { state in
+      // What was cut short is found again by the next call.
+      state.peers = [:]
+      state.queue = []
+      state.pullingCount = 0
+      state.isRunning = false
+    }
+    try Task.checkCancellation()
+  }
+
+  // MARK: What the source has
+
+  private func watch(_ wake: AsyncStream<Void>.Continuation) async {
+    for await event in pull.source.watchCursors() {
+      switch event {
+      case .snapshot(let cursors), .advanced(let cursors): learn(cursors)
+      }
+      wake.yield()
+    }
+    wake.finish()
+  }
+
+  private func poll(_ wake: AsyncStream<Void>.Continuation) async {
+    repeat {
+      do {
+        let ours = try await pull.target.cursors()
+        learn(try await pull.source.cursors(), ours: ours)
+        state.withLock { $0.sourceError = nil }
+      } catch {
+        state.withLock { $0.sourceError = error }
+      }
+      wake.yield()
+      guard let interval = settings.pollInterval else { return }
+      try? await clock.sleep(until: clock.now + interval)
+    } while !Task.isCancelled
+  }
+
+  private func learn(_ cursors: PeerCursors, ours: PeerCursors = PeerCursors()) {
+    state.withLock { state in
+      for (peer, known) in cursors.sorted where peer != settings.skippedPeer {
+        var entry =
+          state.peers[peer]
+          ?? Peer(progress: PeerProgress(next: ours[peer], known: 0, phase: .drained))
+        entry.progress.known = max(entry.progress.known, known)
+        entry.progress.next = max(entry.progress.next, ours[peer])
+        if case .drained = entry.progress.phase, entry.progress.lag > 0 {
+          entry.progress.phase = .waiting
+          state.queue.append(peer)
+        }
+        state.peers[peer] = entry
+      }
+    }
+  }
+
+  // MARK: Pulling
+
+  /// The peers whose turn it is.
+  private func takeDue() -> [(peer: PeerID, known: UInt64)] {
+    state.withLock { state in
+      let room = max(max(settings.concurrentPeerLimit, 1) - state.pullingCount, 0)
+      let due = state.queue.prefix(room).map { peer in
+        state.peers[peer]?.progress.phase = .pulling
+        return (peer, state.peers[peer]?.progress.known ?? 0)
+      }
+      state.queue.removeFirst(due.count)
+      state.pullingCount += due.count
+      return due
+    }
+  }
+
+  private func serve(
+    _ peer: PeerID, upTo known: UInt64, _ wake: AsyncStream<Void>.Continuation
+  ) async {
+    let outcome = await pull.run(peer, upTo: known)
+    if Task.isCancelled { return }
+    let pause = finish(peer, outcome)
+    wake.yield()
+    guard let pause else { return }
+    try? await clock.sleep(until: pause.until)
+    state.withLock { state in
+      state.peers[peer]?.progress.phase = .waiting
+      state.queue.append(peer)
+    }
+    wake.yield()
+  }
+
+  private func finish(_ peer: PeerID, _ outcome: PullOutcome) -> PullPause? {
+    let now = clock.now
+    return state.withLock { state in
+      state.pullingCount -= 1
+      state.newCount += outcome.newCount
+      guard var entry = state.peers[peer] else { return nil }
+      defer { state.peers[peer] = entry }
+      entry.progress.next = max(entry.progress.next, outcome.next)
+      guard outcome.error != nil || outcome.lacksHistory else {
+        entry.failureCount = 0
+        entry.progress.phase = .drained
+        if entry.progress.lag > 0 {
+          entry.progress.phase = .waiting
+          state.queue.append(peer)
+        }
+        return nil
+      }
+      entry.failureCount = outcome.newCount > 0 ? 1 : entry.failureCount + 1
+      let pause = PullPause(
+        reason: PullPause.reason(of: outcome.error), error: outcome.error,
+        attemptCount: entry.failureCount, until: now + rest(after: entry.failureCount))
+      entry.progress.phase = .paused(pause)
+      return pause
+    }
+  }
+
+  /// The first rest, doubled for each failure before, within the bounds.
+  private func rest(after failures: Int) -> Duration {
+    var rest = settings.backoff.lowerBound
+    // Bounded by the doublings from a nanosecond to more than any upper bound.
+    for _ in 1..<min(max(failures, 1), 64) where rest < settings.backoff.upperBound { rest *= 2 }
+    return min(rest, settings.backoff.upperBound)
+  }
+}

@@ -1,0 +1,77 @@
+internal import SpindleCore
+internal import SpindleIO
+
+/// The names in a folder of logs: `<root>/<peer>/<start index>.seg`.
+/// `Documentation/Formats/oplog-segment.md`, Folder.
+struct FileLogFolder: Sendable {
+  static let suffix = ".seg"
+  private static let digitCount = 20
+
+  let root: String
+
+  func directory(of peer: PeerID) -> String { "\(root)/\(peer)" }
+
+  func segment(of peer: PeerID, start: UInt64) -> String {
+    let digits = String(start)
+    let padding = String(repeating: "0", count: Self.digitCount - digits.utf8.count)
+    return "\(directory(of: peer))/\(padding)\(digits)\(Self.suffix)"
+  }
+
+  /// How far the peer's own writer has come: see ``AcknowledgedMark``.
+  func mark(of peer: PeerID) -> String { directory(of: peer) + "/acknowledged" }
+
+  func lock(of peer: PeerID) -> String { directory(of: peer) + "/lock" }
+
+  /// The peers with a directory, in the order of their bytes; none while there is no folder.
+  func peers() throws(IOFailure) -> [PeerID] {
+    try names(in: root).compactMap { name in
+      guard let peer = PeerID(text: name), peer.description == name else { return nil }
+      return peer
+    }
+  }
+
+  /// The start indices of a peer's segments, ascending. Other names, such as those of segments that
+  /// are being written, are left alone.
+  func starts(of peer: PeerID) throws(IOFailure) -> [UInt64] {
+    try names(in: directory(of: peer)).compactMap { name in
+      guard name.hasSuffix(Self.suffix) else { return nil }
+      let digits = name.dropLast(Self.suffix.utf8.count)
+      guard digits.utf8.count == Self.digitCount, digits.utf8.allSatisfy(Self.isDigit) else {
+        return nil
+      }
+      return UInt64(digits)
+    }
+  }
+
+  private static func isDigit(_ byte: UInt8) -> Bool {
+    (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte)
+  }
+
+  private func names(in path: String) throws(IOFailure) -> [String] {
+    do throws(IOFailure) { return try Files.names(in: path) } catch {
+      if error.isNotFound { return [] }
+      throw error
+    }
+  }
+}
+
+/// The next index of a sink when it last returned: entries below it were acknowledged.
+///
+/// Written after each sync and never synced itself, so it may be behind and is never ahead. It tells
+/// a torn end, which was never acknowledged, from acknowledged entries that were damaged or lost.
+enum AcknowledgedMark {
+  // Part of the format; must not be changed: index u64, masked CRC32C of it.
+  static func encode(_ next: UInt64) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.appendBigEndian(next)
+    bytes.appendBigEndian(CRC32C.mask(CRC32C.checksum(bytes)))
+    return bytes
+  }
+
+  /// Reads a mark; 0 for one that is torn or absent, which says nothing.
+  static func read(_ path: String) -> UInt64 {
+    guard let bytes = try? Files.read(path, limit: 64), bytes.count == 12 else { return 0 }
+    let next = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    return encode(next) == bytes ? next : 0
+  }
+}

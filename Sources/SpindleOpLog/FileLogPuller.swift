@@ -1,0 +1,137 @@
+public import SpindleCore
+internal import SpindleIO
+public import SpindleStore
+
+/// The logs in a folder, of all peers that write there, as something to pull from.
+///
+/// The folder may be shared in any way that moves files: a network file system, a program that
+/// synchronises folders, a disk that is carried around. Each peer writes its own files only, so
+/// nothing is ever in conflict; what has not arrived yet is not there yet:
+///
+/// - *A torn end of the last segment* is an entry on its way. In an earlier segment it is damage.
+/// - *A missing segment* ends the log before it, until it arrives. ``cursors()`` tells the end of
+///   the last one all the same, so a driver knows that something is missing.
+/// - *Damage* is an error that names file and byte, at the index that cannot be read. Entries before
+///   it, and other peers, stay readable.
+public final class FileLogPuller<Op: IndexableOp>: LogSource {
+  private let files: SegmentFiles<Op>
+  private let store: Store
+  private let board = CursorBoard(PeerCursors())
+
+  /// - Parameters:
+  ///   - root: The folder. It need not be there yet.
+  ///   - store: Whose threads read the files, so that no task waits for the disk.
+  public init(root: String, settings: FileLogSettings, store: Store) {
+    files = SegmentFiles(FileLogFolder(root: root), magic: settings.magic)
+    self.store = store
+  }
+
+  /// The peers that have a directory, in the order of their bytes.
+  public func listPeers() async throws -> [PeerID] {
+    try await blocking { files in
+      do throws(IOFailure) { return try files.folder.peers() } catch { throw error.spindleError }
+    }
+  }
+
+  /// Looks into the folder. Where a peer's last segment is damaged, its cursor is behind the damage,
+  /// so that pulling it tells what is wrong and other peers go on.
+  ///
+  /// - Complexity: O(peers) when nothing changed; what was added is read and checked.
+  public func cursors() async throws -> PeerCursors {
+    let board = board
+    return try await blocking { files in
+      var cursors = PeerCursors()
+      do throws(IOFailure) {
+        for peer in try files.folder.peers() {
+          cursors.advance(peer, to: try files.end(of: peer))
+        }
+      } catch {
+        throw error.spindleError
+      }
+      for (peer, next) in cursors.sorted { board.advance(peer, to: next) }
+      return cursors
+    }
+  }
+
+  public func cursor(of peer: PeerID) async throws -> UInt64 {
+    let board = board
+    return try await blocking { files in
+      do throws(IOFailure) {
+        let next = try files.end(of: peer)
+        board.advance(peer, to: next)
+        return next
+      } catch {
+        throw error.spindleError
+      }
+    }
+  }
+
+  /// What ``cursors()`` and ``cursor(of:)`` find out. Nothing looks into the folder by itself, so
+  /// somebody has to ask from time to time; a ``ConvergenceDriver`` does.
+  public func watchCursors() -> CursorWatch { board.watch() }
+
+  public func readSince(
+    peer: PeerID, from index: UInt64
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
+    try await blocking { files in try files.page(of: peer, from: index) }
+  }
+
+  private func blocking<Result: Sendable>(
+    _ body: @escaping @Sendable (SegmentFiles<Op>) throws -> Result
+  ) async throws -> Result {
+    let files = files
+    return try await store.blocking { try body(files) }
+  }
+}
+
+extension SegmentFiles {
+  /// The index behind a peer's last entry, or behind the damage that follows it.
+  fileprivate func end(of peer: PeerID) throws(IOFailure) -> UInt64 {
+    for start in try folder.starts(of: peer).reversed() {
+      do {
+        guard let segment = try load(peer, start: start) else { continue }
+        let isDamaged = segment.content.failure != nil && !segment.isTorn
+        return isDamaged ? segment.next + 1 : segment.next
+      } catch {
+        // Damage in the header: at least one entry was there. The pull tells what is wrong.
+        return start + 1
+      }
+    }
+    return 0
+  }
+
+  fileprivate func page(
+    of peer: PeerID, from index: UInt64
+  ) throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
+    let starts: [UInt64]
+    do throws(IOFailure) { starts = try folder.starts(of: peer) } catch { throw error.spindleError }
+    guard let place = starts.lastIndex(where: { $0 <= index }) else { return [] }
+    let isLast = place == starts.count - 1
+    guard let segment = try load(peer, start: starts[place]) else {
+      if isLast { return [] }
+      throw Self.damage(
+        .unexpectedEnd, path: folder.segment(of: peer, start: starts[place]), offset: 0)
+    }
+    if place > 0 { try checkLink(segment, after: starts[place - 1], of: peer) }
+    if index < segment.next { return segment.content.page(from: index) }
+    if let failure = segment.content.failure, index == segment.next, !(isLast && segment.isTorn) {
+      throw segment.damage(failure)
+    }
+    return []
+  }
+}
+
+extension DecodedSegment {
+  /// Entries from an index on, at most as many as a page takes; one at least.
+  fileprivate func page(from index: UInt64) -> [(index: UInt64, entry: DecodedEntry<Op>)] {
+    let first = Int(index - state.header.start)
+    let start = first == 0 ? 0 : ends[first - 1]
+    var count = 1
+    while count < LogPage.entryLimit, first + count < entries.count,
+      ends[first + count] - start <= LogPage.byteLimit
+    {
+      count += 1
+    }
+    return (first..<(first + count)).map { (state.header.start + UInt64($0), entries[$0]) }
+  }
+}

@@ -1,0 +1,35 @@
+public import SpindleCore
+public import SpindleStore
+
+/// A folder of logs: reads every peer's, writes its own only.
+///
+/// So whatever moves the files need not understand them, and a log's end in the folder is a cursor
+/// that can be trusted.
+public struct FileLogReplica<Op: IndexableOp>: LogSource {
+  public let source: FileLogPuller<Op>
+  public let sink: FileLogSink<Op>
+
+  /// - Throws: what ``FileLogSink/init(root:selfID:settings:store:)`` throws.
+  public init(
+    root: String, selfID: PeerID, settings: FileLogSettings, store: Store
+  ) async throws {
+    source = FileLogPuller(root: root, settings: settings, store: store)
+    sink = try await FileLogSink(root: root, selfID: selfID, settings: settings, store: store)
+  }
+
+  public var selfID: PeerID { sink.selfID }
+
+  public func cursors() async throws -> PeerCursors { try await source.cursors() }
+
+  public func cursor(of peer: PeerID) async throws -> UInt64 {
+    try await source.cursor(of: peer)
+  }
+
+  public func watchCursors() -> CursorWatch { source.watchCursors() }
+
+  public func readSince(
+    peer: PeerID, from index: UInt64
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
+    try await source.readSince(peer: peer, from: index)
+  }
+}

@@ -1,0 +1,332 @@
+public import SpindleCore
+internal import SpindleIO
+public import SpindleStore
+internal import Synchronization
+
+/// The files of one peer's own log. It writes no other peer's.
+///
+/// Crash windows:
+/// - *While entries are added to the open segment*: what was not synced may be missing, torn or
+///   zeros after power loss; none of it was acknowledged. Readers take a torn end for one that has
+///   not arrived; the next sink cuts it off and goes on where the last whole entry ends.
+/// - *While a segment is made*: it is written and synced under another name, then renamed, then the
+///   directory is synced. A crash leaves the other name, which nobody reads and the next writer of
+///   that segment replaces, or the whole segment.
+/// - *After the sync, before the acknowledged mark is written*: the mark is behind. The entries are
+///   there and are counted.
+///
+/// An entry below the mark that cannot be read was acknowledged and is damaged: the sink is refused
+/// then, and nothing is cut.
+public final class FileLogSink<Op: IndexableOp>: Sendable {
+  /// Whose entries these are.
+  public let selfID: PeerID
+  private let settings: FileLogSettings
+  private let store: Store
+  private let files: SegmentFiles<Op>
+  private let lock: FileLock
+  private let tail: Mutex<Tail>
+
+  /// What is known of the last segment.
+  private enum Tail: Sendable {
+    /// Nothing yet, or nothing for certain after a write that failed.
+    case unknown
+    /// Nil before the first segment.
+    case known(SegmentState?)
+    /// A call works on it.
+    case taken
+  }
+
+  /// Opens a peer's files for writing, and makes their directory.
+  ///
+  /// - Parameters:
+  ///   - root: The folder of all peers.
+  ///   - store: Whose threads write the files, so that no task waits for the disk.
+  /// - Throws: ``SpindleError`` with `invalidArgument` for an empty mark, `unavailable`, reason
+  ///   `locked`, while another sink on this machine has the peer's files, `io`; `corruption`,
+  ///   reason `corrupt_segment`, when acknowledged entries are damaged or gone.
+  public init(
+    root: String, selfID: PeerID, settings: FileLogSettings, store: Store
+  ) async throws {
+    guard !settings.magic.isEmpty else {
+      throw SpindleError(
+        .invalidArgument, "the mark of a log's files is empty; expected one byte at least",
+        reason: "bad_magic")
+    }
+    self.selfID = selfID
+    self.settings = settings
+    self.store = store
+    let files = SegmentFiles<Op>(FileLogFolder(root: root), magic: settings.magic)
+    self.files = files
+    lock = try await store.blocking { try files.lock(selfID) }
+    tail = Mutex(.unknown)
+    _ = try await position()
+  }
+
+  /// Where the files end: the next index to write, and the chain's head there. Read from the disk
+  /// where a write has failed.
+  public func position() async throws -> LogPosition {
+    try await withTail { files, state in
+      LogPosition(next: state?.next ?? 0, head: state.map(\.head) ?? .seed(of: self.selfID))
+    }
+  }
+
+  /// Adds entries, which must follow each other and the last one written. They are durable when the
+  /// call returns.
+  ///
+  /// When it throws, none of the entries were written, or ``position()`` tells how many. One call at
+  /// a time.
+  ///
+  /// - Throws: ``SyncError/cursorMismatch(peer:expected:actual:)``, ``SpindleError`` with
+  ///   `invalidArgument` for an entry that cannot be encoded, `conflict`, reason `sink_busy`, while
+  ///   another call is not finished, `io`.
+  /// - Complexity: one sync of a file; one more, and one of the directory, per segment begun.
+  public func write(_ entries: [(index: UInt64, entry: DecodedEntry<Op>)]) async throws {
+    try await withTail { files, state in
+      let plan = try self.plan(entries, from: state)
+      for piece in plan {
+        try self.write(piece, to: files)
+        state = piece.end
+      }
+    }
+  }
+
+  /// Puts the marker of a removed entry in its place, after the op-log has done so. The segment is
+  /// written anew; all other hashes, and the chain, stay as they are.
+  ///
+  /// - Parameter hash: The removed entry's hash, as the op-log tells it.
+  /// - Returns: Whether the entry was in the files and no marker yet.
+  /// - Throws: ``SpindleError`` with `conflict`, reason `chain_mismatch`, when the files hold an
+  ///   entry with another hash there; `corruption`; `io`.
+  @discardableResult
+  public func expunge(index: UInt64, hash: EntryHash) async throws -> Bool {
+    try await withTail { files, state in
+      guard let last = state, index < last.next else { return false }
+      guard let end = try self.rewrite(index, hash, in: files) else { return false }
+      if end.header.start == last.header.start { state = end }
+      return true
+    }
+  }
+
+  /// Runs a call on one of the store's threads with the last segment's end, which it may move.
+  private func withTail<Result: Sendable>(
+    _ body: @escaping @Sendable (SegmentFiles<Op>, inout SegmentState?) throws -> Result
+  ) async throws -> Result {
+    try await store.blocking { [self] in
+      let before = tail.withLock { tail in
+        let before = tail
+        tail = .taken
+        return before
+      }
+      var state: SegmentState?
+      switch before {
+      case .taken:
+        throw SpindleError(
+          .conflict, "the log files of peer \(selfID) are being written by another call",
+          reason: "sink_busy")
+      case .known(let known): state = known
+      case .unknown: break
+      }
+      do {
+        if case .unknown = before { state = try files.recover(selfID) }
+        let result = try body(files, &state)
+        tail.withLock { $0 = .known(state) }
+        return result
+      } catch {
+        tail.withLock { $0 = .unknown }
+        throw error
+      }
+    }
+  }
+
+  // MARK: Writing
+
+  /// One file's share of a call.
+  private struct Piece {
+    var bytes: [UInt8]
+    /// Where they go in a segment that is there; nil for a new one.
+    var offset: Int?
+    var end: SegmentState
+  }
+
+  /// Encodes everything before anything is written, so that a bad entry costs nothing.
+  private func plan(
+    _ entries: [(index: UInt64, entry: DecodedEntry<Op>)], from state: SegmentState?
+  ) throws -> [Piece] {
+    var pieces: [Piece] = []
+    var next = state?.next ?? 0
+    var encoder = state.map { SegmentEncoder<Op>(continuing: $0) }
+    var offset = state?.byteCount
+    func finish() {
+      guard var encoder, encoder.pendingByteCount > 0 else { return }
+      pieces.append(
+        Piece(bytes: encoder.takeBytes(), offset: offset, end: encoder.state))
+    }
+    for (index, entry) in entries {
+      guard index == next else {
+        throw SyncError.cursorMismatch(peer: selfID, expected: next, actual: index)
+      }
+      do throws(CodecError) {
+        if encoder.map({ isFull($0.state) }) ?? true {
+          finish()
+          let header = SegmentHeader(
+            mode: settings.mode, peer: selfID, start: next,
+            head: encoder.map { $0.state.head } ?? .seed(of: selfID))
+          encoder = try SegmentEncoder(magic: settings.magic, header: header)
+          offset = nil
+        }
+        try encoder?.append(entry)
+      } catch {
+        throw LogTrackerError.unwritableOp(peer: selfID, index: index, error).spindleError
+      }
+      next += 1
+    }
+    finish()
+    return pieces
+  }
+
+  private func isFull(_ state: SegmentState) -> Bool {
+    state.entryCount >= UInt64(max(settings.rotationEntryCount, 1))
+      || state.byteCount >= settings.rotationByteCount || state.header.mode != settings.mode
+  }
+
+  private func write(_ piece: Piece, to files: SegmentFiles<Op>) throws {
+    let path = files.folder.segment(of: selfID, start: piece.end.header.start)
+    do throws(IOFailure) {
+      if let offset = piece.offset {
+        try Files.append(piece.bytes, to: path, at: UInt64(offset))
+      } else {
+        try Files.writeAtomically(piece.bytes, to: path)
+      }
+      try Files.overwrite(
+        AcknowledgedMark.encode(piece.end.next), at: files.folder.mark(of: selfID))
+    } catch {
+      throw error.spindleError
+    }
+  }
+
+  /// - Returns: The end of the new segment; nil when the marker is there already.
+  private func rewrite(
+    _ index: UInt64, _ hash: EntryHash, in files: SegmentFiles<Op>
+  ) throws -> SegmentState? {
+    guard let segment = try files.segment(of: selfID, holding: index) else { return nil }
+    let header = segment.content.state.header
+    let place = Int(index - header.start)
+    let known = try files.hash(of: segment.content.entries[place], selfID, index)
+    guard known == hash else {
+      throw SpindleError(
+        .conflict,
+        "the log file \(segment.path) holds another entry at index \(index) than was removed",
+        path: segment.path, reason: "chain_mismatch")
+    }
+    if case .expunged = segment.content.entries[place] { return nil }
+    var entries = segment.content.entries
+    entries[place] = .expunged(hash)
+    let (bytes, end) = try encode(entries, header)
+    do throws(IOFailure) { try Files.writeAtomically(bytes, to: segment.path) } catch {
+      throw error.spindleError
+    }
+    return end
+  }
+
+  private func encode(
+    _ entries: [DecodedEntry<Op>], _ header: SegmentHeader
+  ) throws -> (bytes: [UInt8], end: SegmentState) {
+    var index = header.start
+    do throws(CodecError) {
+      var encoder = try SegmentEncoder<Op>(magic: settings.magic, header: header)
+      for entry in entries {
+        try encoder.append(entry)
+        index += 1
+      }
+      return (encoder.takeBytes(), encoder.state)
+    } catch {
+      throw LogTrackerError.unwritableOp(peer: selfID, index: index, error).spindleError
+    }
+  }
+}
+
+extension SegmentFiles {
+  /// Makes a peer's directory and takes its lock.
+  fileprivate func lock(_ peer: PeerID) throws -> FileLock {
+    do throws(IOFailure) {
+      try Files.createDirectory(folder.directory(of: peer))
+      if let lock = try FileLock.acquire(folder.lock(of: peer), writesOwner: true) { return lock }
+    } catch {
+      throw error.spindleError
+    }
+    let path = folder.directory(of: peer)
+    throw SpindleError(
+      .unavailable, "the log files in \(path) are open for writing already", path: path,
+      reason: "locked")
+  }
+
+  /// Where a peer's own writer goes on: the end of the last segment, whose torn end the next write
+  /// cuts off. Nil before the first segment.
+  fileprivate func recover(_ peer: PeerID) throws -> SegmentState? {
+    let acknowledged = AcknowledgedMark.read(folder.mark(of: peer))
+    do {
+      var starts = try folder.starts(of: peer)
+      while let start = starts.popLast() {
+        let path = folder.segment(of: peer, start: start)
+        guard let segment = try load(peer, start: start) else {
+          // A sink renames whole segments only, so these bytes are no entry that it ever wrote.
+          if acknowledged > start { throw damage(of: path) }
+          try Files.remove(path)
+          continue
+        }
+        try check(segment, acknowledged)
+        if let previous = starts.last { try checkLink(segment, after: previous, of: peer) }
+        // What an earlier run added and did not sync is counted from here on.
+        try Files.synchronize(path)
+        return segment.content.state
+      }
+    } catch let error as IOFailure {
+      throw error.spindleError
+    }
+    guard acknowledged == 0 else { throw damage(of: folder.segment(of: peer, start: 0)) }
+    return nil
+  }
+
+  private func check(_ segment: LoadedSegment<Op>, _ acknowledged: UInt64) throws {
+    let failure = segment.content.failure
+    // Without a mark only an end that looks torn may be cut.
+    let isCut = failure == nil || segment.isTorn || acknowledged > 0
+    guard segment.next >= acknowledged, isCut else {
+      throw segment.damage(failure ?? .unexpectedEnd)
+    }
+  }
+
+  private func damage(of path: String) -> SpindleError {
+    Self.damage(.unexpectedEnd, path: path, offset: 0)
+  }
+
+  /// The segment that holds an index, all of it readable; nil where there is none.
+  fileprivate func segment(
+    of peer: PeerID, holding index: UInt64
+  ) throws -> LoadedSegment<Op>? {
+    let starts: [UInt64]
+    do throws(IOFailure) { starts = try folder.starts(of: peer) } catch { throw error.spindleError }
+    guard let start = starts.last(where: { $0 <= index }),
+      let segment = try load(peer, start: start), index < segment.next
+    else { return nil }
+    if let failure = segment.content.failure, !segment.isTorn { throw segment.damage(failure) }
+    return segment
+  }
+
+  fileprivate func hash(
+    of entry: DecodedEntry<Op>, _ peer: PeerID, _ index: UInt64
+  ) throws -> EntryHash {
+    switch entry {
+    case .expunged(let hash): return hash
+    case .logEntry(let entry):
+      do throws(CodecError) {
+        return try OpLogRow(
+          timestamp: entry.timestamp, serverUser: entry.serverUser,
+          entry: try entry.op.toIndexEntry()
+        ).hash(peer: peer, index: index)
+      } catch {
+        throw LogTrackerError.unwritableOp(peer: peer, index: index, error).spindleError
+      }
+    }
+  }
+}

@@ -1,0 +1,118 @@
+public import SpindleCore
+
+/// A local op-log as a ``Publisher`` sees it: one with a writer on this machine.
+public protocol PublishedLog<Op>: LogSource {
+  /// Whose entries this machine makes.
+  var selfID: PeerID { get }
+
+  /// The head of a peer's chain before an index; nil where it is not known.
+  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
+
+  /// Refuses new entries of ``selfID`` until its log has reached a cursor, also after the next open.
+  func raiseFence(to cursor: UInt64) async throws
+
+  /// Makes every entry that was committed before the call survive power loss.
+  func synchronize() async throws
+}
+
+/// Copies the entries that this machine makes from its op-log to its files.
+///
+/// An entry that left the machine must never be lost on it: its index would be used again for
+/// another. So the op-log is synced before anything is published, and what is committed meanwhile
+/// waits for the next call.
+///
+/// Crash windows:
+/// - *Between the op-log's commit and the write of the file*: the next call finds the file behind
+///   and fills it.
+/// - *While the file is written*: see ``FileLogSink``; the next call goes on where the file ends.
+///
+/// A file that is ahead of the op-log is the mark of a restored backup, or of another machine that
+/// writes under the same name. The op-log is fenced then: it takes no new entries of its own until
+/// the missing ones were pulled back. A file with another history is refused likewise, and only a
+/// new peer id helps.
+public actor Publisher<Op: IndexableOp> {
+  private let log: any PublishedLog<Op>
+  private let sink: FileLogSink<Op>
+  /// The last call. Each waits for the one before it; callers are suspended, so nothing else grows.
+  private var last: Task<Int, any Error>?
+
+  /// - Parameter sink: Of the same peer as the log.
+  /// - Throws: ``SpindleError`` with `invalidArgument` when the peers differ.
+  public init(log: any PublishedLog<Op>, sink: FileLogSink<Op>) throws {
+    guard log.selfID == sink.selfID else {
+      throw SpindleError(
+        .invalidArgument,
+        "the op-log of peer \(log.selfID) cannot be published in the files of \(sink.selfID)",
+        reason: "wrong_peer")
+    }
+    self.log = log
+    self.sink = sink
+  }
+
+  /// Publishes every entry that was committed before the call.
+  ///
+  /// Cancelling it stops between two pages; what was written stays.
+  ///
+  /// - Returns: How many entries were written.
+  /// - Throws: ``SpindleError`` with `conflict`, reason `fenced`, when the files are ahead of the
+  ///   op-log, reason `chain_mismatch` when they hold other entries; what the op-log and the sink
+  ///   throw. ``SyncError/cursorMismatch(peer:expected:actual:)`` for a hole in the op-log.
+  /// - Complexity: one sync of the op-log, and one of the file per 256 entries. Nothing to write
+  ///   costs no sync.
+  public func sync() async throws -> Int {
+    let previous = last
+    let task = Task { [self] in
+      _ = await previous?.result
+      return try await publish()
+    }
+    last = task
+    return try await withTaskCancellationHandler {
+      try await task.value
+    } onCancel: {
+      task.cancel()
+    }
+  }
+
+  private func publish() async throws -> Int {
+    let target = try await log.cursor(of: log.selfID)
+    let position = try await sink.position()
+    try await check(position, target)
+    var written = position.next
+    guard written < target else { return 0 }
+    // Covers all that is below the target; what is committed from here on is not published now.
+    try await log.synchronize()
+    while written < target {
+      try Task.checkCancellation()
+      let page = try await log.readSince(peer: log.selfID, from: written)
+        .prefix { $0.index < target }
+      guard let first = page.first else { break }
+      guard first.index == written else {
+        throw SyncError.cursorMismatch(
+          peer: log.selfID, expected: written, actual: first.index)
+      }
+      try await sink.write(Array(page))
+      written += UInt64(page.count)
+    }
+    return Int(written - position.next)
+  }
+
+  /// Compares the end of the files with the op-log.
+  private func check(_ position: LogPosition, _ target: UInt64) async throws {
+    guard position.next <= target else {
+      try await log.raiseFence(to: position.next)
+      throw SpindleError(
+        .conflict,
+        "the files of peer \(log.selfID) end at index \(position.next), its op-log at \(target); "
+          + "pull the missing entries back before new ones are made", reason: "fenced")
+    }
+    guard let published = position.head,
+      let recorded = try await log.chainHead(of: log.selfID, before: position.next)
+    else { return }
+    guard published == recorded else {
+      throw SpindleError(
+        .conflict,
+        "the files of peer \(log.selfID) hold other entries below index \(position.next) than its "
+          + "op-log", reason: "chain_mismatch")
+    }
+  }
+}

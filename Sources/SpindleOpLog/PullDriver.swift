@@ -1,0 +1,114 @@
+public import SpindleCore
+
+/// Pulls once what a source has and a target lacks.
+///
+/// Each peer's entries are taken in order, page by page; a peer that fails does not stop the others.
+/// It never asks for what the target has, any number of drivers may run on one target, and it can be
+/// cancelled at any point: where a pull goes on is read from the target.
+public struct PullDriver<Op: Sendable>: Sendable {
+  private let pull: PeerPull<Op>
+  private let skippedPeer: PeerID?
+
+  /// - Parameter skippedPeer: A peer that is never pulled: the own one, once its history is here.
+  ///   The default is nil, which brings back an own history that was lost.
+  public init(
+    from source: any LogSource<Op>, into target: any LogProcessor<Op>,
+    skipping skippedPeer: PeerID? = nil
+  ) {
+    pull = PeerPull(source: source, target: target)
+    self.skippedPeer = skippedPeer
+  }
+
+  /// Pulls up to where the source ends at the beginning of the call.
+  ///
+  /// - Returns: What became of each peer that the source is ahead of.
+  /// - Throws: What the source throws when it is asked for its peers; `CancellationError`.
+  public func run() async throws -> PullReport {
+    var report = PullReport()
+    for (peer, known) in try await pull.source.cursors().sorted where peer != skippedPeer {
+      try Task.checkCancellation()
+      let outcome = await pull.run(peer, upTo: known)
+      if outcome.isUpToDate { continue }
+      report.peers[peer] = outcome
+    }
+    try Task.checkCancellation()
+    return report
+  }
+}
+
+/// What a ``PullDriver`` did.
+public struct PullReport: Sendable {
+  /// The peers that the source was ahead of.
+  public fileprivate(set) var peers: [PeerID: PullOutcome] = [:]
+
+  /// How many entries were applied that the target did not have.
+  public var newCount: Int { peers.values.reduce(0) { $0 + $1.newCount } }
+}
+
+/// What pulling one peer came to.
+public struct PullOutcome: Sendable {
+  /// How many entries were applied that the target did not have. After an error this is how far the
+  /// peer's cursor moved, by whomever.
+  public fileprivate(set) var newCount = 0
+  /// The peer's next index in the target.
+  public fileprivate(set) var next: UInt64 = 0
+  /// Whether the source had nothing at ``next`` although it knows of later entries.
+  public fileprivate(set) var lacksHistory = false
+  /// What stopped the peer; nil when nothing did.
+  public fileprivate(set) var error: (any Error)?
+  /// Whether there was nothing to do.
+  fileprivate var isUpToDate = true
+}
+
+/// Pulls one peer from a source into a target.
+struct PeerPull<Op: Sendable>: Sendable {
+  let source: any LogSource<Op>
+  let target: any LogProcessor<Op>
+
+  func run(_ peer: PeerID, upTo known: UInt64) async -> PullOutcome {
+    var outcome = PullOutcome()
+    do {
+      outcome.next = try await target.cursor(of: peer)
+      outcome.isUpToDate = outcome.next >= known
+      while outcome.next < known {
+        try Task.checkCancellation()
+        let page = try await source.readSince(peer: peer, from: outcome.next)
+        if page.isEmpty {
+          outcome.lacksHistory = true
+          return outcome
+        }
+        try await apply(page, of: peer, &outcome)
+      }
+    } catch {
+      outcome.isUpToDate = false
+      outcome.error = error
+    }
+    return outcome
+  }
+
+  /// Applies a page as far as its indices follow each other.
+  private func apply(
+    _ page: [(index: UInt64, entry: DecodedEntry<Op>)], of peer: PeerID,
+    _ outcome: inout PullOutcome
+  ) async throws {
+    var count = 0
+    while count < page.count, page[count].index == outcome.next + UInt64(count) { count += 1 }
+    if count > 0 {
+      do {
+        outcome.newCount += try await target.apply(peer: peer, entries: Array(page[..<count]))
+      } catch {
+        // Those before the one that failed were applied.
+        if let next = try? await target.cursor(of: peer), next > outcome.next {
+          outcome.newCount += Int(clamping: next - outcome.next)
+          outcome.next = next
+        }
+        throw error
+      }
+      outcome.next += UInt64(count)
+    }
+    guard count == page.count else {
+      throw SyncError.cursorMismatch(
+        peer: peer, expected: outcome.next, actual: page[count].index)
+    }
+  }
+}
