@@ -118,9 +118,9 @@ package final class CursorBoard: Sendable {
 
   package init(_ cursors: PeerCursors) { content = Mutex(Content(cursors: cursors)) }
 
-  var cursors: PeerCursors { content.withLock { $0.cursors } }
+  package var cursors: PeerCursors { content.withLock { $0.cursors } }
 
-  subscript(peer: PeerID) -> UInt64 { content.withLock { $0.cursors[peer] } }
+  package subscript(peer: PeerID) -> UInt64 { content.withLock { $0.cursors[peer] } }
 
   /// Snapshot and registration are one step, so no advance falls between them.
   package func watch() -> CursorWatch {
@@ -161,7 +161,7 @@ package final class CursorBoard: Sendable {
   }
 
   /// Ends every watch.
-  func finish() {
+  package func finish() {
     content.withLock { content in
       content.isFinished = true
       for watcher in content.watchers { watcher.state?.finish() }

@@ -59,9 +59,9 @@ struct FileLogFolder: Sendable {
 ///
 /// Written after each sync and never synced itself, so it may be behind and is never ahead. It tells
 /// a torn end, which was never acknowledged, from acknowledged entries that were damaged or lost.
-enum AcknowledgedMark {
+package enum AcknowledgedMark {
   // Part of the format; must not be changed: index u64, masked CRC32C of it.
-  static func encode(_ next: UInt64) -> [UInt8] {
+  package static func encode(_ next: UInt64) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.appendBigEndian(next)
     bytes.appendBigEndian(CRC32C.mask(CRC32C.checksum(bytes)))

@@ -23,7 +23,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   private let settings: FileLogSettings
   private let store: Store
   private let files: SegmentFiles<Op>
-  private let lock: FileLock
+  private let lock: Mutex<FileLock?>
   private let tail: Mutex<Tail>
 
   /// What is known of the last segment.
@@ -34,6 +34,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     case known(SegmentState?)
     /// A call works on it.
     case taken
+    case closed
   }
 
   /// Opens a peer's files for writing, and makes their directory.
@@ -57,9 +58,23 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     self.store = store
     let files = SegmentFiles<Op>(FileLogFolder(root: root), magic: settings.magic)
     self.files = files
-    lock = try await store.blocking { try files.lock(selfID) }
+    lock = Mutex(try await store.blocking { try files.lock(selfID) })
     tail = Mutex(.unknown)
-    _ = try await position()
+    do { _ = try await position() } catch {
+      try? close()
+      throw error
+    }
+  }
+
+  /// Lets another sink have the files. Repeats do nothing.
+  ///
+  /// - Throws: ``SpindleError`` with `conflict`, reason `sink_busy`, while a call is not finished.
+  public func close() throws {
+    try tail.withLock { tail in
+      if case .taken = tail { throw isBusy }
+      tail = .closed
+    }
+    lock.withLock { $0 = nil }
   }
 
   /// Where the files end: the next index to write, and the chain's head there. Read from the disk
@@ -114,15 +129,14 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     try await store.blocking { [self] in
       let before = tail.withLock { tail in
         let before = tail
+        if case .closed = tail { return before }
         tail = .taken
         return before
       }
       var state: SegmentState?
       switch before {
-      case .taken:
-        throw SpindleError(
-          .conflict, "the log files of peer \(selfID) are being written by another call",
-          reason: "sink_busy")
+      case .taken: throw isBusy
+      case .closed: throw SpindleError(.closed, "the log files of peer \(selfID) are closed")
       case .known(let known): state = known
       case .unknown: break
       }
@@ -136,6 +150,12 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
         throw error
       }
     }
+  }
+
+  private var isBusy: SpindleError {
+    SpindleError(
+      .conflict, "the log files of peer \(selfID) are being written by another call",
+      reason: "sink_busy")
   }
 
   // MARK: Writing

@@ -1,0 +1,262 @@
+import SpindleCore
+import SpindleIO
+import SpindleOpLog
+import SpindleStore
+import SpindleTestKit
+import Synchronization
+import Testing
+
+/// The op-log of one peer in a store, with just enough of a writer.
+final class StoredLog: PublishedLog {
+  typealias Op = Note
+
+  let store: Store
+  let selfID = peer(1)
+  let tracker: Tracker
+  let clock: ClockService
+  let fence = Mutex<UInt64>(0)
+  let pages = Mutex<[Int]>([])
+  /// Runs in place of the sync of the store.
+  let sync = Mutex<(@Sendable () async throws -> Void)?>(nil)
+
+  init(_ store: Store) async throws {
+    self.store = store
+    tracker = try await Tracker(store: store, prefix: "app")
+    clock = try await ClockService(store: store, prefix: "app")
+  }
+
+  func exec(_ text: String) async throws {
+    let position = try await tracker.position(of: selfID)
+    var batch = Batch()
+    var stage = try clock.begin()
+    let timestamp = try stage.now(into: &batch)
+    _ = try tracker.trackOne(
+      peer: selfID, index: position.next, timestamp: timestamp, serverUser: nil, op: Note(text),
+      following: position.head, into: &batch)
+    try await store.commit(batch, durability: .buffered)
+    clock.committed(stage)
+  }
+
+  func cursors() async throws -> PeerCursors { try await tracker.allCursors() }
+  func cursor(of peer: PeerID) async throws -> UInt64 { try await tracker.cursor(of: peer) }
+  func watchCursors() -> CursorWatch { CursorBoard(PeerCursors()).watch() }
+
+  func readSince(
+    peer: PeerID, from index: UInt64
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
+    let page = try await tracker.readEntries(
+      peer: peer, from: index, limit: LogPage.entryLimit)
+    pages.withLock { $0.append(page.count) }
+    return page.map { ($0, $1) }
+  }
+
+  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+    try await tracker.chainHead(of: peer, before: index)
+  }
+
+  func raiseFence(to cursor: UInt64) async throws { fence.withLock { $0 = max($0, cursor) } }
+
+  func synchronize() async throws {
+    if let sync = sync.withLock({ $0 }) { try await sync() } else { try await store.synchronize() }
+  }
+
+  func texts() async throws -> [String] {
+    try await tracker.readRows(peer: selfID, from: 0, limit: .max)
+      .map { String(decoding: $0.row.value ?? [], as: UTF8.self) }
+  }
+}
+
+@Suite(.temporaryDirectory) struct PublisherTests {
+  private func published(_ folder: FileLogPlace) async throws -> [String] {
+    let (entries, error) = try await folder.readAll(folder.puller())
+    #expect(error == nil)
+    return entries.map { entry in
+      guard case .logEntry(let entry) = entry else { return "expunged" }
+      return String(decoding: entry.op.value ?? [], as: UTF8.self)
+    }
+  }
+
+  @Test("O-90: 600 entries are 3 writes, and a second sync none")
+  func pagesArePublishedOnce() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await StoredLog(store)
+        let folder = try FileLogPlace(store: store)
+        for number in 0..<600 { try await log.exec("\(number)") }
+        let publisher = try Publisher(log: log, sink: try await folder.sink())
+        #expect(try await publisher.sync() == 600)
+        #expect(log.pages.withLock { $0 } == [256, 256, 88])
+        #expect(try await published(folder) == (0..<600).map(String.init))
+        log.sync.withLock { $0 = { Issue.record("nothing is published, so nothing is synced") } }
+        #expect(try await publisher.sync() == 0)
+        #expect(log.pages.withLock { $0.count } == 3)
+      }
+    }
+  }
+
+  @Test func callsAtOncePublishEachEntryOnce() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await StoredLog(store)
+        let folder = try FileLogPlace(store: store)
+        for number in 0..<300 { try await log.exec("\(number)") }
+        let publisher = try Publisher(log: log, sink: try await folder.sink())
+        let count = try await withThrowingTaskGroup(of: Int.self) { group in
+          for _ in 0..<8 { group.addTask { try await publisher.sync() } }
+          return try await group.reduce(0, +)
+        }
+        #expect(count == 300)
+        #expect(try await published(folder) == (0..<300).map(String.init))
+      }
+    }
+  }
+
+  @Test func whatIsCommittedAfterTheSyncWaitsForTheNextCall() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await StoredLog(store)
+        let folder = try FileLogPlace(store: store)
+        for number in 0..<3 { try await log.exec("\(number)") }
+        log.sync.withLock {
+          $0 = {
+            try await store.synchronize()
+            try await log.exec("late")
+          }
+        }
+        let publisher = try Publisher(log: log, sink: try await folder.sink())
+        #expect(try await publisher.sync() == 3)
+        #expect(try await published(folder) == ["0", "1", "2"])
+        log.sync.withLock { $0 = nil }
+        #expect(try await publisher.sync() == 1)
+      }
+    }
+  }
+
+  @Test("O-69: what a crash kept from the files is published once by the next sync")
+  func theNextSyncFillsTheFile() async throws {
+    try await withPlace { place in
+      var next = 0
+      // Where the crash leaves the file: before the write, in it at any byte, after it.
+      for torn in [nil, 0, 1, 30, 45, 70, .max] {
+        try await place.withStore { store in
+          let log = try await StoredLog(store)
+          let folder = try FileLogPlace(store: store)
+          let sink = try await folder.sink()
+          defer { try? sink.close() }
+          let publisher = try Publisher(log: log, sink: sink)
+          _ = try await publisher.sync()
+          #expect(try await published(folder) == (0..<next).map(String.init))
+          for _ in 0..<3 {
+            try await log.exec("\(next)")
+            next += 1
+          }
+          guard let torn else { return }
+          let before = (try? Files.read(folder.path(0))) ?? []
+          let mark = (try? Files.read("\(folder.root)/\(log.selfID)/acknowledged")) ?? []
+          #expect(try await publisher.sync() == 3)
+          let after = try Files.read(folder.path(0))
+          guard torn < after.count - before.count else { return }
+          try writeFile(Array(after.prefix(before.count + torn)), to: folder.path(0))
+          try writeFile(mark, to: "\(folder.root)/\(log.selfID)/acknowledged")
+        }
+      }
+      try await place.withStore { store in
+        let log = try await StoredLog(store)
+        let folder = try FileLogPlace(store: store)
+        #expect(try await log.texts() == (0..<next).map(String.init))
+        _ = try await Publisher(log: log, sink: try await folder.sink()).sync()
+        #expect(try await published(folder) == (0..<next).map(String.init))
+      }
+    }
+  }
+
+  @Test("O-72: no power loss takes back an entry that is in the files", arguments: 0..<6)
+  func publishedEntriesAreNeverUsedAgain(seed: Int) async throws {
+    let unsynced = try await publishedEntriesLost(seed: UInt64(seed), isSynced: true)
+    #expect(!unsynced)
+  }
+
+  @Test func withoutTheSyncOfTheOpLogIndicesWouldBeUsedAgain() async throws {
+    #expect(try await publishedEntriesLost(seed: 1, isSynced: false))
+  }
+
+  /// Writes, publishes and loses power a few times.
+  ///
+  /// - Returns: Whether an entry of the files was gone from the op-log.
+  private func publishedEntriesLost(seed: UInt64, isSynced: Bool) async throws -> Bool {
+    var random = SeededGenerator(seed: seed)
+    let root = try TestDirectory.path("logs-\(seed)-\(isSynced)")
+    var path = try TestDirectory.path("store-\(seed)-\(isSynced)")
+    var number = 0
+    for round in 0..<4 {
+      let store = try await Store.small(at: path)
+      let log = try await StoredLog(store)
+      let folder = try FileLogPlace(store: store, root: root)
+      let sink = try await folder.sink()
+      defer { try? sink.close() }
+      let recorded = try await log.texts()
+      if try await sink.position().next > UInt64(recorded.count) {
+        try await store.close()
+        return true
+      }
+      #expect(try await recorded.starts(with: published(folder)))
+      if !isSynced { log.sync.withLock { $0 = {} } }
+      let publisher = try Publisher(log: log, sink: sink)
+      for _ in 0..<Int.random(in: 2..<30, using: &random) {
+        try await log.exec("\(number)")
+        number += 1
+        if UInt64.random(in: 0..<4, using: &random) == 0 { _ = try await publisher.sync() }
+      }
+      if !isSynced { _ = try await publisher.sync() }
+      path += "-\(round)"
+      try store.copyAsAfterPowerLoss(to: path)
+      try await store.close()
+    }
+    return false
+  }
+
+  // MARK: Files that disagree
+
+  @Test func filesAheadOfTheOpLogFenceIt() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await StoredLog(store)
+        let folder = try FileLogPlace(store: store)
+        let sink = try await folder.sink(log.selfID)
+        try await sink.write(indexed(0..<5))
+        for number in 0..<3 { try await log.exec("\(number)") }
+        let publisher = try Publisher(log: log, sink: sink)
+        await expectError(.conflict, reason: "fenced") { _ = try await publisher.sync() }
+        #expect(log.fence.withLock { $0 } == 5)
+        for number in 3..<9 { try await log.exec("\(number)") }
+        await expectError(.conflict, reason: "chain_mismatch") { _ = try await publisher.sync() }
+        #expect(try await sink.position().next == 5)
+        let other = try await folder.sink(peer(2))
+        await expectError(.invalidArgument, reason: "wrong_peer") {
+          _ = try Publisher(log: log, sink: other)
+        }
+      }
+    }
+  }
+
+  @Test func aHoleInTheOpLogIsNotPublished() async throws {
+    let log = ModelReplica(peer(1))
+    for number in 0..<9 { log.exec(CellOp(cell: 1, value: UInt8(number)), at: 5) }
+    log.state.withLock { $0.missing[peer(1)] = [0] }
+    try await withPlace { place in
+      try await place.withStore { store in
+        let sink = try await FileLogSink<CellOp>(
+          root: try TestDirectory.path("logs"), selfID: peer(1),
+          settings: FileLogSettings(magic: testMagic), store: store)
+        let publisher = try Publisher(log: log, sink: sink)
+        await #expect(throws: SyncError.self) { _ = try await publisher.sync() }
+        #expect(try await sink.position().next == 0)
+        // Trimmed wholly: nothing to read, and no endless loop.
+        log.state.withLock { $0.missing[peer(1)] = Set(0..<9) }
+        #expect(try await publisher.sync() == 0)
+        log.state.withLock { $0.missing = [:] }
+        #expect(try await publisher.sync() == 9)
+      }
+    }
+  }
+}
