@@ -16,6 +16,7 @@ SANITIZERS := $(CURDIR)/Tests/Sanitizers
 CLANG = $(shell dirname "$$(readlink -f "$$(command -v swift)")")/clang
 
 .PHONY: help setup run test check bench bench-store bench-spool soak clean \
+  oplog-seeds fuzz-oplog \
   test-thread test-address test-undefined
 
 help:
@@ -26,6 +27,8 @@ help:
 	@echo "make test-thread, test-address, test-undefined"
 	@echo "            the lower layers' tests under a sanitizer"
 	@echo "make soak   the long versions of the crash tests"
+	@echo "make oplog-seeds   replicas converge after 10,000 random runs"
+	@echo "make fuzz-oplog    a minute of damaged segments"
 	@echo "make clean  remove what the others made"
 
 # Installs the Debian packages that are missing, by name; asks nothing when all are there.
@@ -117,6 +120,12 @@ test-undefined: setup
 soak: setup
 	swift build -c release --product spindle
 	SPINDLE_SOAK=1 SPINDLE_PROGRAM=$(CURDIR)/$(SPINDLE) swift test
+
+oplog-seeds: setup
+	SPINDLE_OPLOG_SEEDS=10000 swift test --filter SpindleOpLogTests.ConvergenceTests
+
+fuzz-oplog: setup
+	SPINDLE_FUZZ_SECONDS=60 swift test --filter SpindleOpLogTests.SegmentFuzzTests
 
 clean:
 	rm -rf .build $(STORE) Benchmarks/Raw/build Examples/LinkedPipeline/.build

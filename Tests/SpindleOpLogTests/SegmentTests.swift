@@ -1,4 +1,5 @@
 import SpindleCore
+import SpindleIO
 import SpindleOpLog
 import Testing
 
@@ -312,5 +313,23 @@ import Testing
       #expect(known.entries == entries && known.failure == nil)
       #expect(known.state == encoder.state)
     }
+  }
+}
+
+/// The bytes that `Documentation/Formats/oplog-segment.md` writes out.
+@Suite struct SegmentFormatTests {
+  @Test func theExampleOfThePageIsWhatIsWritten() throws {
+    let hash = EntryHash(bytes: Array(1...32))!
+    let entries = [note("hi", at: 5), note("hi", at: 300), .expunged(hash)]
+    let bytes = try segment(entries)
+    let page = try Files.read(
+      Files.directory(of: #filePath) + "/../../Documentation/Formats/oplog-segment.md")
+    let example = try #require(
+      String(decoding: page, as: UTF8.self).split(separator: "## Example").last?
+        .split(separator: "```").dropFirst().first)
+    let hex = example.split(separator: "\n").map { line in
+      line.prefix { $0 != "|" }.filter { $0 != " " }
+    }.joined()
+    #expect(hex == hexString(bytes))
   }
 }

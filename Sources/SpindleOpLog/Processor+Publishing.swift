@@ -1,0 +1,14 @@
+public import SpindleCore
+internal import SpindleStore
+
+extension Processor: PublishedLog where T: HistoryTracker<R.Op> {
+  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+    try await tracker.chainHead(of: peer, before: index)
+  }
+
+  public func raiseFence(to cursor: UInt64) async throws {
+    try await tracker.raiseFence(of: selfID, to: cursor)
+  }
+
+  public func synchronize() async throws { try await store.synchronize() }
+}
