@@ -14,5 +14,12 @@ let package = Package(
         .product(name: "SpindleStore", package: "spindle"),
         .product(name: "SpindleSpool", package: "spindle"),
       ]),
+    .executableTarget(
+      name: "LinkedLog",
+      dependencies: [
+        .product(name: "SpindleCore", package: "spindle"),
+        .product(name: "SpindleStore", package: "spindle"),
+        .product(name: "SpindleOpLog", package: "spindle"),
+      ]),
   ]
 )

@@ -16,7 +16,7 @@ enum CrashWorker {
     guard arguments.count >= 3 else {
       say(
         "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart|"
-          + "oplog|oplog-die STORE [ARGUMENT]...")
+          + "oplog|oplog-die|replica STORE [ARGUMENT]...")
       exit(64)
     }
     try ChildProcess.endWithReader()
@@ -32,6 +32,7 @@ enum CrashWorker {
     let store = try await Store.small(at: arguments[2], hooks: hooks)
     if let worker = SpoolWorker(store, arguments) { return try await worker.run() }
     if let worker = OpLogWorker(store, arguments) { return try await worker.run() }
+    if let worker = ReplicaWorker(store, arguments) { return try await worker.run() }
     let plain = try await store.family("spool:crash")
     let guarded = try await store.family("oplog:crash")
     switch arguments[1] {

@@ -6,62 +6,64 @@ import SpindleTestKit
 import Synchronization
 import Testing
 
-/// The op-log of one peer in a store, with just enough of a writer.
+/// Records notes and does nothing else about them.
+struct KeepingReducer: IdempotentReducer {
+  func prepare(
+    _ op: Note, _ context: OpContext, _ view: ReducerView
+  ) async throws -> PrepareOutcome<Void> { .proceed(()) }
+  func apply(
+    _ op: Note, _ context: OpContext, _ state: Void, into batch: inout ReducerBatch
+  ) throws {}
+  func postApply(_ state: Void) throws -> Never? { nil }
+}
+
+/// The op-log of one peer in a store, observed.
 final class StoredLog: PublishedLog {
   typealias Op = Note
 
-  let store: Store
-  let selfID = peer(1)
-  let tracker: Tracker
-  let clock: ClockService
+  let processor: Processor<KeepingReducer, Tracker>
   let fence = Mutex<UInt64>(0)
+  /// How many entries each page had that was read.
   let pages = Mutex<[Int]>([])
   /// Runs in place of the sync of the store.
   let sync = Mutex<(@Sendable () async throws -> Void)?>(nil)
 
   init(_ store: Store) async throws {
-    self.store = store
-    tracker = try await Tracker(store: store, prefix: "app")
-    clock = try await ClockService(store: store, prefix: "app")
+    processor = try await Processor(
+      reducer: KeepingReducer(), store: store, prefix: "app", selfID: peer(1))
   }
 
-  func exec(_ text: String) async throws {
-    let position = try await tracker.position(of: selfID)
-    var batch = Batch()
-    var stage = try clock.begin()
-    let timestamp = try stage.now(into: &batch)
-    _ = try tracker.trackOne(
-      peer: selfID, index: position.next, timestamp: timestamp, serverUser: nil, op: Note(text),
-      following: position.head, into: &batch)
-    try await store.commit(batch, durability: .buffered)
-    clock.committed(stage)
-  }
+  func exec(_ text: String) async throws { try await processor.exec(Note(text)) }
 
-  func cursors() async throws -> PeerCursors { try await tracker.allCursors() }
-  func cursor(of peer: PeerID) async throws -> UInt64 { try await tracker.cursor(of: peer) }
-  func watchCursors() -> CursorWatch { CursorBoard(PeerCursors()).watch() }
+  var selfID: PeerID { processor.selfID }
+  func cursors() async throws -> PeerCursors { processor.cursors() }
+  func cursor(of peer: PeerID) async throws -> UInt64 { processor.cursor(of: peer) }
+  func watchCursors() -> CursorWatch { processor.watchCursors() }
 
   func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
-    let page = try await tracker.readEntries(
-      peer: peer, from: index, limit: LogPage.entryLimit)
+    let page = try await processor.readSince(peer: peer, from: index)
     pages.withLock { $0.append(page.count) }
-    return page.map { ($0, $1) }
+    return page
   }
 
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
-    try await tracker.chainHead(of: peer, before: index)
+    try await processor.chainHead(of: peer, before: index)
   }
 
   func raiseFence(to cursor: UInt64) async throws { fence.withLock { $0 = max($0, cursor) } }
 
   func synchronize() async throws {
-    if let sync = sync.withLock({ $0 }) { try await sync() } else { try await store.synchronize() }
+    if let sync = sync.withLock({ $0 }) {
+      try await sync()
+    } else {
+      try await processor.synchronize()
+    }
   }
 
   func texts() async throws -> [String] {
-    try await tracker.readRows(peer: selfID, from: 0, limit: .max)
+    try await processor.tracker.readRows(peer: selfID, from: 0, limit: .max)
       .map { String(decoding: $0.row.value ?? [], as: UTF8.self) }
   }
 }
