@@ -4,19 +4,21 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-private typealias Tables = Processor<LastWriterWinsTable, LogIndexTracker<TableOp>>
+private typealias TableReplica = Processor<LastWriterWinsTable, LogIndexTracker<TableOp>>
 
 /// Convergence with the reducer and the tracker that applications use, on disk.
 @Suite(.temporaryDirectory) struct ProcessorReplicationTests {
   private let row = RowID(table: 1, key: [7])
 
-  private func tables(_ store: Store, _ prefix: String, _ selfID: UInt64) async throws -> Tables {
-    try await Tables(
+  private func tables(_ store: Store, _ prefix: String, _ selfID: UInt64) async throws
+    -> TableReplica
+  {
+    try await TableReplica(
       reducer: LastWriterWinsTable(), store: store, prefix: prefix, selfID: peer(selfID))
   }
 
   /// The whole state, byte for byte.
-  private func state(_ tables: Tables) async throws -> [[UInt8]] {
+  private func state(_ tables: TableReplica) async throws -> [[UInt8]] {
     try await tables.view.scan(from: [], to: nil, limit: .max).flatMap { [$0.key, $0.value] }
   }
 
@@ -55,7 +57,7 @@ private typealias Tables = Processor<LastWriterWinsTable, LogIndexTracker<TableO
     var random = SeededGenerator(seed: seed)
     try await withPlace { place in
       try await place.withStore { store in
-        var replicas: [Tables] = []
+        var replicas: [TableReplica] = []
         for number in 0..<3 as Range<UInt64> {
           replicas.append(try await tables(store, "replica-\(number)", number))
         }

@@ -153,7 +153,7 @@ func chain<Op: IndexableOp>(_ log: [DecodedEntry<Op>], of peer: PeerID) throws -
 }
 
 /// Waits until a condition holds, at most ten seconds.
-func eventually(
+func until(
   _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
 ) async throws {
   for _ in 0..<10_000 {

@@ -9,10 +9,13 @@ import Testing
 @Suite(.temporaryDirectory) struct TwoProcessTests {
   private static var isSoak: Bool { unsafe getenv("SPINDLE_SOAK") != nil }
 
-  private let goal: UInt64 = isSoak ? 3_000 : 300
+  /// More entries than are written before the last kill.
+  private static let never: UInt64 = 1 << 40
   private let writers = [peer(0xA), peer(0xB)]
 
-  private func worker(_ selfID: PeerID, root: String) throws -> ChildProcess {
+  private func worker(
+    _ selfID: PeerID, root: String, goal: UInt64 = never
+  ) throws -> ChildProcess {
     try ChildProcess(
       ChildProcess.builtProgram("CrashWorker"),
       ["oplog", TestDirectory.path("store-\(selfID)"), root, "\(selfID)", "\(goal)"]
@@ -34,37 +37,51 @@ import Testing
         #expect(!lines.contains { $0.hasPrefix("failed") })
       }
     }
-    let last = try writers.map { try worker($0, root: root) }
-    var images: Set<String> = []
-    for child in last {
-      #expect(try await child.ending() == .exit(0))
-      images.insert(child.lines.last ?? "")
-    }
-    let third = try worker(peer(0xC), root: root)
-    #expect(try await third.ending() == .exit(0))
-    images.insert(third.lines.last ?? "")
-    #expect(images.count == 1, "\(images)")
-    let cursors = PeerCursors([writers[0]: goal, writers[1]: goal])
-    #expect(images.first?.hasPrefix("done \(cursors) ") == true)
-
-    // The folder holds the same, each entry once.
     try await withPlace { place in
       try await place.withStore { store in
         let puller = FileLogPuller<MaxRegisterOp>(
           root: root, settings: FileLogSettings(magic: testMagic), store: store)
+        let reached = try await puller.cursors()
+        let goal = max(reached[writers[0]], reached[writers[1]]) + 50
+        let images = try await images(root: root, goal: goal)
+        let cursors = PeerCursors([writers[0]: goal, writers[1]: goal])
+        #expect(images.count == 1, "\(images)")
+        #expect(images.first?.hasPrefix("done \(cursors) ") == true)
         #expect(try await puller.cursors() == cursors)
-        for writer in writers {
-          var ops: [UInt64] = []
-          while true {
-            let page = try await puller.readSince(peer: writer, from: UInt64(ops.count))
-            if page.isEmpty { break }
-            for case (_, .logEntry(let entry)) in page {
-              ops.append(UInt64(ops.count) ^ writer.uuid.low)
-              #expect(entry.op == MaxRegisterOp("r\((ops.count - 1) % 7)", ops[ops.count - 1]))
-            }
-          }
-          #expect(ops.count == Int(goal))
-        }
+        for writer in writers { #expect(try await isWhole(writer, in: puller, goal: goal)) }
+      }
+    }
+  }
+
+  /// Lets both go on to the end, then a third that starts with nothing.
+  ///
+  /// - Returns: What they say they have.
+  private func images(root: String, goal: UInt64) async throws -> Set<String> {
+    var images: Set<String> = []
+    let last = try writers.map { try worker($0, root: root, goal: goal) }
+    for child in last {
+      #expect(try await child.ending() == .exit(0))
+      images.insert(child.lines.last ?? "")
+    }
+    let third = try worker(peer(0xC), root: root, goal: goal)
+    #expect(try await third.ending() == .exit(0))
+    images.insert(third.lines.last ?? "")
+    return images
+  }
+
+  /// Whether the files hold each entry of a peer once, as its writer makes it.
+  private func isWhole(
+    _ writer: PeerID, in puller: FileLogPuller<MaxRegisterOp>, goal: UInt64
+  ) async throws -> Bool {
+    var index: UInt64 = 0
+    while true {
+      let page = try await puller.readSince(peer: writer, from: index)
+      if page.isEmpty { return index == goal }
+      for (_, entry) in page {
+        guard case .logEntry(let entry) = entry,
+          entry.op == MaxRegisterOp("r\(index % 7)", index ^ writer.uuid.low)
+        else { return false }
+        index += 1
       }
     }
   }
