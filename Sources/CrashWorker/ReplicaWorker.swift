@@ -4,8 +4,8 @@ import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
 
-/// `replica STORE ROOT SELF GOAL PEER...`: writes ops under its own name, publishes them in a folder,
-/// and takes in what the others publish there.
+/// `replica STORE ROOT SELF GOAL PEER...`: writes ops under its own name, publishes them in a
+/// folder, and takes in what the others publish there.
 ///
 /// Each published index is one line. When every named peer's log has GOAL entries, it says what it
 /// has and ends. It writes only if it is named itself.

@@ -5,8 +5,8 @@ internal import Synchronization
 public struct ConvergenceSettings: Sendable {
   /// A peer that is never pulled: the own one, once its history is here. The default is nil.
   public var skippedPeer: PeerID?
-  /// How often the source is asked for its cursors, besides being watched: a folder does not tell by
-  /// itself that files have come. The default is 1 s; nil asks once.
+  /// How often the source is asked for its cursors, besides being watched: a folder does not tell
+  /// by itself that files have come. The default is 1 s; nil asks once.
   public var pollInterval: Duration? = .seconds(1)
   /// How long a peer that failed rests: the first time, and at most. Each failure in a row doubles
   /// the time. The default is 100 ms to 60 s.
@@ -75,8 +75,8 @@ public struct PullPause: Sendable {
 ///
 /// Each peer is pulled by one task at a time, its entries in order. A peer that fails rests, longer
 /// each time, and does not stop the others; so does one that the source names and does not have
-/// wholly. What a driver does is never more than a ``PullDriver`` does, so any number may run on one
-/// target, and cancelling loses nothing. Two drivers make two replicas converge.
+/// wholly. What a driver does is never more than a ``PullDriver`` does, so any number may run on
+/// one target, and cancelling loses nothing. Two drivers make two replicas converge.
 public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private struct Peer {
     var progress: PeerProgress
@@ -116,7 +116,8 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// How many entries were applied that the target did not have.
   public var newCount: Int { state.withLock { $0.newCount } }
 
-  /// Why the source could not be asked for its cursors the last time; nil when it could.
+  /// Why the source could not be asked for its cursors the last time, or the target not be told of
+  /// them; nil when both worked.
   public var sourceError: (any Error)? { state.withLock { $0.sourceError } }
 
   /// Pulls until the task is cancelled or the source is closed.
@@ -160,7 +161,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private func watch(_ wake: AsyncStream<Void>.Continuation) async {
     for await event in pull.source.watchCursors() {
       switch event {
-      case .snapshot(let cursors), .advanced(let cursors): learn(cursors)
+      case .snapshot(let cursors), .advanced(let cursors): await learn(cursors)
       }
       wake.yield()
     }
@@ -171,8 +172,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     repeat {
       do {
         let ours = try await pull.target.cursors()
-        learn(try await pull.source.cursors(), ours: ours)
-        state.withLock { $0.sourceError = nil }
+        await learn(try await pull.source.cursors(), ours: ours)
       } catch {
         state.withLock { $0.sourceError = error }
       }
@@ -182,8 +182,11 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     } while !Task.isCancelled
   }
 
-  private func learn(_ cursors: PeerCursors, ours: PeerCursors = PeerCursors()) {
-    state.withLock { state in
+  private func learn(_ cursors: PeerCursors, ours: PeerCursors = PeerCursors()) async {
+    var failure: (any Error)?
+    do { try await pull.target.noteElsewhere(cursors) } catch { failure = error }
+    state.withLock { [failure] state in
+      state.sourceError = failure
       for (peer, known) in cursors.sorted where peer != settings.skippedPeer {
         var entry =
           state.peers[peer]

@@ -57,8 +57,9 @@ struct FileLogFolder: Sendable {
 
 /// The next index of a sink when it last returned: entries below it were acknowledged.
 ///
-/// Written after each sync and never synced itself, so it may be behind and is never ahead. It tells
-/// a torn end, which was never acknowledged, from acknowledged entries that were damaged or lost.
+/// Written after each sync and never synced itself, so it may be behind and is never ahead. It
+/// tells a torn end, which was never acknowledged, from acknowledged entries that were damaged or
+/// lost.
 package enum AcknowledgedMark {
   // Part of the format; must not be changed: index u64, masked CRC32C of it.
   package static func encode(_ next: UInt64) -> [UInt8] {

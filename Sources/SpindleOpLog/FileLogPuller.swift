@@ -11,8 +11,8 @@ public import SpindleStore
 /// - *A torn end of the last segment* is an entry on its way. In an earlier segment it is damage.
 /// - *A missing segment* ends the log before it, until it arrives. ``cursors()`` tells the end of
 ///   the last one all the same, so a driver knows that something is missing.
-/// - *Damage* is an error that names file and byte, at the index that cannot be read. Entries before
-///   it, and other peers, stay readable.
+/// - *Damage* is an error that names file and byte, at the index that cannot be read. Entries
+///   before it, and other peers, stay readable.
 public final class FileLogPuller<Op: IndexableOp>: LogSource {
   private let files: SegmentFiles<Op>
   private let store: Store
@@ -33,8 +33,8 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
     }
   }
 
-  /// Looks into the folder. Where a peer's last segment is damaged, its cursor is behind the damage,
-  /// so that pulling it tells what is wrong and other peers go on.
+  /// Looks into the folder. Where a peer's last segment is damaged, its cursor is behind the
+  /// damage, so that pulling it tells what is wrong and other peers go on.
   ///
   /// - Complexity: O(peers) when nothing changed; what was added is read and checked.
   public func cursors() async throws -> PeerCursors {

@@ -88,8 +88,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Adds entries, which must follow each other and the last one written. They are durable when the
   /// call returns.
   ///
-  /// When it throws, none of the entries were written, or ``position()`` tells how many. One call at
-  /// a time.
+  /// When it throws, none of the entries were written, or ``position()`` tells how many. One call
+  /// at a time.
   ///
   /// - Throws: ``SyncError/cursorMismatch(peer:expected:actual:)``, ``SpindleError`` with
   ///   `invalidArgument` for an entry that cannot be encoded, `conflict`, reason `sink_busy`, while

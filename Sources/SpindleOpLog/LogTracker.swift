@@ -134,13 +134,6 @@ public protocol HistoryTracker<Op>: LogTracker {
   /// The head of a peer's chain before an index; nil where it is not known, as in a tracker without
   /// chains.
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
-
-  /// Up to which index a peer's log is known to exist elsewhere; 0 when nothing is known of it, or
-  /// from a tracker that does not note it.
-  func fence(of peer: PeerID) async throws -> UInt64
-
-  /// Notes durably that another place knows a peer's log up to a cursor.
-  func raiseFence(of peer: PeerID, to cursor: UInt64) async throws
 }
 
 extension HistoryTracker {
@@ -151,8 +144,4 @@ extension HistoryTracker {
   }
 
   public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? { nil }
-
-  public func fence(of peer: PeerID) async throws -> UInt64 { 0 }
-
-  public func raiseFence(of peer: PeerID, to cursor: UInt64) async throws {}
 }

@@ -1,7 +1,7 @@
 public import SpindleCore
 
-/// Reads what an ``OpWriter`` wrote. Only the shortest form of each value is taken, and no length is
-/// believed before the bytes are there.
+/// Reads what an ``OpWriter`` wrote. Only the shortest form of each value is taken, and no length
+/// is believed before the bytes are there.
 public struct OpReader: Sendable {
   private let bytes: [UInt8]
   /// How many bytes were read so far.

@@ -3,8 +3,8 @@ public import SpindleCore
 /// Writes ops in their wire form, one after the other.
 ///
 /// An op that fails half-way leaves bytes behind; who called it takes them back. So an op's
-/// ``Op/encode(into:)`` throws where it finds an error and cleans nothing up. The forms are those of
-/// `Documentation/Formats/oplog-segment.md`, Primitives; ``OpReader`` reads each of them.
+/// ``Op/encode(into:)`` throws where it finds an error and cleans nothing up. The forms are those
+/// of `Documentation/Formats/oplog-segment.md`, Primitives; ``OpReader`` reads each of them.
 public struct OpWriter: Sendable {
   /// What was written so far.
   public private(set) var bytes: [UInt8] = []

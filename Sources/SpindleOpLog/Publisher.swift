@@ -8,7 +8,8 @@ public protocol PublishedLog<Op>: LogSource {
   /// The head of a peer's chain before an index; nil where it is not known.
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
 
-  /// Refuses new entries of ``selfID`` until its log has reached a cursor, also after the next open.
+  /// Refuses new entries of ``selfID`` until its log has reached a cursor, also after the next
+  /// open.
   func raiseFence(to cursor: UInt64) async throws
 
   /// Makes every entry that was committed before the call survive power loss.

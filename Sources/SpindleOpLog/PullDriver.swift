@@ -2,9 +2,9 @@ public import SpindleCore
 
 /// Pulls once what a source has and a target lacks.
 ///
-/// Each peer's entries are taken in order, page by page; a peer that fails does not stop the others.
-/// It never asks for what the target has, any number of drivers may run on one target, and it can be
-/// cancelled at any point: where a pull goes on is read from the target.
+/// Each peer's entries are taken in order, page by page; a peer that fails does not stop the
+/// others. It never asks for what the target has, any number of drivers may run on one target, and
+/// it can be cancelled at any point: where a pull goes on is read from the target.
 public struct PullDriver<Op: Sendable>: Sendable {
   private let pull: PeerPull<Op>
   private let skippedPeer: PeerID?
@@ -22,10 +22,13 @@ public struct PullDriver<Op: Sendable>: Sendable {
   /// Pulls up to where the source ends at the beginning of the call.
   ///
   /// - Returns: What became of each peer that the source is ahead of.
-  /// - Throws: What the source throws when it is asked for its peers; `CancellationError`.
+  /// - Throws: What the source throws when it is asked for its peers, and the target when it is
+  ///   told of them; `CancellationError`.
   public func run() async throws -> PullReport {
     var report = PullReport()
-    for (peer, known) in try await pull.source.cursors().sorted where peer != skippedPeer {
+    let cursors = try await pull.source.cursors()
+    try await pull.target.noteElsewhere(cursors)
+    for (peer, known) in cursors.sorted where peer != skippedPeer {
       try Task.checkCancellation()
       let outcome = await pull.run(peer, upTo: known)
       if outcome.isUpToDate { continue }

@@ -18,8 +18,8 @@ public protocol LogSource<Op>: HasCursors {
   associatedtype Op: Sendable
 
   /// A page of one peer's entries from an index on, ascending, markers included; at most
-  /// ``LogPage/entryLimit`` entries and about ``LogPage/byteLimit`` bytes. Empty means drained: there
-  /// is nothing at `index` yet. A full page does not mean that more follows.
+  /// ``LogPage/entryLimit`` entries and about ``LogPage/byteLimit`` bytes. Empty means drained:
+  /// there is nothing at `index` yet. A full page does not mean that more follows.
   ///
   /// - Throws: ``SpindleError`` with `notFound`, reason `compacted`, when entries from `index` on
   ///   were trimmed away.
@@ -49,7 +49,8 @@ public struct Applied: Sendable, Hashable {
 public protocol LogProcessor<Op>: HasCursors {
   associatedtype Op: Sendable
 
-  /// Applies one entry at its index, which must be the peer's next one or one that was taken before.
+  /// Applies one entry at its index, which must be the peer's next one or one that was taken
+  /// before.
   ///
   /// - Throws: ``SyncError``.
   func apply(
@@ -64,9 +65,15 @@ public protocol LogProcessor<Op>: HasCursors {
   func apply(
     peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<Op>)]
   ) async throws -> Int
+
+  /// Tells what another replica knows, before its entries are pulled. One that writes a log of its
+  /// own learns whether more of it exists elsewhere than here; the default takes no notice.
+  func noteElsewhere(_ cursors: PeerCursors) async throws
 }
 
 extension LogProcessor {
+  public func noteElsewhere(_ cursors: PeerCursors) async throws {}
+
   public func apply(
     peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<Op>)]
   ) async throws -> Int {

@@ -2,8 +2,8 @@ internal import SpindleCore
 
 /// Reads a segment entry by entry.
 ///
-/// An entry that cannot be read changes nothing: the decoder still stands behind the last whole one,
-/// and its ``state`` is where a writer may go on.
+/// An entry that cannot be read changes nothing: the decoder still stands behind the last whole
+/// one, and its ``state`` is where a writer may go on.
 public struct SegmentDecoder<Op: IndexableOp>: Sendable {
   private var position: SegmentState
   private var reader: OpReader

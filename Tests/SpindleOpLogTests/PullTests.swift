@@ -70,7 +70,14 @@ private func write(_ count: Int, to replica: ModelReplica) {
     #expect(report.peers[peer(1)]?.error is SyncError)
     #expect(await target.cursors() == PeerCursors([peer(3): 5]))
     target.state.withLock { $0.refusals = [:] }
-    // An own log that was lost comes back with the others.
+    // An own log that was lost comes back with the others, and the writer is told of it first.
+    write(2, to: target)
+    _ = try await PullDriver(from: target, into: source).run()
+    let reborn = ModelReplica(peer(2))
+    let others = PullDriver(from: source, into: reborn, skipping: peer(2))
+    #expect(try await others.run().newCount == 15)
+    #expect(reborn.state.withLock { $0.fence } == 2)
+    #expect(await reborn.cursor(of: peer(2)) == 0)
     #expect(try await PullDriver(from: source, into: target).run().newCount == 10)
     #expect(target.image == source.image)
   }

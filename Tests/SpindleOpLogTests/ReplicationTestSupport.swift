@@ -134,6 +134,10 @@ final class ModelReplica: Replica, PublishedLog {
     return try chain(log, of: peer)
   }
 
+  func noteElsewhere(_ cursors: PeerCursors) async throws {
+    await raiseFence(to: cursors[selfID])
+  }
+
   func raiseFence(to cursor: UInt64) async { state.withLock { $0.fence = max($0.fence, cursor) } }
 
   func synchronize() async { state.withLock { $0.syncCount += 1 } }

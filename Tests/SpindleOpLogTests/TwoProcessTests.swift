@@ -18,7 +18,7 @@ import Testing
   ) throws -> ChildProcess {
     try ChildProcess(
       ChildProcess.builtProgram("CrashWorker"),
-      ["oplog", TestDirectory.path("store-\(selfID)"), root, "\(selfID)", "\(goal)"]
+      ["replica", TestDirectory.path("store-\(selfID)"), root, "\(selfID)", "\(goal)"]
         + writers.map(\.description))
   }
 
