@@ -41,13 +41,14 @@ extension LogIndexTracker {
   }
 
   /// Visits the last row of every peer that has rows, in falling order of the peers.
-  private func forEachLastRow(
+  func forEachLastRow(
+    in snapshot: Snapshot? = nil,
     _ body: (PeerID, _ next: UInt64, _ row: Span<UInt8>) throws -> Void
   ) throws {
-    var iterator = try space.store.iterator(
-      space.log,
-      IterationOptions(
-        lowerBound: [OpLogKeys.entrySubspace], upperBound: [OpLogKeys.entrySubspace + 1]))
+    var options = IterationOptions(
+      lowerBound: [OpLogKeys.entrySubspace], upperBound: [OpLogKeys.entrySubspace + 1])
+    options.snapshot = snapshot
+    var iterator = try space.store.iterator(space.log, options)
     iterator.seekToLast()
     while iterator.isValid {
       let (peer, index) = try decodeKey(iterator.key)

@@ -144,7 +144,9 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
     _ row: OpLogRow, peer: PeerID, index: UInt64, to batch: inout Batch
   ) throws(LogTrackerError) {
     guard index < .max else { throw .indexOverflow(peer: peer) }
-    if isSQLCompatible, let value = [index, row.timestamp.packed].first(where: { $0 > Self.sqlMax }) {
+    if isSQLCompatible,
+      let value = [index, row.timestamp.packed].first(where: { $0 > Self.sqlMax })
+    {
       throw .integerOutOfRange(peer: peer, value: value)
     }
     // The rows below a floor are gone, so the commit could not see that they were there.

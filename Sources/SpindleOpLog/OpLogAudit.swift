@@ -131,7 +131,8 @@ struct OpLogAudit {
     report.indexRows += 1
     guard value.isEmpty, let found = OpLogIndexKey(decoding: key) else {
       report.add(
-        "a key of \(key.count) bytes among the indexes, with \(value.count) bytes of value, is none")
+        "a key of \(key.count) bytes among the indexes, with \(value.count) bytes of value, is none"
+      )
       return
     }
     // What an interrupted trim left goes together with the rows.

@@ -45,11 +45,12 @@ extension OpLogSpace {
     store.view == .owned ? memory.floors : try storedFloors()
   }
 
-  func storedFloors() throws -> [PeerID: LogPosition] {
+  func storedFloors(in snapshot: Snapshot? = nil) throws -> [PeerID: LogPosition] {
     var floors: [PeerID: LogPosition] = [:]
     let subspace = OpLogKeys.floorSubspace
-    try store.scan(log, IterationOptions(lowerBound: [subspace], upperBound: [subspace + 1])) {
-      key, value in
+    var options = IterationOptions(lowerBound: [subspace], upperBound: [subspace + 1])
+    options.snapshot = snapshot
+    try store.scan(log, options) { key, value in
       guard let peer = UUIDValue(bytes: key.extracting(1..<key.count)).map(PeerID.init) else {
         throw LogTrackerError.damagedMeta(
           prefix: prefix, "the key of a floor has \(key.count) bytes; expected 17"
