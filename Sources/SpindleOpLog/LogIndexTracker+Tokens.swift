@@ -1,6 +1,6 @@
 internal import SpindleCore
 internal import SpindleRocks
-package import SpindleStore
+public import SpindleStore
 
 /// Idempotency tokens: their storage. A token is in the batch of the entries that it stands for.
 extension LogIndexTracker {
@@ -17,7 +17,7 @@ extension LogIndexTracker {
   /// - Parameters:
   ///   - lifetimeMilliseconds: How long a repeat is recognised.
   ///   - now: Milliseconds since the Unix epoch.
-  package func stage(
+  public func stage(
     _ token: IdempotencyToken, _ receipt: TokenReceipt, lifetimeMilliseconds: UInt64, now: UInt64,
     into batch: inout Batch
   ) async throws {

@@ -12,8 +12,8 @@ extension OpLogArchive {
   /// writes the same keys once more and loses nothing.
   ///
   /// - Parameters:
-  ///   - prefix: A prefix without any entry and state; created if it is missing. Nobody else may
-  ///     use it meanwhile.
+  ///   - prefix: A prefix without any entry and state, created if it is missing. A processor has it
+  ///     open or the import runs, not both.
   ///   - indexes: What the prefix keeps; see ``OpLogSettings/indexes``.
   ///   - progress: Called with the rows and state keys stored so far, now and then, on a thread that
   ///     the import needs: return soon.
@@ -32,6 +32,8 @@ extension OpLogArchive {
         "\(path) holds rows without the state that follows from them; apply it to a log in use",
         path: path, reason: "no_state")
     }
+    let claim = try PrefixClaim(store, prefix: prefix)
+    defer { withExtendedLifetime(claim) {} }
     let space = try await OpLogSpace.open(
       store: store, prefix: prefix, settings: OpLogSettings(indexes: indexes),
       isInstalling: true)

@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 internal import SpindleRocks
 public import SpindleStore
 
@@ -94,7 +94,7 @@ public struct OpLogVerifier: Sendable {
 
   /// The floors come behind the rows that they explain, so they are read first. What cannot be read
   /// is told when the walk comes by.
-  private func storedFloors() throws -> [PeerID: LogPosition] {
+  package func storedFloors() throws -> [PeerID: LogPosition] {
     var floors: [PeerID: LogPosition] = [:]
     let subspace = OpLogKeys.floorSubspace
     do {
