@@ -24,8 +24,8 @@ extension LogSource {
   ///
   /// - Parameters:
   ///   - cursors: Per peer the first index wanted; a peer that is not named starts at 0.
-  ///   - follow: Whether the sequence goes on with entries as they come, until the log closes or the
-  ///     task is cancelled. Otherwise it ends where the log ended at the first call.
+  ///   - follow: Whether the sequence goes on with entries as they come, until the log closes or
+  ///     the task is cancelled. Otherwise it ends where the log ended at the first call.
   /// - Returns: A sequence that fails with `notFound`, reason `compacted`, when the entries wanted
   ///   next were trimmed away, with ``SyncError/cursorMismatch(peer:expected:actual:)`` at a hole,
   ///   and otherwise as ``readSince(peer:from:)`` does.

@@ -5,10 +5,10 @@ extension LogIndexTracker {
   /// Removes one entry's content from the log: a marker with the entry's hash takes its place, and
   /// its keys leave the indexes, in one batch.
   ///
-  /// Index, cursor and chain stay as they are, so replicas agree about the log whether they have the
-  /// entry or its marker. What was derived from the entry is *not* undone, replicas that have it
-  /// keep it until they expunge it themselves, and files that were published hold it until they are
-  /// rewritten. The bytes leave the disk when their tables are compacted and their part of the
+  /// Index, cursor and chain stay as they are, so replicas agree about the log whether they have
+  /// the entry or its marker. What was derived from the entry is *not* undone, replicas that have
+  /// it keep it until they expunge it themselves, and files that were published hold it until they
+  /// are rewritten. The bytes leave the disk when their tables are compacted and their part of the
   /// write-ahead log is deleted.
   ///
   /// - Parameter durability: The default is `.synced`: what was to be gone does not come back.

@@ -17,8 +17,8 @@ extension LogIndexTracker {
   ///     keys of the index, so that a page takes bounded time and memory.
   ///   - continuation: ``OpLogQueryPage/next`` of the page before, of the same query. Nil starts.
   /// - Throws: ``SpindleError``: `invalidArgument` with the reason `missing_index` or
-  ///   `bad_continuation`, `corruption` naming peer and index for an entry that cannot be read or an
-  ///   index key without its entry, `io`, `closed`.
+  ///   `bad_continuation`, `corruption` naming peer and index for an entry that cannot be read or
+  ///   an index key without its entry, `io`, `closed`.
   /// - Complexity: one seek, and a point read for each entry.
   public func query(
     _ query: OpLogQuery, limit: Int = LogPage.entryLimit,
@@ -39,8 +39,8 @@ extension LogIndexTracker {
     }
   }
 
-  /// The most keys of an index that a page looks at. A query by key prefix passes over those outside
-  /// its times.
+  /// The most keys of an index that a page looks at. A query by key prefix passes over those
+  /// outside its times.
   private static var keyLimit: Int { 65_536 }
 
   private func page(
@@ -92,8 +92,8 @@ extension LogIndexTracker {
       guard try space.store.getBlocking(space.log, key: key) != nil else { return nil }
       throw LogTrackerError.damagedMeta(
         prefix: prefix,
-        "its index by \(place.kind) has a key for index \(place.index) of peer \(place.peer), which "
-          + "holds no such entry"
+        "its index by \(place.kind) has a key for index \(place.index) of peer \(place.peer), "
+          + "which holds no such entry"
       ).spindleError
     }
     let entry: DecodedEntry<Op> = try Self.decode(row, peer: place.peer, index: place.index)

@@ -29,8 +29,8 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
   ///     the prefix while an index is built.
   /// - Throws: ``SpindleError``: `invalidArgument` for a name that is not valid, `notFound` for a
   ///   reader of a prefix that nobody made, `unsupportedFormat` for a newer one, `unavailable` with
-  ///   the reason `import_unfinished` for one whose import was interrupted, `corruption` for damaged
-  ///   meta keys.
+  ///   the reason `import_unfinished` for one whose import was interrupted, `corruption` for
+  ///   damaged meta keys.
   /// - Complexity: two column families and one commit for a new prefix; else a few point reads, and
   ///   one row for each peer that was trimmed. O(bytes of the log) when an index is built.
   public init(store: Store, prefix: String, settings: OpLogSettings) async throws {

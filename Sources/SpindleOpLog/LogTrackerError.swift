@@ -71,7 +71,8 @@ public enum LogTrackerError: Error, Sendable, Equatable {
     case .unfinishedImport(let prefix):
       SpindleError(
         .unavailable,
-        "an import into the op-log \(printable(prefix)) was interrupted; import the same file again",
+        "an import into the op-log \(printable(prefix)) was interrupted; import the same file "
+          + "again",
         reason: "import_unfinished")
     case .compacted(let peer, let oldest):
       SpindleError(

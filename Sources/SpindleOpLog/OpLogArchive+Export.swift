@@ -13,7 +13,8 @@ extension LogIndexTracker {
   ///     that the export needs: return soon.
   /// - Throws: ``SpindleError``: `corruption` for a log that is damaged (see ``OpLogVerifier``),
   ///   `io` (reason `disk_full` where that is so), `closed`. No file is left then.
-  /// - Complexity: O(bytes of the log and the state), in bounded memory, on one thread of the store.
+  /// - Complexity: O(bytes of the log and the state), in bounded memory, on one thread of the
+  ///   store.
   @discardableResult
   public func export(
     to path: String, contents: OpLogArchive.Contents = .everything,

@@ -3,8 +3,8 @@ internal import SpindleRocks
 internal import SpindleStore
 
 extension OpLogArchive {
-  /// Puts rows, state, cursors, chains and clock into a prefix that is new, so that it goes on where
-  /// the exported one was. Entries that are newer come by replication afterwards.
+  /// Puts rows, state, cursors, chains and clock into a prefix that is new, so that it goes on
+  /// where the exported one was. Entries that are newer come by replication afterwards.
   ///
   /// Crash windows. The file's digest is committed first, under a key that keeps the prefix from
   /// being opened; the commit that removes it also stores the floors and the clock. A crash in
@@ -15,10 +15,10 @@ extension OpLogArchive {
   ///   - prefix: A prefix without any entry and state, created if it is missing. A processor has it
   ///     open or the import runs, not both.
   ///   - indexes: What the prefix keeps; see ``OpLogSettings/indexes``.
-  ///   - progress: Called with the rows and state keys stored so far, now and then, on a thread that
-  ///     the import needs: return soon.
-  /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is stored; `conflict` with the
-  ///   reason `not_empty` for a prefix that holds something, or another import's half;
+  ///   - progress: Called with the rows and state keys stored so far, now and then, on a thread
+  ///     that the import needs: return soon.
+  /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is stored; `conflict` with
+  ///   the reason `not_empty` for a prefix that holds something, or another import's half;
   ///   `invalidArgument` with the reason `no_state` for a file without state.
   @discardableResult
   public func install(

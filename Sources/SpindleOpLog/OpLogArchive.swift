@@ -33,8 +33,8 @@ public struct OpLogArchive: Sendable {
   /// Reads the whole file and checks everything about it: checksums and digest, that the indices of
   /// each peer follow each other, the chains, the counts.
   ///
-  /// - Throws: ``SpindleError``: `corruption` with the offset for a file that is damaged or cut off,
-  ///   `unsupportedFormat` for a newer one, `notFound`, `io`.
+  /// - Throws: ``SpindleError``: `corruption` with the offset for a file that is damaged or cut
+  ///   off, `unsupportedFormat` for a newer one, `notFound`, `io`.
   /// - Complexity: O(bytes of the file), in bounded memory.
   public func verify() async throws -> OpLogManifest {
     try await store.blocking { try read { _ in } }
@@ -45,9 +45,9 @@ public struct OpLogArchive: Sendable {
   /// alone: it follows from the rows.
   ///
   /// - Returns: How many entries were new.
-  /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is applied; ``SyncError`` with
-  ///   `compacted` when the file starts behind what the log has of a peer, and whatever applying
-  ///   throws. Entries before the failing one stay applied.
+  /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is applied; ``SyncError``
+  ///   with `compacted` when the file starts behind what the log has of a peer, and whatever
+  ///   applying throws. Entries before the failing one stay applied.
   public func apply<Target: LogProcessor>(to target: Target) async throws -> UInt64
   where Target.Op: IndexableOp {
     let manifest = try await verify()

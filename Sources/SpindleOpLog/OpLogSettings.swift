@@ -1,8 +1,8 @@
 /// How a prefix keeps its log.
 public struct OpLogSettings: Sendable, Hashable {
   /// The indexes that queries need beyond the order of peer and index; see ``OpLogQuery``. What the
-  /// prefix keeps already stays; what it lacks is built at the open, which reads the whole log once.
-  /// The default is none: each costs a key in the batch of every entry.
+  /// prefix keeps already stays; what it lacks is built at the open, which reads the whole log
+  /// once. The default is none: each costs a key in the batch of every entry.
   public var indexes: OpLogIndexes
   /// Whether indices and timestamps above 2^63 - 1 are refused, so that the log can be exported to
   /// databases whose integers are signed. The default is false.
@@ -22,7 +22,8 @@ public struct OpLogIndexes: OptionSet, Sendable, Hashable, CustomStringConvertib
 
   /// Entries by their timestamps.
   public static let byTime = OpLogIndexes(rawValue: 1 << 0)
-  /// Entries by the user whom a server vouched for, then by time. Entries without one are not in it.
+  /// Entries by the user whom a server vouched for, then by time. Entries without one are not in
+  /// it.
   public static let byUser = OpLogIndexes(rawValue: 1 << 1)
   /// Entries by the identity half of their ops, then by time. Ops without one are not in it.
   public static let byKey = OpLogIndexes(rawValue: 1 << 2)

@@ -29,12 +29,13 @@ extension Processor {
   ///   - expectedCursor: The index that the op must get; the default takes the next, whichever.
   ///   - durability: The default, `.buffered`, survives a killed process; `.synced` survives power
   ///     loss.
-  ///   - token: Names the call, so that making it again records nothing and tells what the first one
-  ///     did, whatever its op. Kept for ``ProcessorSettings/tokenLifetimeMilliseconds``.
+  ///   - token: Names the call, so that making it again records nothing and tells what the first
+  ///     one did, whatever its op. Kept for ``ProcessorSettings/tokenLifetimeMilliseconds``.
   /// - Throws: ``SpindleError``: `conflict`, reason `cursor_mismatch`, when the next index is not
-  ///   the expected one; `unavailable`, reason `fenced`, see ``noteElsewhere(_:)``; `unavailable` or `invalidArgument`, reason `blocked`, when the reducer
-  ///   refuses the op; `invalidArgument` for an op that cannot be recorded; otherwise what the
-  ///   store throws; what the reducer throws, as it is; or `CancellationError`.
+  ///   the expected one; `unavailable`, reason `fenced`, see ``noteElsewhere(_:)``; `unavailable`
+  ///   or `invalidArgument`, reason `blocked`, when the reducer refuses the op; `invalidArgument`
+  ///   for an op that cannot be recorded; otherwise what the store throws; what the reducer throws,
+  ///   as it is; or `CancellationError`.
   @discardableResult
   public func exec(
     _ op: R.Op, serverUser: UserID? = nil, expectedCursor: UInt64? = nil,
@@ -49,8 +50,8 @@ extension Processor {
   /// nothing.
   ///
   /// - Parameter ops: At least one, together within the store's limit of a value.
-  /// - Throws: What ``exec(_:serverUser:expectedCursor:durability:)`` throws for the first op that
-  ///   fails.
+  /// - Throws: What ``exec(_:serverUser:expectedCursor:durability:token:)`` throws for the first op
+  ///   that fails.
   @discardableResult
   public func exec(
     _ ops: [R.Op], serverUser: UserID? = nil, expectedCursor: UInt64? = nil,

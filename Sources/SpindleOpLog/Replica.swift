@@ -64,9 +64,15 @@ public protocol LogProcessor<Op>: HasCursors {
   func apply(
     peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<Op>)]
   ) async throws -> Int
+
+  /// Tells what another replica knows, before its entries are pulled. One that writes a log of its
+  /// own learns whether more of it exists elsewhere than here; the default takes no notice.
+  func noteElsewhere(_ cursors: PeerCursors) async throws
 }
 
 extension LogProcessor {
+  public func noteElsewhere(_ cursors: PeerCursors) async throws {}
+
   public func apply(
     peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<Op>)]
   ) async throws -> Int {

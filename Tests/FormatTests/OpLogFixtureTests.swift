@@ -9,7 +9,8 @@ import Testing
 /// An op-log of format 2 with everything that the format has. The committed store was made once by
 /// `make` below, with the version that wrote the format first, and is never made again:
 ///
-///     SPINDLE_MAKE_FIXTURE=$PWD/Tests/FormatTests/Fixtures/oplog-v2 swift test --filter OpLogFixture
+///     SPINDLE_MAKE_FIXTURE=$PWD/Tests/FormatTests/Fixtures/oplog-v2 swift test --filter
+///     OpLogFixture
 @Suite struct OpLogFixtureTests {
   private typealias Log = LogIndexTracker<RecordedOp>
 
@@ -32,9 +33,7 @@ import Testing
 
   @Test(.enabled(if: target != nil)) func make() async throws {
     let path = try #require(Self.target)
-    var settings = StoreSettings.small
-    settings.database.writeBufferBytes = 1 << 20
-    let store = try await Store.open(at: path, settings: settings)
+    let store = try await Store.open(at: path, settings: .small)
     let log = try await Log(
       store: store, prefix: "app",
       settings: OpLogSettings(indexes: [.byTime, .byUser, .byKey]))
