@@ -93,13 +93,13 @@ import Testing
     #expect(try await log.floors() == PeerCursors([whole: 3, mixed: 1, gone: 4]))
     #expect(
       try await log.position(of: whole).head?.description
-        == "WHOLE")
+        == "a47fe4d8805d373048591238288817c6d0f22b2e6596d5c7585b8a804866b575")
     #expect(
       try await log.position(of: mixed).head?.description
-        == "MIXED")
+        == "11e4a7e9bd9a52abe0a4608a9dd607582faa050e3a06ed2442890d88aaab025e")
     #expect(
       try await log.position(of: gone).head?.description
-        == "GONE")
+        == "e16eb74b0c9eb5f225eafab00eb6d7c6a0fb55c82f1d346a1ad427db99d93608")
     let entries = try await log.readEntries(peer: whole, from: 3, limit: 99)
     #expect(entries.map(\.0) == [3, 4, 5, 6, 7])
     for (index, entry) in entries where index != 5 {

@@ -301,10 +301,11 @@ private final class PlainReplica: LogProcessor {
         place.wall.set(1_000)
         try await Tracker(store: store, prefix: "app").export(to: file)
         let bytes = try Files.read(file)
-        #expect(hexString(bytes.prefix(8)) == "89504c0d0a1a0a")
+        #expect(hexString(bytes.prefix(8)) == "8953504c0d0a1a0a")
         #expect(
-          hexString(bytes[8..<31]) == "010000000e" + "010303617070" + "00000000000003e8" + "")
-        #expect(hexString(bytes[31..<44]) == "0500000039" + "00" + "0000")
+          hexString(bytes[8..<31]) == "010000000e" + "010303617070" + "00000000000003e8"
+            + "f920a87a")
+        #expect(hexString(bytes[31..<61]) == "0500000039" + String(repeating: "00", count: 25))
       }
     }
   }
