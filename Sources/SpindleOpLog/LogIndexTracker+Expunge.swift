@@ -35,7 +35,7 @@ extension LogIndexTracker {
     var batch = Batch()
     batch.requireEqual(space.log, key: key, bytes: bytes)
     batch.put(space.log, key: key, value: marker.encoded)
-    for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: indexes) {
+    for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: space.memory.indexes) {
       batch.delete(space.log, key: key)
     }
     try await space.store.commit(batch, durability: durability)

@@ -5,7 +5,7 @@ internal import SpindleStore
 /// Queries by time, user and key, over the optional indexes.
 extension LogIndexTracker {
   /// The indexes that queries can use.
-  public var indexes: OpLogIndexes { space.memory.indexes }
+  public var indexes: OpLogIndexes { space.memory.completeIndexes }
 
   /// A page of the entries that a query finds.
   ///
@@ -27,7 +27,7 @@ extension LogIndexTracker {
     guard indexes.contains(query.index) else {
       throw LogTrackerError.missingIndex(prefix: prefix, query.index).spindleError
     }
-    guard continuation.map({ $0.checksum == query.checksum }) ?? true else {
+    guard continuation.map({ $0.belongs(to: query) }) ?? true else {
       throw SpindleError(
         .invalidArgument, "the continuation belongs to another query", reason: "bad_continuation")
     }

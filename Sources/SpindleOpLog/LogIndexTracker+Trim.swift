@@ -27,9 +27,9 @@ extension LogIndexTracker {
   ///     known replica has acknowledged, is lowered to that; see
   ///     ``acknowledge(replica:cursors:)``. Without any acknowledgement nothing is trimmed.
   ///   - forced: Whether acknowledgements are left out of account.
-  /// - Throws: ``SpindleError``: `corruption` for a row that cannot be read, which nothing above is
-  ///   trimmed with, `conflict` when another trim ran at the same time; or `CancellationError`
-  ///   between two batches. What was removed until then stays removed.
+  /// - Throws: ``SpindleError``: `corruption` for a row that cannot be read and `notFound` for a
+  ///   hole where the floor is to be, `conflict` when another trim ran at the same time; or
+  ///   `CancellationError` between two batches. What was removed until then stays removed.
   /// - Complexity: O(bytes of the rows removed). The disk space comes back with compactions.
   public func trim(below cursors: PeerCursors, forced: Bool = false) async throws -> OpLogTrim {
     let acknowledged = forced ? nil : try await leastAcknowledged()
@@ -89,7 +89,7 @@ extension LogIndexTracker {
       let index = try decodeKey(key).index
       let row: OpLogRow = try Self.decode(value, peer: peer, index: index)
       batch.delete(space.log, key: copyBytes(key))
-      for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: indexes) {
+      for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: space.memory.indexes) {
         batch.delete(space.log, key: key)
       }
       count += 1

@@ -4,7 +4,8 @@ internal import SpindleStore
 
 extension OpLogArchive {
   /// Puts rows, state, cursors, chains and clock into a prefix that is new, so that it goes on
-  /// where the exported one was. Entries that are newer come by replication afterwards.
+  /// where the exported one was. Entries that are newer come by replication afterwards. Survives a
+  /// killed process; ``Store/synchronize()`` makes it survive power loss.
   ///
   /// Crash windows. The file's digest is committed first, under a key that keeps the prefix from
   /// being opened; the commit that removes it also stores the floors and the clock. A crash in
@@ -51,11 +52,11 @@ struct ArchiveInstallation: Sendable {
 
   func run(progress: (UInt64) -> Void) throws {
     try begin()
-    var batch = Batch()
+    var batch = Self.emptyBatch
     var count: UInt64 = 0
     func flush() throws {
       try space.store.commitBlocking(batch)
-      batch = Batch()
+      batch = Self.emptyBatch
       progress(count)
     }
     let indexes = space.memory.indexes
@@ -87,6 +88,13 @@ struct ArchiveInstallation: Sendable {
     }
     try flush()
     try end()
+  }
+
+  /// What fitted into the exported store fits here, with its index keys.
+  private static var emptyBatch: Batch {
+    var batch = Batch()
+    batch.movesStoredValues = true
+    return batch
   }
 
   private func begin() throws {

@@ -4,12 +4,13 @@ internal import Synchronization
 /// What a store that is owned remembers of one prefix, for all who write to it: adding to a batch
 /// reads nothing, so what it must know is here.
 ///
-/// Both only grow. A floor rises here after its commit and before the first row below it goes, so
-/// a reader that finds a row gone finds the floor that explains it.
+/// All of it only grows. A floor rises here after its commit and before the first row below it
+/// goes, so a reader that finds a row gone finds the floor that explains it.
 final class OpLogMemory: Sendable {
   private struct Content {
     var floors: [PeerID: LogPosition] = [:]
     var indexes: OpLogIndexes = []
+    var completeIndexes: OpLogIndexes = []
   }
   private let content = Mutex(Content())
 
@@ -28,4 +29,14 @@ final class OpLogMemory: Sendable {
   var indexes: OpLogIndexes { content.withLock { $0.indexes } }
 
   func keep(_ indexes: OpLogIndexes) { content.withLock { $0.indexes.formUnion(indexes) } }
+
+  /// The indexes that every entry is in, so that queries can use them.
+  var completeIndexes: OpLogIndexes { content.withLock { $0.completeIndexes } }
+
+  func complete(_ indexes: OpLogIndexes) {
+    content.withLock { content in
+      content.indexes.formUnion(indexes)
+      content.completeIndexes.formUnion(indexes)
+    }
+  }
 }

@@ -128,6 +128,14 @@ public struct OpLogContinuation: Sendable, Hashable, LosslessStringConvertible {
     self.position = position
   }
 
+  /// Whether the token was made for a query: by its checksum, and within its bounds, so that a
+  /// token that was made up reads nothing else.
+  func belongs(to query: OpLogQuery) -> Bool {
+    let (lower, upper) = query.bounds
+    return checksum == query.checksum && !position.lexicographicallyPrecedes(lower)
+      && upper.map { position.lexicographicallyPrecedes($0) } ?? true
+  }
+
   /// The token's bytes.
   public var bytes: [UInt8] {
     var bytes: [UInt8] = [Self.version]

@@ -43,6 +43,7 @@ extension OpLogSpace {
         log, key: OpLogKeys.indexesKey, value: Array(kept.union(missing).description.utf8))
       end.delete(log, key: OpLogKeys.buildingKey)
       try store.commitBlocking(end)
+      memory.complete(missing)
     }
   }
 

@@ -46,7 +46,7 @@ struct OpLogSpace: Sendable {
     guard isInstalling || installing == nil else {
       throw LogTrackerError.unfinishedImport(prefix).spindleError
     }
-    space.memory.keep(try await space.storedIndexes(OpLogKeys.indexesKey))
+    space.memory.complete(try await space.storedIndexes(OpLogKeys.indexesKey))
     if store.view == .owned {
       try await space.upgrade()
       try await store.blocking { space.memory.raise(try space.storedFloors()) }

@@ -194,6 +194,13 @@ extension LogIndexTracker where Op == Note {
         await expectError(.invalidArgument, reason: "bad_continuation") {
           _ = try await tracker.query(OpLogQuery(.everything, isReversed: true), after: token)
         }
+        // Made up: right but for the position, which is that of the clock.
+        var forged = Array(token.bytes.prefix(5)) + OpLogKeys.clockKey
+        forged.appendBigEndian(CRC32C.mask(CRC32C.checksum(forged)))
+        let stray = try #require(OpLogContinuation(bytes: forged))
+        await expectError(.invalidArgument, reason: "bad_continuation") {
+          _ = try await tracker.query(OpLogQuery(.everything), after: stray)
+        }
         await expectError(.invalidArgument) {
           _ = try await tracker.query(OpLogQuery(.everything), limit: 0)
         }
