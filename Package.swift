@@ -145,8 +145,8 @@ let package = Package(
     .testTarget(
       name: "FormatTests",
       dependencies: [
-        "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleTestKit", "SpindleStore",
-        "SpindleIO", "SpindleCore",
+        "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleOpLog", "SpindleTestKit",
+        "SpindleStore", "SpindleIO", "SpindleCore",
       ],
       exclude: ["Fixtures"], swiftSettings: swiftSettings),
     tests(

@@ -17,6 +17,9 @@ public struct OpLogHandle: Sendable {
   /// Every peer's next index.
   public func cursors() async throws -> PeerCursors { try await tracker.allCursors() }
 
+  /// Below which index each peer's log was trimmed; peers whose log is whole are not in it.
+  public func floors() async throws -> PeerCursors { try await tracker.floors() }
+
   /// Up to `limit` rows of a peer from an index on, ascending, as they are stored.
   public func readRows(
     peer: PeerID, from index: UInt64, limit: Int

@@ -8,19 +8,45 @@ import SpindleStore
 struct OpLogCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "oplog",
-    abstract: "Read an op-log.",
+    abstract: "Read, check, copy and trim an op-log.",
     discussion: """
       Example:
         spindle oplog cursors --store data
         spindle oplog read --store data --peer 3f0c... --from 10 --limit 5
+        spindle oplog verify --store data
       """,
-    subcommands: [Cursors.self, Read.self])
+    subcommands: [
+      Cursors.self, Read.self, OpLogFollowCommand.self, OpLogVerifyCommand.self,
+      OpLogExportCommand.self, OpLogImportCommand.self, OpLogExpungeCommand.self,
+      OpLogTrimCommand.self,
+    ])
 
   /// The options of every verb.
   struct Target: ParsableArguments {
     @OptionGroup var options: StoreOptions
     @Option(help: "The prefix of the op-log.")
     var prefix = IngestPipeline.name
+
+    /// Opens the store as its owner, which it must not be elsewhere, and the log, which must be
+    /// there.
+    func withOwnedLog(
+      _ body: (LogIndexTracker<RecordedOp>) async throws -> Void
+    ) async throws {
+      try await withSpindle(options.store, createsIfMissing: false) { spindle in
+        guard spindle.store.existingFamily("oplog:" + prefix) != nil else {
+          throw SpindleError(.notFound, "the store has no op-log \(prefix)")
+        }
+        try await body(try await LogIndexTracker(store: spindle.store, prefix: prefix))
+      }
+    }
+  }
+
+  static func peer(_ text: String) throws -> PeerID {
+    guard let peer = PeerID(text: text) else {
+      throw ValidationError(
+        "\"\(text)\" is no peer; expected a UUID, such as 32 hexadecimal digits")
+    }
+    return peer
   }
 
   /// The names of the producers, where the log is the one that ingesting writes.
@@ -74,7 +100,7 @@ struct OpLogCommand: AsyncParsableCommand {
     @OptionGroup var target: Target
     @Option(help: "The peer, in any text form of a UUID. The default is every peer.")
     var peer: String?
-    @Option(help: "The first index.") var from: UInt64 = 0
+    @Option(help: "The first index. The default is the first that is there.") var from: UInt64?
     @Option(help: "The most rows a peer, 1 to 100000.") var limit = 100
     @Flag(help: "Print an array of objects.") var json = false
 
@@ -114,8 +140,10 @@ struct OpLogCommand: AsyncParsableCommand {
           var peers = try await log.cursors().sorted.map(\.peer)
           if let peer, let wanted = PeerID(text: peer) { peers = [wanted] }
           var rows: [Row] = []
+          let floors = try await log.floors()
           for peer in peers {
-            for entry in try await log.readRows(peer: peer, from: from, limit: limit) {
+            let start = from ?? floors[peer]
+            for entry in try await log.readRows(peer: peer, from: start, limit: limit) {
               let row = makeRow(peer, entry.index, entry.row)
               if json { rows.append(row) } else { printRow(row) }
             }

@@ -14,6 +14,11 @@ enum Output {
   /// The first error of a write to standard output, other than a reader that went away.
   private static let failure = Atomic<Int32>(0)
 
+  private static let isClosed = Atomic<Bool>(false)
+
+  /// Whether anybody still reads standard output, as far as the last write has shown.
+  static var hasReader: Bool { !isClosed.load(ordering: .relaxed) }
+
   /// Throws when standard output did not take everything, such as on a full disk.
   static func checkWritten() throws {
     let code = failure.load(ordering: .relaxed)
@@ -33,6 +38,7 @@ enum Output {
       if count < 0, errno == EINTR { continue }
       if count <= 0 {
         let code = errno
+        isClosed.store(true, ordering: .relaxed)
         if count < 0, code != EPIPE {
           _ = failure.compareExchange(expected: 0, desired: code, ordering: .relaxed)
         }

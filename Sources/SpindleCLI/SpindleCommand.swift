@@ -12,7 +12,7 @@ struct SpindleCommand: AsyncParsableCommand {
         spindle ingest --store data weather.lp.gz
         spindle oplog cursors --store data
 
-      Exit codes: 0 ok, 1 failed, 2 findings (check), 64 wrong usage.
+      Exit codes: 0 ok, 1 failed, 2 findings (check, verify), 64 wrong usage.
       """,
     subcommands: [
       IngestCommand.self, SeriesCommand.self, SpoolCommand.self, OpLogCommand.self,

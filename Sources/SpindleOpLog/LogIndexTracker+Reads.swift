@@ -18,6 +18,7 @@ extension LogIndexTracker {
   package func allCursorsBlocking() throws -> PeerCursors {
     var cursors = PeerCursors()
     try forEachLastRow { peer, next, _ in cursors.advance(peer, to: next) }
+    for (peer, floor) in try space.floors() { cursors.advance(peer, to: floor.next) }
     return cursors
   }
 
@@ -33,18 +34,21 @@ extension LogIndexTracker {
         let row = try Self.decode(row, peer: peer, index: next - 1) as OpLogRow
         positions[peer] = LogPosition(after: row, next: next)
       }
+      // After the rows: a floor that rises meanwhile is not missed, and a row below one tells less.
+      positions.merge(try space.floors()) { $0.next >= $1.next ? $0 : $1 }
       return positions
     }
   }
 
-  /// Visits the last row of every peer, in falling order of the peers.
-  private func forEachLastRow(
+  /// Visits the last row of every peer that has rows, in falling order of the peers.
+  func forEachLastRow(
+    in snapshot: Snapshot? = nil,
     _ body: (PeerID, _ next: UInt64, _ row: Span<UInt8>) throws -> Void
   ) throws {
-    var iterator = try space.store.iterator(
-      space.log,
-      IterationOptions(
-        lowerBound: [OpLogKeys.entrySubspace], upperBound: [OpLogKeys.entrySubspace + 1]))
+    var options = IterationOptions(
+      lowerBound: [OpLogKeys.entrySubspace], upperBound: [OpLogKeys.entrySubspace + 1])
+    options.snapshot = snapshot
+    var iterator = try space.store.iterator(space.log, options)
     iterator.seekToLast()
     while iterator.isValid {
       let (peer, index) = try decodeKey(iterator.key)
@@ -63,7 +67,8 @@ extension LogIndexTracker {
   }
 
   package func cursorBlocking(of peer: PeerID) throws -> UInt64 {
-    try withLastRow(of: peer) { next, _ in next } ?? 0
+    let next = try withLastRow(of: peer) { next, _ in next } ?? 0
+    return max(next, try space.floor(of: peer).next)
   }
 
   /// One peer's next index and chain head; ``LogPosition/start`` for a peer never seen.
@@ -74,9 +79,22 @@ extension LogIndexTracker {
   }
 
   package func positionBlocking(of peer: PeerID) throws -> LogPosition {
-    try withLastRow(of: peer) { next, row in
+    let last = try withLastRow(of: peer) { next, row in
       LogPosition(after: try Self.decode(row, peer: peer, index: next - 1), next: next)
-    } ?? .start
+    }
+    let floor = try space.floor(of: peer)
+    guard let last, last.next >= floor.next else { return floor }
+    return last
+  }
+
+  /// Below which index a peer's log was trimmed; 0 for one that was not.
+  public func floor(of peer: PeerID) async throws -> UInt64 {
+    try await space.store.blocking { try space.floor(of: peer).next }
+  }
+
+  /// The floor of every peer that has one.
+  public func floors() async throws -> PeerCursors {
+    try await space.store.blocking { PeerCursors(try space.floors().mapValues(\.next)) }
   }
 
   private func withLastRow<Result>(
@@ -111,7 +129,8 @@ extension LogIndexTracker {
   /// - Parameter limit: 0 or less gives nothing. The whole page is held in memory.
   /// - Throws: ``SpindleError`` with `corruption` (`unsupportedFormat` for an unknown tag) naming
   ///   peer and index, when a row or its op cannot be read; nothing is skipped, because a skipped
-  ///   row would look like a hole.
+  ///   row would look like a hole. `notFound` with the reason `compacted` for an index below the
+  ///   peer's floor.
   /// - Complexity: one seek and O(bytes of the page).
   public func readEntries(
     peer: PeerID, from index: UInt64, limit: Int
@@ -154,15 +173,17 @@ extension LogIndexTracker {
     }
   }
 
-  /// The row at one index, or nil.
+  /// The row at one index; nil where there is none, or none any more.
   public func row(peer: PeerID, index: UInt64) async throws -> OpLogRow? {
     let bytes = try await space.store.get(space.log, key: OpLogKeys.entry(peer, index))
-    return try bytes.map { try Self.decode($0.span, peer: peer, index: index) }
+    guard let bytes, try await index >= space.cachedFloor(of: peer) else { return nil }
+    return try Self.decode(bytes.span, peer: peer, index: index)
   }
 
   package func rowBlocking(peer: PeerID, index: UInt64) throws -> OpLogRow? {
     let bytes = try space.store.getBlocking(space.log, key: OpLogKeys.entry(peer, index))
-    return try bytes.map { try Self.decode($0.span, peer: peer, index: index) }
+    guard let bytes, try index >= space.floor(of: peer).next else { return nil }
+    return try Self.decode(bytes.span, peer: peer, index: index)
   }
 
   private func collect<Element>(
@@ -172,29 +193,37 @@ extension LogIndexTracker {
     guard limit > 0 else { return [] }
     var elements: [Element] = []
     var byteCount = 0
-    try space.store.scan(
+    var iterator = try space.store.iterator(
       space.log,
       IterationOptions(
-        lowerBound: OpLogKeys.entry(peer, index), upperBound: OpLogKeys.upperBound(of: peer))
-    ) { key, value in
-      let index = try decodeKey(key).index
-      elements.append(try make(index, try Self.decode(value, peer: peer, index: index)))
-      byteCount += key.count + value.count
-      return elements.count < limit && byteCount < byteLimit
+        lowerBound: OpLogKeys.entry(peer, index), upperBound: OpLogKeys.upperBound(of: peer)))
+    // After the view of the rows was taken: a row that is gone from it is below this floor.
+    let floor = try space.floor(of: peer).next
+    guard index >= floor else {
+      throw LogTrackerError.compacted(peer: peer, oldest: floor).spindleError
     }
+    iterator.seekToFirst()
+    while iterator.isValid {
+      let index = try decodeKey(iterator.key).index
+      elements.append(try make(index, try Self.decode(iterator.value, peer: peer, index: index)))
+      byteCount += iterator.key.count + iterator.value.count
+      guard elements.count < limit, byteCount < byteLimit else { return elements }
+      iterator.next()
+    }
+    try checkStatus(iterator)
     return elements
   }
 
   // MARK: Decoding
 
-  private func decodeKey(_ key: Span<UInt8>) throws -> (peer: PeerID, index: UInt64) {
+  func decodeKey(_ key: Span<UInt8>) throws -> (peer: PeerID, index: UInt64) {
     guard let decoded = OpLogKeys.decodeEntry(key) else {
       throw LogTrackerError.corruptKey(prefix: prefix, byteCount: key.count).spindleError
     }
     return decoded
   }
 
-  private static func decode(
+  static func decode(
     _ bytes: Span<UInt8>, peer: PeerID, index: UInt64
   ) throws(SpindleError) -> OpLogRow {
     do throws(DecodingFailure) {
@@ -204,7 +233,7 @@ extension LogIndexTracker {
     }
   }
 
-  private static func decode(
+  static func decode(
     _ row: OpLogRow, peer: PeerID, index: UInt64
   ) throws(SpindleError) -> DecodedEntry<Op> {
     if let hash = row.expungedHash { return .expunged(hash) }
@@ -218,7 +247,7 @@ extension LogIndexTracker {
   }
 
   /// Tells the end of the data from a read that failed.
-  private func checkStatus(_ iterator: borrowing DatabaseIterator) throws {
+  func checkStatus(_ iterator: borrowing DatabaseIterator) throws {
     do throws(RocksError) {
       try iterator.checkStatus()
     } catch {

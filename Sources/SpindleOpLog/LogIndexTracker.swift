@@ -13,17 +13,29 @@ public import SpindleStore
 /// they follow each other; its caller does, by ``cursor(of:)``.
 public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecting {
   let space: OpLogSpace
+  private let isSQLCompatible: Bool
+
+  /// Opens the op-log of a prefix with the settings' defaults, and the indexes that it has.
+  public init(store: Store, prefix: String) async throws {
+    try await self.init(store: store, prefix: prefix, settings: OpLogSettings())
+  }
 
   /// Opens the op-log of a prefix, and creates it where the store is owned and the prefix is new.
   ///
-  /// - Parameter prefix: 1 to 64 characters of `A-Z a-z 0-9 . _ -`. Prefixes are isolated from
-  ///   each other, also where one starts like the other.
+  /// - Parameters:
+  ///   - prefix: 1 to 64 characters of `A-Z a-z 0-9 . _ -`. Prefixes are isolated from each other,
+  ///     also where one starts like the other.
+  ///   - settings: A reader of a store that it does not own builds no index. Nobody may write to
+  ///     the prefix while an index is built.
   /// - Throws: ``SpindleError``: `invalidArgument` for a name that is not valid, `notFound` for a
-  ///   reader of a prefix that nobody made, `unsupportedFormat` for a newer one, `corruption` for
+  ///   reader of a prefix that nobody made, `unsupportedFormat` for a newer one, `unavailable` with
+  ///   the reason `import_unfinished` for one whose import was interrupted, `corruption` for
   ///   damaged meta keys.
-  /// - Complexity: two column families and one commit for a new prefix, two point reads else.
-  public init(store: Store, prefix: String) async throws {
-    space = try await OpLogSpace.open(store: store, prefix: prefix)
+  /// - Complexity: two column families and one commit for a new prefix; else a few point reads, and
+  ///   one row for each peer that was trimmed. O(bytes of the log) when an index is built.
+  public init(store: Store, prefix: String, settings: OpLogSettings) async throws {
+    space = try await OpLogSpace.open(store: store, prefix: prefix, settings: settings)
+    isSQLCompatible = settings.sqlCompatible
   }
 
   public var prefix: String { space.prefix }
@@ -40,8 +52,9 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
   /// - Parameters:
   ///   - index: 0 to 2^64 - 2.
   ///   - serverUser: Whom a server vouched for, if there is one.
-  /// - Throws: ``SpindleError`` with `invalidArgument`, reason `index_overflow`, `reserved_tag` or
-  ///   `codec`. Nothing was added to the batch then.
+  /// - Throws: ``SpindleError`` with `invalidArgument`, reason `index_overflow`, `reserved_tag`,
+  ///   `codec` or `integer_out_of_range`; `uniqueViolation`, reason `oplog`, for an index below the
+  ///   peer's floor. Nothing was added to the batch then.
   public func trackOne(
     peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
     into batch: inout Batch
@@ -104,6 +117,9 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
     try await row(peer: peer, index: index)?.hash(peer: peer, index: index)
   }
 
+  /// The greatest value of a signed column.
+  private static var sqlMax: UInt64 { UInt64(Int64.max) }
+
   private func row(
     of op: Op, _ timestamp: Timestamp, _ serverUser: UserID?, peer: PeerID, index: UInt64
   ) throws(LogTrackerError) -> OpLogRow {
@@ -128,9 +144,20 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
     _ row: OpLogRow, peer: PeerID, index: UInt64, to batch: inout Batch
   ) throws(LogTrackerError) {
     guard index < .max else { throw .indexOverflow(peer: peer) }
+    if isSQLCompatible,
+      let value = [index, row.timestamp.packed].first(where: { $0 > Self.sqlMax })
+    {
+      throw .integerOutOfRange(peer: peer, value: value)
+    }
+    // The rows below a floor are gone, so the commit could not see that they were there.
+    let floor = space.memory.floor(of: peer).next
+    guard index >= floor else { throw .takenBelowFloor(peer: peer, index: index, floor: floor) }
     let key = OpLogKeys.entry(peer, index)
     let value = row.value ?? []
     batch.requireAbsent(space.log, key: key, owner: "oplog")
     batch.put(space.log, key: key.span, header: row.header.span, payload: value.span)
+    for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: space.memory.indexes) {
+      batch.put(space.log, key: key, value: [])
+    }
   }
 }

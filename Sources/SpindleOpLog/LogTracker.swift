@@ -12,6 +12,9 @@ public protocol LogTracker<Op>: Sendable {
   /// Binds a tracker to a prefix, creating what it keeps there if missing; repeats are harmless.
   init(store: Store, prefix: String) async throws
 
+  /// The same with settings; a tracker that has no use for them need not define it.
+  init(store: Store, prefix: String, settings: OpLogSettings) async throws
+
   /// Adds the record of one real entry to a batch. Drop the batch when this throws.
   func trackOne(
     peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
@@ -77,6 +80,10 @@ public struct LogPosition: Sendable, Hashable {
 
 /// What a tracker without chains does about them.
 extension LogTracker {
+  public init(store: Store, prefix: String, settings: OpLogSettings) async throws {
+    try await self.init(store: store, prefix: prefix)
+  }
+
   public func trackOne(
     peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
     following head: ChainHead?, into batch: inout Batch

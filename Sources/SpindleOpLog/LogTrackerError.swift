@@ -19,6 +19,18 @@ public enum LogTrackerError: Error, Sendable, Equatable {
   case formatTooNew(prefix: String, format: UInt64)
   /// The prefix's own keys are damaged.
   case damagedMeta(prefix: String, String)
+  /// The prefix is half of an import that was interrupted.
+  case unfinishedImport(String)
+  /// The entries asked for were trimmed away; `oldest` is the first that is there.
+  case compacted(peer: PeerID, oldest: UInt64)
+  /// The index is below the peer's floor: it was taken, and its row was trimmed away.
+  case takenBelowFloor(peer: PeerID, index: UInt64, floor: UInt64)
+  /// An index or timestamp does not fit a signed integer, which the log was asked to refuse.
+  case integerOutOfRange(peer: PeerID, value: UInt64)
+  /// The query needs an index that the prefix does not keep.
+  case missingIndex(prefix: String, OpLogIndexes)
+  /// There is no entry at this index.
+  case missingEntry(peer: PeerID, index: UInt64)
 
   /// The error of the public API.
   public var spindleError: SpindleError {
@@ -56,6 +68,33 @@ public enum LogTrackerError: Error, Sendable, Equatable {
     case .damagedMeta(let prefix, let what):
       SpindleError(
         .corruption, "the op-log \(printable(prefix)) is damaged: \(what)", reason: "corrupt_meta")
+    case .unfinishedImport(let prefix):
+      SpindleError(
+        .unavailable,
+        "an import into the op-log \(printable(prefix)) was interrupted; import the same file "
+          + "again",
+        reason: "import_unfinished")
+    case .compacted(let peer, let oldest):
+      SpindleError(
+        .notFound,
+        "the entries of peer \(peer) below index \(oldest) were trimmed away", reason: "compacted")
+    case .takenBelowFloor(let peer, let index, let floor):
+      SpindleError(
+        .uniqueViolation,
+        "index \(index) of peer \(peer) is taken: the log was trimmed up to \(floor)",
+        reason: "oplog")
+    case .integerOutOfRange(let peer, let value):
+      SpindleError(
+        .invalidArgument,
+        "\(value) for peer \(peer) is above \(Int64.max), the greatest integer of SQL databases",
+        reason: "integer_out_of_range")
+    case .missingIndex(let prefix, let indexes):
+      SpindleError(
+        .invalidArgument,
+        "the op-log \(printable(prefix)) keeps no index by \(indexes); open it with that index",
+        reason: "missing_index")
+    case .missingEntry(let peer, let index):
+      SpindleError(.notFound, "the log of peer \(peer) has no entry at index \(index)")
     }
   }
 }

@@ -9,12 +9,24 @@ package enum OpLogKeys {
   package static let metaSubspace: UInt8 = 0x00
   package static let entrySubspace: UInt8 = 0x01
   package static let clockSubspace: UInt8 = 0x02
-  /// Subspaces that the format reserves: the cursor cache and the indexes by time, user and key.
-  package static let reservedSubspaces: [UInt8] = [0x03, 0x10, 0x11, 0x12]
+  /// Reserved by the format for a cache of the cursors.
+  package static let reservedSubspace: UInt8 = 0x03
+  package static let floorSubspace: UInt8 = 0x04
+  package static let tokenSubspace: UInt8 = 0x05
+  package static let tokenExpirySubspace: UInt8 = 0x06
+  package static let acknowledgementSubspace: UInt8 = 0x07
 
   package static let formatKey = meta("format")
   package static let prefixKey = meta("prefix")
   package static let createdKey = meta("created")
+  /// The optional indexes that are complete; absent when there are none.
+  package static let indexesKey = meta("indexes")
+  /// The optional indexes that are being built; absent when there are none.
+  package static let buildingKey = meta("building")
+  /// How far the log of a peer that writes here is known elsewhere.
+  package static let fenceKey = meta("fence")
+  /// The export that is being put into this prefix; absent when there is none.
+  package static let installingKey = meta("installing")
   package static let clockKey: [UInt8] = [clockSubspace]
 
   /// Bytes of an entry's key: subspace, peer, index.
@@ -52,6 +64,42 @@ package enum OpLogKeys {
       }
     }
     return key
+  }
+
+  /// Where a peer's floor stands.
+  package static func floor(_ peer: PeerID) -> [UInt8] { [floorSubspace] + peer.uuid.bytes }
+
+  /// Where it stands how far a replica has a peer's log.
+  package static func acknowledgement(_ replica: PeerID, _ peer: PeerID) -> [UInt8] {
+    acknowledgements(of: replica) + peer.uuid.bytes
+  }
+
+  /// What every key of a replica's acknowledgements starts with.
+  package static func acknowledgements(of replica: PeerID) -> [UInt8] {
+    [acknowledgementSubspace] + replica.uuid.bytes
+  }
+
+  package static func token(_ token: IdempotencyToken) -> [UInt8] {
+    [tokenSubspace] + token.bytes
+  }
+
+  /// The tokens in the order of their expiry.
+  package static func tokenExpiry(_ milliseconds: UInt64, _ token: IdempotencyToken) -> [UInt8] {
+    var key: [UInt8] = [tokenExpirySubspace]
+    key.appendBigEndian(milliseconds)
+    return key + token.bytes
+  }
+
+  /// Reads a key of a token's expiry; nil for any other bytes.
+  package static func decodeTokenExpiry(
+    _ key: Span<UInt8>
+  ) -> (milliseconds: UInt64, token: IdempotencyToken)? {
+    var reader = ByteReader(key)
+    guard (try? reader.readUInt8()) == tokenExpirySubspace,
+      let milliseconds = try? reader.readBigEndian(UInt64.self),
+      let token = IdempotencyToken(copyBytes(reader.rest))
+    else { return nil }
+    return (milliseconds, token)
   }
 
   /// Reads an entry's key; nil for any other bytes.

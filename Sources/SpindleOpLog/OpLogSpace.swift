@@ -6,12 +6,16 @@ internal import SpindleStore
 /// that say what the first one holds.
 struct OpLogSpace: Sendable {
   /// The format of a prefix that this code writes, and the newest it reads.
-  static let formatVersion: UInt64 = 1
+  ///
+  /// Format 1 had neither chains nor floors nor indexes: code that knows only it must not write to
+  /// a log with them.
+  static let formatVersion: UInt64 = 2
 
   let store: Store
   let prefix: String
   let log: StoreFamily
   let data: StoreFamily
+  let memory: OpLogMemory
 
   /// Opens a prefix; an owner creates what is missing, a reader changes nothing.
   ///
@@ -19,21 +23,35 @@ struct OpLogSpace: Sendable {
   /// `oplog:` exists, so does the other. The meta keys follow in one batch, before any entry; a
   /// crash in between leaves an empty `oplog:` family, which the next open completes and a reader
   /// sees as an empty log.
-  static func open(store: Store, prefix: String) async throws -> OpLogSpace {
+  static func open(
+    store: Store, prefix: String, settings: OpLogSettings = OpLogSettings(),
+    isInstalling: Bool = false
+  ) async throws -> OpLogSpace {
     guard store.view == .owned || store.existingFamily("oplog:\(prefix)") != nil else {
       throw LogTrackerError.missingPrefix(prefix).spindleError
     }
     let data = try await store.family("data:\(prefix)")
     let log = try await store.family("oplog:\(prefix)")
-    let space = OpLogSpace(store: store, prefix: prefix, log: log, data: data)
-    if try await space.checkMeta() { return space }
-    guard store.view == .owned else { return space }
-    do {
-      try await space.writeMeta()
-    } catch let error as SpindleError where error.kind == .uniqueViolation {
-      // Another opener of the same prefix was faster; what it wrote is checked below.
+    let space = OpLogSpace(
+      store: store, prefix: prefix, log: log, data: data, memory: log.companion(OpLogMemory.init))
+    if try await !space.checkMeta(), store.view == .owned {
+      do {
+        try await space.writeMeta()
+      } catch let error as SpindleError where error.kind == .uniqueViolation {
+        // Another opener of the same prefix was faster; what it wrote is checked below.
+      }
+      _ = try await space.checkMeta()
     }
-    _ = try await space.checkMeta()
+    let installing = try await store.get(log, key: OpLogKeys.installingKey)
+    guard isInstalling || installing == nil else {
+      throw LogTrackerError.unfinishedImport(prefix).spindleError
+    }
+    space.memory.complete(try await space.storedIndexes(OpLogKeys.indexesKey))
+    if store.view == .owned {
+      try await space.upgrade()
+      try await store.blocking { space.memory.raise(try space.storedFloors()) }
+      try await space.build(settings.indexes)
+    }
     return space
   }
 
@@ -85,6 +103,23 @@ struct OpLogSpace: Sendable {
       Array(String(value).utf8) == bytes
     else { return nil }
     return value
+  }
+
+  /// Raises the format of a prefix that an older version made, before this one adds what that one
+  /// cannot read.
+  private func upgrade() async throws {
+    let current = Array(String(Self.formatVersion).utf8)
+    guard let format = try await store.get(log, key: OpLogKeys.formatKey), format != current else {
+      return
+    }
+    var batch = Batch()
+    batch.requireEqual(log, key: OpLogKeys.formatKey, bytes: format)
+    batch.put(log, key: OpLogKeys.formatKey, value: current)
+    do {
+      try await store.commit(batch, durability: .buffered)
+    } catch let error as SpindleError where error.kind == .conflict {
+      // Another opener of the same prefix was faster, with the same outcome.
+    }
   }
 
   private func writeMeta() async throws {

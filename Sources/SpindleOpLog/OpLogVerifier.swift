@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 internal import SpindleRocks
 public import SpindleStore
 
@@ -7,11 +7,19 @@ public struct OpLogReport: Sendable, Equatable {
   /// The most findings that are told one by one; the rest is counted.
   public static let findingLimit = 1_000
 
+  /// Peers that have rows, and those whose rows were all trimmed away.
   public internal(set) var peers: UInt64 = 0
   /// Real entries that could be read.
   public internal(set) var entries: UInt64 = 0
   /// Expunged markers that could be read.
   public internal(set) var markers: UInt64 = 0
+  /// Rows whose chain was computed anew and found right.
+  public internal(set) var links: UInt64 = 0
+  /// Keys of the optional indexes.
+  public internal(set) var indexRows: UInt64 = 0
+  /// Rows below a floor, left by a trim that was interrupted. Not read by anybody; the next trim
+  /// removes them.
+  public internal(set) var leftovers: UInt64 = 0
   /// One sentence each, in the order of the keys; empty for a sound log.
   public internal(set) var findings: [String] = []
 
@@ -24,9 +32,14 @@ public struct OpLogReport: Sendable, Equatable {
 
 /// Checks everything about an op-log that can be checked without knowing its ops. Repairs nothing.
 ///
-/// Every row decodes; the indices of each peer follow each other from 0; the clock register is not
-/// below the greatest timestamp; the meta keys are right; no key lies outside the format. Works on
-/// an owned store, a shut one, and one that is running elsewhere.
+/// Every row decodes; the indices of each peer follow each other from its floor; the chain of each
+/// peer, computed anew, is the one stored; each entry is in every index and each index key has its
+/// entry; the clock register is not below the greatest timestamp; floors, tokens, acknowledgements
+/// and meta keys are well formed; no key lies outside the format. A chain finds also what no
+/// checksum can: a row that was replaced by another one through the store itself.
+///
+/// Works on an owned store, also while it is written to, on a shut one, and on one that is running
+/// elsewhere.
 public struct OpLogVerifier: Sendable {
   private let store: Store
   private let prefix: String
@@ -46,13 +59,17 @@ public struct OpLogVerifier: Sendable {
   ///
   /// - Throws: ``SpindleError`` with `closed`, or another reason why nothing can be read. Damage is
   ///   a finding, not an error.
-  /// - Complexity: O(bytes of the log), on a thread of the store.
+  /// - Complexity: O(bytes of the log), and a point read for each key of an optional index and each
+  ///   entry that must have one; on a thread of the store.
   public func verify() async throws -> OpLogReport {
     try await store.blocking { try verifyBlocking() }
   }
 
   package func verifyBlocking() throws -> OpLogReport {
-    var audit = OpLogAudit(prefix: prefix)
+    var audit = OpLogAudit(prefix: prefix) { [store, family] key in
+      try store.getBlocking(family, key: key)
+    }
+    try audit.readAhead(floors: storedFloors())
     var options = IterationOptions()
     options.fillsCache = false
     var iterator = try store.iterator(family, options)
@@ -74,133 +91,24 @@ public struct OpLogVerifier: Sendable {
     }
     return audit.finish()
   }
-}
 
-/// Judges the keys and values of an op-log as they come, in order. No I/O.
-struct OpLogAudit {
-  let prefix: String
-  private var report = OpLogReport()
-  private var meta: [[UInt8]: [UInt8]] = [:]
-  private var peer: PeerID?
-  /// The index that the current peer's next row must have; nil after 2^64 - 1.
-  private var expected: UInt64? = 0
-  private var greatest: (timestamp: Timestamp, peer: PeerID, index: UInt64)?
-  private var register: Timestamp?
-  private var isRegisterDamaged = false
-  /// Whether a part of the log could not be read, so that absence proves nothing.
-  private var isPartial = false
-  private var hasProgress = false
-
-  init(prefix: String) { self.prefix = prefix }
-
-  mutating func add(key: Span<UInt8>, value: Span<UInt8>) {
-    hasProgress = true
-    switch key.count > 0 ? key[0] : nil {
-    case OpLogKeys.metaSubspace: meta[copyBytes(key)] = copyBytes(value)
-    case OpLogKeys.entrySubspace: addEntry(key: key, value: value)
-    case OpLogKeys.clockSubspace: addClock(key: key, value: value)
-    case .some(let subspace) where OpLogKeys.reservedSubspaces.contains(subspace): break
-    case .some(let subspace):
-      report.add("a key lies in the unknown subspace 0x\(hexString(CollectionOfOne(subspace)))")
-    case nil: report.add("a key is empty")
-    }
-  }
-
-  private mutating func addEntry(key: Span<UInt8>, value: Span<UInt8>) {
-    guard let (rowPeer, index) = OpLogKeys.decodeEntry(key) else {
-      report.add(
-        "a key among the entries has \(key.count) bytes; expected \(OpLogKeys.entryByteCount)")
-      return
-    }
-    if rowPeer != peer {
-      peer = rowPeer
-      expected = 0
-      report.peers += 1
-    }
-    if let wanted = expected, wanted < index {
-      report.add("the log of peer \(rowPeer) has a hole: indices \(wanted) to \(index - 1)")
-    }
-    expected = index == .max ? nil : index + 1
-    if index == .max { report.add("peer \(rowPeer) has a row at index \(index), which is refused") }
-    do throws(DecodingFailure) {
-      let row = try OpLogRow(decoding: value)
-      if row.isExpunged { report.markers += 1 } else { report.entries += 1 }
-      if row.timestamp > greatest?.timestamp ?? .zero {
-        greatest = (row.timestamp, rowPeer, index)
+  /// The floors come behind the rows that they explain, so they are read first. What cannot be read
+  /// is told when the walk comes by.
+  package func storedFloors() throws -> [PeerID: LogPosition] {
+    var floors: [PeerID: LogPosition] = [:]
+    let subspace = OpLogKeys.floorSubspace
+    do {
+      try store.scan(
+        family, IterationOptions(lowerBound: [subspace], upperBound: [subspace + 1])
+      ) { key, value in
+        if let peer = UUIDValue(bytes: key.extracting(1..<key.count)) {
+          floors[PeerID(peer)] = OpLogSpace.decodeFloor(value)
+        }
+        return true
       }
-    } catch {
-      report.add("the row at index \(index) of peer \(rowPeer) is damaged: \(error)")
+    } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
+      return floors
     }
-  }
-
-  private mutating func addClock(key: Span<UInt8>, value: Span<UInt8>) {
-    guard key.count == 1 else {
-      report.add("a key beside the clock register has \(key.count) bytes; expected 1")
-      return
-    }
-    register = ClockService.decode(value)
-    if register == nil {
-      isRegisterDamaged = true
-      report.add("the clock register has \(value.count) bytes; expected 8")
-    }
-  }
-
-  /// Notes that the walk failed.
-  ///
-  /// - Returns: Where it may go on: behind the peer whose rows cannot be read. Nil when that is
-  ///   unknown, or nothing was read since the last failure.
-  mutating func skip(_ message: String) -> [UInt8]? {
-    isPartial = true
-    guard hasProgress, let peer else {
-      report.add("the rest of the log cannot be read: \(message)")
-      return nil
-    }
-    hasProgress = false
-    report.add(
-      "the rows of peer \(peer) from index \(expected.map(String.init) ?? "?") on cannot be read: "
-        + message)
-    return OpLogKeys.upperBound(of: peer)
-  }
-
-  mutating func finish() -> OpLogReport {
-    checkClock()
-    checkMeta()
-    if report.untold > 0 {
-      report.findings.append("\(report.untold) more findings are not listed")
-      report.untold = 0
-    }
-    return report
-  }
-
-  private mutating func checkClock() {
-    guard let greatest, !isRegisterDamaged else { return }
-    let place = "that of index \(greatest.index) of peer \(greatest.peer)"
-    if let register {
-      if register < greatest.timestamp {
-        report.add(
-          "the clock register \(register) is below the greatest timestamp \(greatest.timestamp), "
-            + place)
-      }
-    } else if !isPartial {
-      report.add(
-        "the clock register is absent, the greatest timestamp is \(greatest.timestamp), \(place)")
-    }
-  }
-
-  private mutating func checkMeta() {
-    if isPartial, meta.isEmpty { return }
-    guard let format = meta[OpLogKeys.formatKey] else {
-      report.add("the format key is absent")
-      return
-    }
-    do throws(LogTrackerError) {
-      try OpLogSpace.judge(
-        prefix: prefix, format: format, storedPrefix: meta[OpLogKeys.prefixKey])
-    } catch {
-      report.add(error.spindleError.message)
-    }
-    if meta[OpLogKeys.createdKey].flatMap(OpLogSpace.decimal) == nil {
-      report.add("the created key is absent or holds no number")
-    }
+    return floors
   }
 }

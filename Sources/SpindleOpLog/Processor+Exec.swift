@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import SpindleStore
 
 /// Where local ops were recorded.
 public struct Executed: Sendable, Hashable {
@@ -10,6 +11,8 @@ public struct Executed: Sendable, Hashable {
   public var timestamp: Timestamp
   /// The ops that the reducer recorded without applying, by their place among the ops given.
   public var skipped: [Int] = []
+  /// Whether an earlier call with the same idempotency token recorded them, and this one nothing.
+  public var isRepeat = false
 
   public var indices: Range<UInt64> { index..<(index + UInt64(count)) }
 }
@@ -26,29 +29,33 @@ extension Processor {
   ///   - expectedCursor: The index that the op must get; the default takes the next, whichever.
   ///   - durability: The default, `.buffered`, survives a killed process; `.synced` survives power
   ///     loss.
+  ///   - token: Names the call, so that making it again records nothing and tells what the first
+  ///     one did, whatever its op. Kept for ``ProcessorSettings/tokenLifetimeMilliseconds``.
   /// - Throws: ``SpindleError``: `conflict`, reason `cursor_mismatch`, when the next index is not
-  ///   the expected one; `unavailable` or `invalidArgument`, reason `blocked`, when the reducer
-  ///   refuses the op; `invalidArgument` for an op that cannot be recorded; otherwise what the
-  ///   store throws; what the reducer throws, as it is; or `CancellationError`.
+  ///   the expected one; `unavailable`, reason `fenced`, see ``noteElsewhere(_:)``; `unavailable`
+  ///   or `invalidArgument`, reason `blocked`, when the reducer refuses the op; `invalidArgument`
+  ///   for an op that cannot be recorded; otherwise what the store throws; what the reducer throws,
+  ///   as it is; or `CancellationError`.
   @discardableResult
   public func exec(
     _ op: R.Op, serverUser: UserID? = nil, expectedCursor: UInt64? = nil,
-    durability: Durability = .buffered
+    durability: Durability = .buffered, token: IdempotencyToken? = nil
   ) async throws -> Executed {
     try await exec(
-      [op], serverUser: serverUser, expectedCursor: expectedCursor, durability: durability)
+      [op], serverUser: serverUser, expectedCursor: expectedCursor, durability: durability,
+      token: token)
   }
 
   /// Records several local ops: consecutive indices, one timestamp, one commit. All of them or
   /// nothing.
   ///
   /// - Parameter ops: At least one, together within the store's limit of a value.
-  /// - Throws: What ``exec(_:serverUser:expectedCursor:durability:)`` throws for the first op that
-  ///   fails.
+  /// - Throws: What ``exec(_:serverUser:expectedCursor:durability:token:)`` throws for the first op
+  ///   that fails.
   @discardableResult
   public func exec(
     _ ops: [R.Op], serverUser: UserID? = nil, expectedCursor: UInt64? = nil,
-    durability: Durability = .buffered
+    durability: Durability = .buffered, token: IdempotencyToken? = nil
   ) async throws -> Executed {
     guard !ops.isEmpty else {
       throw SpindleError(.invalidArgument, "there is no op to execute; expected at least one")
@@ -57,10 +64,16 @@ extension Processor {
       .exec(
         ExecRequest(
           ops: ops, serverUser: serverUser, expectedCursor: expectedCursor,
-          durability: durability)))
+          durability: durability, token: token)))
     switch reply {
     case .executed(let executed):
+      if executed.isRepeat {
+        // The first call may have asked for less.
+        if durability == .synced { try await store.synchronize() }
+        return executed
+      }
       counters.executed.add(executed.count)
+      if token != nil, writerMemory.countToken() { await sweepTokens() }
       return executed
     case .failed(let error): throw error
     case .applied, .done:
@@ -74,7 +87,14 @@ extension Processor {
   ) async -> Reply {
     let (savepoint, changeCount) = (turn.savepoint, bench.changes.count)
     do {
+      if let token = request.token, let receipt = try await receipt(of: token, turn) {
+        return .executed(
+          Executed(
+            index: receipt.index, count: Int(receipt.count), timestamp: receipt.timestamp,
+            isRepeat: true))
+      }
       var position = bench[selfID]
+      try checkFence(position.next)
       if let expected = request.expectedCursor, expected != position.next {
         throw SpindleError(
           .conflict,
@@ -93,6 +113,11 @@ extension Processor {
         position = LogPosition(next: position.next + 1, head: head, timestamp: timestamp)
         if turn.skippedCount > before { skipped.append(offset) }
       }
+      if let token = request.token {
+        let receipt = TokenReceipt(
+          index: first, count: UInt32(clamping: request.ops.count), timestamp: timestamp)
+        try await stage(token, receipt, &turn)
+      }
       bench.move(selfID, to: position)
       return .executed(
         Executed(index: first, count: request.ops.count, timestamp: timestamp, skipped: skipped))
@@ -109,5 +134,34 @@ extension Processor {
     } catch {
       throw error.spindleError
     }
+  }
+
+  // MARK: Idempotency tokens
+
+  /// What an earlier call with a token did, in this turn or before it.
+  private func receipt(
+    of token: IdempotencyToken, _ turn: borrowing Turn
+  ) async throws -> TokenReceipt? {
+    guard let records = tracker as? any WriteRecords else {
+      throw SpindleError(
+        .invalidArgument, "the tracker of the op-log \(prefix) keeps no idempotency tokens")
+    }
+    if let staged = turn.tokens.last(where: { $0.token == token }) { return staged.receipt }
+    return try await records.receipt(of: token, now: turn.wall)
+  }
+
+  private func stage(
+    _ token: IdempotencyToken, _ receipt: TokenReceipt, _ turn: inout Turn
+  ) async throws {
+    try await (tracker as? any WriteRecords)?.stage(
+      token, receipt, lifetimeMilliseconds: settings.tokenLifetimeMilliseconds, now: turn.wall,
+      into: &turn.pending.batch)
+    turn.tokens.append((token, receipt))
+  }
+
+  /// Removes expired tokens. What fails here is tried again by a later call.
+  private func sweepTokens() async {
+    _ = try? await (tracker as? any WriteRecords)?.sweepTokens(
+      now: store.clock.wallMilliseconds, limit: WriterMemory.sweepLimit)
   }
 }

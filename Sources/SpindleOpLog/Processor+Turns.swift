@@ -14,6 +14,7 @@ extension Processor {
     var serverUser: UserID?
     var expectedCursor: UInt64?
     var durability: Durability
+    var token: IdempotencyToken?
   }
 
   struct ApplyRequest: Sendable {

@@ -14,8 +14,8 @@ internal import Synchronization
 ///
 /// Crash windows:
 /// - *Before the commit*: nothing is stored. A local op's index and timestamp are used again.
-/// - *After the commit, before the cursor moves*: the next open reads the cursors from the rows; the
-///   entry offered again is a repeat.
+/// - *After the commit, before the cursor moves*: the next open reads the cursors from the rows;
+///   the entry offered again is a repeat.
 /// - *After the commit, before the event*: events are not replayed. Who must not miss any follows
 ///   the log.
 /// - *Power loss after a buffered commit*: the newest entries vanish with their state and the
@@ -39,6 +39,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   let combiner: Group
   let outbox: EventOutbox<R.Event>?
   let counters = ProcessorCounters()
+  let writerMemory = WriterMemory()
   private let claim: Mutex<PrefixClaim?>
 
   /// Opens the op-log of a prefix, which no other processor may have open, and creates it where it
@@ -89,7 +90,12 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     self.selfID = selfID
     self.settings = settings
     clock = try await ClockService(store: store, prefix: prefix)
-    tracker = try await T(store: store, prefix: prefix)
+    tracker = try await T(store: store, prefix: prefix, settings: settings.log)
+    if let records = tracker as? any WriteRecords {
+      writerMemory.raise(to: try await records.fence(of: selfID))
+      _ = try await records.sweepTokens(
+        now: store.clock.wallMilliseconds, limit: WriterMemory.sweepLimit)
+    }
     data = try await store.family("data:\(prefix)")
     let positions = try await tracker.allPositions()
     board = CursorBoard(PeerCursors(positions.mapValues(\.next)))
@@ -135,5 +141,10 @@ public struct ProcessorSettings: Sendable, Hashable {
   /// Whether an entry whose timestamp is below that of its peer's entry before is refused. The
   /// default is false: sources that encode segments check it already.
   public var refusesFallingTimestamps = false
+  /// How the log is kept.
+  public var log = OpLogSettings()
+  /// How long a call with an idempotency token is recognised when it is made again, in
+  /// milliseconds. The default is a day.
+  public var tokenLifetimeMilliseconds: UInt64 = 86_400_000
   public init() {}
 }

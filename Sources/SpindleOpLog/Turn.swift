@@ -44,6 +44,8 @@ extension Processor {
     var states: [R.ApplyState] = []
     var entryCount = 0
     var skippedCount = 0
+    /// The idempotency tokens of the turn, few beside what their entries cost.
+    var tokens: [(token: IdempotencyToken, receipt: TokenReceipt)] = []
     private var index: WriteRecordIndex
 
     init(_ data: StoreFamily, _ clock: consuming ClockStage, wall: UInt64) {
@@ -59,12 +61,13 @@ extension Processor {
       let stateCount: Int
       let entryCount: Int
       let skippedCount: Int
+      let tokenCount: Int
     }
 
     var savepoint: Savepoint {
       Savepoint(
         batch: pending.batch.savepoint, clock: clock.savepoint, stateCount: states.count,
-        entryCount: entryCount, skippedCount: skippedCount)
+        entryCount: entryCount, skippedCount: skippedCount, tokenCount: tokens.count)
     }
 
     mutating func rollBack(to savepoint: Savepoint) {
@@ -73,6 +76,7 @@ extension Processor {
       states.removeLast(states.count - savepoint.stateCount)
       entryCount = savepoint.entryCount
       skippedCount = savepoint.skippedCount
+      tokens.removeLast(tokens.count - savepoint.tokenCount)
       index.removeAll()
     }
 

@@ -23,12 +23,18 @@ package struct IngestAudit: Sendable {
     self.space = space
   }
 
-  /// Replays the positions from the log, op by op, and sums the points of the series.
+  /// Replays the positions from the log, op by op, and sums the points of the series. Of a producer
+  /// whose log was trimmed or has expunged ops only the end can be compared.
   package func runBlocking() throws -> Result {
     var result = Result()
     let recorded = try state.positionsBlocking()
     var replayed: [PeerID: ProducerPosition] = [:]
+    var partial = try space.floorsBlocking()
     try space.forEachRow { peer, index, row in
+      if row.isExpunged || partial[peer] != nil {
+        partial[peer] = max(partial[peer] ?? 0, index + 1)
+        return
+      }
       let op: IngestOp
       do throws(CodecError) {
         op = try IngestOp.fromIndexParts(tag: row.tag, key: row.key, value: row.value)
@@ -44,7 +50,16 @@ package struct IngestAudit: Sendable {
       }
       replayed[peer] = next
     }
-    for peer in Set(recorded.keys).union(replayed.keys) where recorded[peer] != replayed[peer] {
+    for (peer, next) in partial {
+      replayed[peer] = nil
+      let known = recorded[peer]?.nextIndex ?? 0
+      guard known != next else { continue }
+      result.findings.append(
+        "the recorded position of producer \(recorded[peer]?.producer ?? peer.description) (batch "
+          + "\(known)) is not where its log ends (batch \(next))")
+    }
+    for peer in Set(recorded.keys).union(replayed.keys)
+    where partial[peer] == nil && recorded[peer] != replayed[peer] {
       let name = recorded[peer]?.producer ?? replayed[peer]?.producer ?? peer.description
       result.findings.append(
         "the recorded position of producer \(name) (batch \(recorded[peer]?.nextIndex ?? 0), byte "
@@ -53,7 +68,7 @@ package struct IngestAudit: Sendable {
     }
     result.summary = try state.summaryBlocking()
     let points = replayed.values.reduce(0) { $0 + $1.pointCount }
-    if points != result.summary.pointCount {
+    if partial.isEmpty ? points != result.summary.pointCount : points > result.summary.pointCount {
       result.findings.append(
         "the series count \(result.summary.pointCount) points, the log has \(points)")
     }
@@ -70,6 +85,12 @@ struct IngestLogReader: Sendable {
     guard let family = store.existingFamily("oplog:" + IngestPipeline.name) else { return nil }
     self.store = store
     self.family = family
+  }
+
+  /// Below which index the logs of producers were trimmed.
+  func floorsBlocking() throws -> [PeerID: UInt64] {
+    try OpLogVerifier(store: store, prefix: IngestPipeline.name).storedFloors()
+      .mapValues(\.next)
   }
 
   /// Every row that decodes, in the order of peers and indices. Those that do not are findings of

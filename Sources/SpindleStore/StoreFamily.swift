@@ -1,5 +1,6 @@
 internal import SpindleCore
 package import SpindleRocks
+internal import Synchronization
 
 /// A column family of the store, as the registry hands it out.
 ///
@@ -30,6 +31,19 @@ public final class StoreFamily: Sendable {
     name = columnFamily.name
     isGuarded = Self.isGuarded(columnFamily.name)
     self.columnFamily = columnFamily
+  }
+
+  private let companionSlot = Mutex<(any AnyObject & Sendable)?>(nil)
+
+  /// What the layer that owns the family's keys keeps in memory beside them: one object, the same
+  /// for everybody who asks, made by the first.
+  package func companion<Companion: AnyObject & Sendable>(_ make: () -> Companion) -> Companion {
+    companionSlot.withLock { slot in
+      if let companion = slot as? Companion { return companion }
+      let companion = make()
+      slot = companion
+      return companion
+    }
   }
 
   /// The kinds of families that carry a name after a colon, and whether they are guarded.

@@ -42,7 +42,8 @@ import Testing
     }
   }
 
-  @Test func everyInjectedFaultIsFoundInOneWalk() async throws {
+  @Test("O-96: verify finds a hole, a damaged row, a lowered clock and more in one walk")
+  func everyInjectedFaultIsFoundInOneWalk() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await fill(store)
@@ -74,6 +75,127 @@ import Testing
             "the op-log app is damaged: its prefix key names another prefix or is absent",
           ])
         #expect(report.entries == 25)
+      }
+    }
+  }
+
+  @Test("O-96: verify finds index keys without entries and entries without index keys")
+  func indexesThatDisagreeWithTheRowsAreFound() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(
+          store: store, prefix: "app", settings: OpLogSettings(indexes: .all))
+        try await addChained(store, tracker, peer(1), 0..<6)
+        let report = try await OpLogVerifier(store: store, prefix: "app").verify()
+        #expect(report.findings == [] && report.indexRows == 6 + 3 + 6 && report.links == 6)
+        func key(_ subject: OpLogIndexKey.Subject, _ time: UInt64, _ index: UInt64) -> [UInt8] {
+          OpLogIndexKey(
+            subject: subject, timestamp: Timestamp(packed: time), peer: peer(1), index: index
+          ).bytes
+        }
+        try await damage(store, "app", key: key(.time, 1, 9), value: [])
+        try await damage(store, "app", key: key(.time, 7, 2), value: [])
+        try await damage(store, "app", key: key(.user(someUser), 2, 1), value: [])
+        try await damage(store, "app", key: key(.key([8]), 1, 0), value: [])
+        try await damage(store, "app", key: key(.key([7]), 4, 3), value: nil)
+        try await damage(store, "app", key: [0x10, 1], value: [])
+        #expect(
+          try await findings(store) == [
+            "the index by key has no key for index 3 of peer \(peer(1))",
+            "the index by time has a key for index 9 of peer \(peer(1)), which holds no such entry",
+            "the index by time has a key for index 2 of peer \(peer(1)), which holds no such entry",
+            "a key of 2 bytes among the indexes, with 0 bytes of value, is none",
+            "the index by user has a key for index 1 of peer \(peer(1)), which holds no such entry",
+            "the index by key has a key for index 0 of peer \(peer(1)), which holds no such entry",
+          ])
+        await expectError(.corruption, reason: "corrupt_meta") {
+          _ = try await tracker.found(OpLogQuery(.user(someUser)))
+        }
+      }
+    }
+  }
+
+  /// No checksum is wrong here: the rows were written through the store.
+  @Test("O-96: verify finds a row that was replaced behind the log's back")
+  func aChangedRowBreaksItsChainOnce() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        for peer in [peer(1), peer(2), peer(3), peer(4)] {
+          try await addChained(store, tracker, peer, 0..<6)
+        }
+        // One byte of the content; one of the head; a head that is gone; the last row's content.
+        for (peer, index, offset) in [(peer(1), 2, -1), (peer(2), 3, 11), (peer(4), 5, -1)] {
+          var bytes = try #require(try await tracker.row(peer: peer, index: UInt64(index))).encoded
+          // Behind the user where there is one.
+          let place = offset < 0 ? bytes.count + offset : bytes.count - 1 - 8 - 31
+          bytes[place] ^= 1
+          try await damage(store, "app", key: OpLogKeys.entry(peer, UInt64(index)), value: bytes)
+        }
+        let plain = try OpLogRow(
+          timestamp: Timestamp(packed: 2), serverUser: nil,
+          entry: IndexEntry(tag: 1, key: [7], value: []))
+        try await damage(
+          store, "app", key: OpLogKeys.entry(peer(3), 1), value: plain.encoded)
+        let changed = "is not the one that its chain was made with: it or its head was changed"
+        #expect(
+          try await findings(store) == [
+            "the row at index 2 of peer \(peer(1)) \(changed)",
+            "the row at index 3 of peer \(peer(2)) \(changed)",
+            "the row at index 1 of peer \(peer(3)) is in no chain, and the rows before it are",
+            "the row at index 5 of peer \(peer(4)) \(changed)",
+          ])
+      }
+    }
+  }
+
+  /// Rows of before there were chains, then chained ones, also across a floor.
+  @Test func aChainMayStartBehindRowsWithoutOne() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        for index in 0..<UInt64(3) { try await tracker.add(store, peer(1), index, at: 1) }
+        try await addChained(store, tracker, peer(1), 3..<6)
+        #expect(try await findings(store) == [])
+        for floor: UInt64 in [2, 3, 5, 6] {
+          _ = try await tracker.trim(below: PeerCursors([peer(1): floor]), forced: true)
+          #expect(try await findings(store) == [])
+        }
+        try await addChained(store, tracker, peer(1), 6..<8)
+        #expect(try await findings(store) == [])
+      }
+    }
+  }
+
+  @Test("O-96: verify finds floors, tokens, acknowledgements and a fence that are not well formed")
+  func recordsBesideTheRowsAreChecked() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        _ = try await Tracker(store: store, prefix: "app")
+        let token = try #require(IdempotencyToken("t"))
+        let record: [UInt8] = [
+          0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 5,
+        ]
+        for (key, value) in [
+          (OpLogKeys.floor(peer(1)), [1]), ([0x04, 1], []),
+          (OpLogKeys.token(token), record), ([0x05], record), ([0x05, 1], [2]),
+          (OpLogKeys.tokenExpiry(8, token), []), ([0x06, 1], []),
+          (OpLogKeys.acknowledgement(peer(1), peer(2)), [3]), ([0x07, 1], []),
+        ] as [([UInt8], [UInt8])] {
+          try await damage(store, "app", key: key, value: value)
+        }
+        #expect(
+          try await findings(store) == [
+            "the floor of peer \(peer(1)) has 1 bytes or is 0; expected 8 or 40",
+            "the key of a floor has 2 bytes; expected 17",
+            "an idempotency token has 0 bytes; expected 1 to 128",
+            "the record of an idempotency token has 1 bytes or counts no entry",
+            "the idempotency token of index 4 never expires: it is not among the expiries",
+            "an expiry at 8 ms belongs to no idempotency token",
+            "a key of 2 bytes among the expiries of tokens is none",
+            "an acknowledgement has 1 bytes; expected 8",
+            "the key of an acknowledgement has 2 bytes; expected 33",
+          ])
       }
     }
   }

@@ -79,7 +79,7 @@ import Testing
 
   // MARK: Pages
 
-  @Test func pagesEndWhereTheLogEnds() async throws {
+  @Test("O-25, O-26: pages end where the log ends") func pagesEndWhereTheLogEnds() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
@@ -175,7 +175,8 @@ import Testing
 
   // MARK: Damage
 
-  @Test func corruptRowNamesPeerAndIndexAndOthersStayReadable() async throws {
+  @Test("O-27: a corrupt row names peer and index, and others stay readable")
+  func corruptRowNamesPeerAndIndexAndOthersStayReadable() async throws {
     try await withPlace { place in
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")

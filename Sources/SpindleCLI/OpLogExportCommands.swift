@@ -1,0 +1,110 @@
+import ArgumentParser
+import Spindle
+import SpindleCore
+import SpindleOpLog
+import SpindleStore
+
+/// What an exported file holds, as both commands show it.
+private struct ManifestRow: Encodable {
+  struct Peer: Encodable {
+    var peer: String
+    var first: UInt64
+    var cursor: UInt64
+  }
+  var file: String
+  var prefix: String
+  /// Milliseconds since the Unix epoch.
+  var created: UInt64
+  var rows: UInt64
+  var stateKeys: UInt64
+  var peers: [Peer]
+  var digest: String
+
+  init(_ manifest: OpLogManifest, file: String) {
+    self.file = file
+    prefix = manifest.prefix
+    created = manifest.created
+    rows = manifest.rows
+    stateKeys = manifest.stateKeys
+    peers = manifest.peers.map {
+      Peer(peer: $0.peer.description, first: $0.first, cursor: $0.next)
+    }
+    digest = manifest.digest.description
+  }
+
+  func show(_ verb: String) {
+    Output.line(
+      "\(verb) \(Output.grouped(rows)) rows of \(Output.grouped(peers.count)) peers and "
+        + "\(Output.grouped(stateKeys)) keys of state")
+  }
+}
+
+/// Shows a count on a terminal and nothing in a pipe.
+private func progress(_ verb: String, isShown: Bool) -> @Sendable (UInt64) -> Void {
+  { count in
+    if isShown { Output.progress("\(verb): \(Output.grouped(count)) rows and keys") }
+  }
+}
+
+struct OpLogExportCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "export",
+    abstract: "Write an op-log and the state that follows from it to a file.",
+    discussion: """
+      The file is the log as it is at one moment. It appears when it is complete.
+
+      Example:
+        spindle oplog export --store data ingest.oplog
+      """)
+  @OptionGroup var target: OpLogCommand.Target
+  @Argument(help: "The file; it must not exist.") var file: String
+  @Flag(help: "Leave out the rows: a snapshot for a replica that needs no history.")
+  var stateOnly = false
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() async throws {
+    try await reportingErrors {
+      try await withReader(target.options.store) { store in
+        let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
+        let isShown = Output.isTerminal && !json
+        let manifest = try await log.export(
+          to: file, contents: stateOnly ? .state : .everything,
+          progress: progress("exporting", isShown: isShown))
+        if isShown { Output.progress("") }
+        let row = ManifestRow(manifest, file: file)
+        if json { try Output.json(row) } else { row.show("exported") }
+      }
+    }
+  }
+}
+
+struct OpLogImportCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "import",
+    abstract: "Put an exported op-log into a prefix that is new.",
+    discussion: """
+      A damaged file is refused whole. An import that was interrupted is finished by the same
+      command. A missing store is created; it must not be running elsewhere. To add an export to a
+      log in use, apply it with the program that knows its ops.
+
+      Example:
+        spindle oplog import --store copy ingest.oplog
+      """)
+  @OptionGroup var target: OpLogCommand.Target
+  @Argument(help: "A file that `oplog export` wrote.") var file: String
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func run() async throws {
+    try await reportingErrors {
+      try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
+        let isShown = Output.isTerminal && !json
+        let manifest = try await OpLogArchive(path: file, store: spindle.store).install(
+          prefix: target.prefix, progress: progress("importing", isShown: isShown))
+        try await spindle.store.synchronize()
+        if isShown { Output.progress("") }
+        let row = ManifestRow(manifest, file: file)
+        if json { try Output.json(row) } else { row.show("imported") }
+      }
+    }
+  }
+}

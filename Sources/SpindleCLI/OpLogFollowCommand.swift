@@ -1,0 +1,101 @@
+import ArgumentParser
+import SpindleCore
+import SpindleOpLog
+import SpindleRocks
+import SpindleStore
+
+struct OpLogFollowCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "follow",
+    abstract: "Print rows of the log as they come.",
+    discussion: """
+      First those that are there, then those that a running store adds, five times a second, until
+      the command is interrupted. Of a store that is not running it prints what is there.
+
+      Example:
+        spindle oplog follow --store data --json
+      """)
+  @OptionGroup var target: OpLogCommand.Target
+  @Option(help: "Only this peer, in any text form of a UUID.")
+  var peer: String?
+  @Flag(help: "Leave out what is there already.") var new = false
+  @Option(help: "End after so many rows.") var limit: Int?
+  @Flag(help: "Print an object a line.") var json = false
+
+  /// How long new rows may lie before they are printed.
+  private static let interval = Duration.milliseconds(200)
+  /// Rows read at once.
+  private static let pageLimit = 256
+
+  private struct Row: Encodable {
+    var peer: String
+    var index: UInt64
+    /// Milliseconds since the Unix epoch and the counter of the hybrid clock.
+    var timestamp: UInt64
+    var counter: UInt16
+    var tag: UInt8
+    var keyBytes: Int?
+    var valueBytes: Int?
+    var expunged: String?
+    var user: String?
+  }
+
+  func validate() throws {
+    if let peer { _ = try OpLogCommand.peer(peer) }
+    if let limit, limit < 1 { throw ValidationError("--limit must be at least 1, not \(limit)") }
+  }
+
+  func run() async throws {
+    try await reportingErrors {
+      try await withReader(target.options.store) { store in
+        let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
+        var left = limit ?? .max
+        var positions = try await new ? log.allCursors() : log.floors()
+        while left > 0, Output.hasReader {
+          try await printNew(log, &positions, &left)
+          guard case .following = store.view, left > 0 else { return }
+          try await Task.sleep(for: Self.interval)
+          try await store.blocking { try store.database.catchUpWithPrimary() }
+        }
+      }
+    }
+  }
+
+  private func printNew(
+    _ log: LogIndexTracker<RecordedOp>, _ positions: inout PeerCursors, _ left: inout Int
+  ) async throws {
+    let wanted = try peer.map(OpLogCommand.peer)
+    for (peer, indices) in positions.gaps(to: try await log.allCursors())
+    where wanted == nil || wanted == peer {
+      var next = indices.lowerBound
+      while next < indices.upperBound, left > 0, Output.hasReader {
+        let rows = try await log.readRows(
+          peer: peer, from: next, limit: min(Self.pageLimit, left))
+        guard let last = rows.last else { break }
+        for row in rows { try show(peer, row) }
+        left -= rows.count
+        next = last.index + 1
+        positions.advance(peer, to: next)
+      }
+    }
+  }
+
+  private func show(_ peer: PeerID, _ found: IndexedOpLogRow) throws {
+    let row = found.row
+    if json {
+      return try Output.json(
+        Row(
+          peer: peer.description, index: found.index, timestamp: row.timestamp.wallMilliseconds,
+          counter: row.timestamp.counter, tag: row.tag, keyBytes: row.key?.count,
+          valueBytes: row.isExpunged ? nil : row.value?.count,
+          expunged: row.expungedHash?.description, user: row.serverUser?.description))
+    }
+    var text = "\(peer) \(found.index)  \(row.timestamp)  tag \(row.tag)"
+    if let hash = row.expungedHash {
+      text += "  expunged \(hash)"
+    } else if let value = row.value {
+      text += "  \(value.count) bytes"
+    }
+    Output.line(text)
+  }
+}

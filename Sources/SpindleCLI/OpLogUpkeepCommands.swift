@@ -1,0 +1,152 @@
+import ArgumentParser
+import SpindleCore
+import SpindleOpLog
+import SpindleStore
+
+struct OpLogVerifyCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "verify",
+    abstract: "Check every row, chain, index and record of an op-log.",
+    discussion: """
+      Changes nothing. Exit code 0: the log is whole; 2: findings.
+
+      Example:
+        spindle oplog verify --store data --json
+      """)
+  @OptionGroup var target: OpLogCommand.Target
+  @Flag(help: "Print one JSON object.") var json = false
+
+  private struct Report: Encodable {
+    var peers: UInt64
+    var entries: UInt64
+    var markers: UInt64
+    var links: UInt64
+    var indexRows: UInt64
+    var leftovers: UInt64
+    var findings: [String]
+  }
+
+  func run() async throws {
+    try await reportingErrors {
+      var isSound = true
+      try await withReader(target.options.store) { store in
+        let found = try await OpLogVerifier(store: store, prefix: target.prefix).verify()
+        isSound = found.findings.isEmpty
+        if json {
+          return try Output.json(
+            Report(
+              peers: found.peers, entries: found.entries, markers: found.markers,
+              links: found.links, indexRows: found.indexRows, leftovers: found.leftovers,
+              findings: found.findings))
+        }
+        Output.line("peers          \(Output.grouped(found.peers))")
+        Output.line("entries        \(Output.grouped(found.entries))")
+        Output.line("expunged       \(Output.grouped(found.markers))")
+        Output.line("chain links    \(Output.grouped(found.links))")
+        Output.line("index keys     \(Output.grouped(found.indexRows))")
+        if found.leftovers > 0 {
+          Output.line(
+            "below floors   \(Output.grouped(found.leftovers)) (the next trim removes them)")
+        }
+        for finding in found.findings { Output.line(finding) }
+      }
+      if !isSound { throw ExitCode(2) }
+    }
+  }
+}
+
+struct OpLogExpungeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "expunge",
+    abstract: "Remove the content of one entry for good.",
+    discussion: """
+      A marker with the entry's hash takes its place, so cursors and chains stay as they are. What
+      was derived from the entry is not undone. The store must not be running elsewhere.
+
+      Example:
+        spindle oplog expunge --store data 3f0c9a... 17
+      """)
+  @OptionGroup var target: OpLogCommand.Target
+  @Argument(help: "The peer, in any text form of a UUID.") var peer: String
+  @Argument(help: "The index.") var index: UInt64
+  @Flag(help: "Print an object {peer, index, hash}.") var json = false
+
+  private struct Report: Encodable {
+    var peer: String
+    var index: UInt64
+    var hash: String
+  }
+
+  func validate() throws { _ = try OpLogCommand.peer(peer) }
+
+  func run() async throws {
+    try await reportingErrors {
+      try await target.withOwnedLog { log in
+        let peer = try OpLogCommand.peer(peer)
+        let hash = try await log.expunge(peer: peer, index: index)
+        if json {
+          try Output.json(
+            Report(peer: peer.description, index: index, hash: hash.description))
+        } else {
+          Output.line("expunged \(hash)")
+        }
+      }
+    }
+  }
+}
+
+struct OpLogTrimCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "trim",
+    abstract: "Remove the oldest rows of an op-log for good.",
+    discussion: """
+      Without --force nothing is removed that a known replica has not acknowledged, and nothing at
+      all where none is known. State stays, but cannot be rebuilt from this log. The store must not
+      be running elsewhere.
+
+      Example:
+        spindle oplog trim --store data --below 1000
+      """)
+  @OptionGroup var target: OpLogCommand.Target
+  @Option(help: "Only this peer, in any text form of a UUID.")
+  var peer: String?
+  @Option(help: "The first index to keep. The default is all that was acknowledged.")
+  var below: UInt64?
+  @Flag(help: "Remove what was not acknowledged, too. Needs --below.") var force = false
+  @Flag(help: "Print an object {rows, floors: [{peer, floor}]}.") var json = false
+
+  private struct Floor: Encodable {
+    var peer: String
+    var floor: UInt64
+  }
+
+  private struct Report: Encodable {
+    var rows: UInt64
+    var floors: [Floor]
+  }
+
+  func validate() throws {
+    if let peer { _ = try OpLogCommand.peer(peer) }
+    if force, below == nil { throw ValidationError("--force needs --below") }
+  }
+
+  func run() async throws {
+    try await reportingErrors {
+      try await target.withOwnedLog { log in
+        var bounds = PeerCursors()
+        let wanted = try peer.map(OpLogCommand.peer)
+        for (peer, next) in try await log.allCursors().sorted
+        where wanted == nil || wanted == peer {
+          bounds.advance(peer, to: below ?? next)
+        }
+        let trim = try await log.trim(below: bounds, forced: force)
+        let floors = trim.floors.sorted.map { Floor(peer: $0.peer.description, floor: $0.next) }
+        if json { return try Output.json(Report(rows: trim.rows, floors: floors)) }
+        Output.line("removed \(Output.grouped(trim.rows)) rows")
+        if !floors.isEmpty {
+          Output.table(["peer", "floor"], floors.map { [$0.peer, String($0.floor)] })
+        }
+      }
+    }
+  }
+}

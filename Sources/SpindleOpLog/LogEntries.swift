@@ -1,0 +1,128 @@
+public import SpindleCore
+
+/// An entry and its place.
+public struct PeerEntry<Op: Sendable>: Sendable {
+  public let peer: PeerID
+  public let index: UInt64
+  public let entry: DecodedEntry<Op>
+
+  public init(peer: PeerID, index: UInt64, entry: DecodedEntry<Op>) {
+    self.peer = peer
+    self.index = index
+    self.entry = entry
+  }
+}
+
+extension PeerEntry: Equatable where Op: Equatable {}
+
+extension LogSource {
+  /// The entries from given positions on: what is there, then what comes, without a gap and without
+  /// a repeat. Those of one peer come in order; peers take turns, a page each.
+  ///
+  /// Holds one page of entries, whatever the log's length and however slow the reader: what is new
+  /// waits in the log, not in memory.
+  ///
+  /// - Parameters:
+  ///   - cursors: Per peer the first index wanted; a peer that is not named starts at 0.
+  ///   - follow: Whether the sequence goes on with entries as they come, until the log closes or
+  ///     the task is cancelled. Otherwise it ends where the log ended at the first call.
+  /// - Returns: A sequence that fails with `notFound`, reason `compacted`, when the entries wanted
+  ///   next were trimmed away, with ``SyncError/cursorMismatch(peer:expected:actual:)`` at a hole,
+  ///   and otherwise as ``readSince(peer:from:)`` does.
+  public func entries(
+    from cursors: PeerCursors = PeerCursors(), follow: Bool
+  ) -> LogEntries<Self> {
+    LogEntries(source: self, start: cursors, isFollowing: follow)
+  }
+}
+
+/// See ``LogSource/entries(from:follow:)``. Each iterator reads for itself.
+public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
+  public typealias Element = PeerEntry<Source.Op>
+
+  let source: Source
+  let start: PeerCursors
+  let isFollowing: Bool
+
+  public func makeAsyncIterator() -> Iterator {
+    Iterator(source: source, positions: start, isFollowing: isFollowing)
+  }
+
+  public struct Iterator: AsyncIteratorProtocol {
+    let source: Source
+    /// Per peer the index after the last entry that was read into the page.
+    var positions: PeerCursors
+    let isFollowing: Bool
+    /// How far each peer's log is known to go.
+    private var target = PeerCursors()
+    private var watch: CursorWatch.Iterator?
+    private var isStarted = false
+    /// The peers that have entries to read, in this round.
+    private var round: [PeerID] = []
+    /// Peers whose source gave nothing although more was announced, and what was announced: they
+    /// wait until more is. A folder that another program fills announces files that it lacks.
+    private var drained: [PeerID: UInt64] = [:]
+    private var pagePeer: PeerID?
+    private var page: [(index: UInt64, entry: DecodedEntry<Source.Op>)] = []
+    private var offset = 0
+
+    init(source: Source, positions: PeerCursors, isFollowing: Bool) {
+      self.source = source
+      self.positions = positions
+      self.isFollowing = isFollowing
+    }
+
+    /// The next entry; nil at the end, or when the task was cancelled while it waited.
+    public mutating func next() async throws -> PeerEntry<Source.Op>? {
+      while true {
+        if let pagePeer, offset < page.count {
+          defer { offset += 1 }
+          return PeerEntry(
+            peer: pagePeer, index: page[offset].index, entry: page[offset].entry)
+        }
+        if let peer = round.popLast() {
+          try await readPage(of: peer)
+          continue
+        }
+        round = positions.gaps(to: target).map(\.peer).filter { drained[$0] != target[$0] }
+          .reversed()
+        if round.isEmpty, try await !learnMore() { return nil }
+      }
+    }
+
+    private mutating func readPage(of peer: PeerID) async throws {
+      page = []
+      offset = 0
+      let start = positions[peer]
+      let read = try await source.readSince(peer: peer, from: start)
+      guard let last = read.last else {
+        drained[peer] = target[peer]
+        return
+      }
+      for (count, element) in read.enumerated() where element.index != start &+ UInt64(count) {
+        throw SyncError.cursorMismatch(
+          peer: peer, expected: start &+ UInt64(count), actual: element.index)
+      }
+      pagePeer = peer
+      page = read
+      positions.advance(peer, to: last.index &+ 1)
+    }
+
+    /// Finds out how far the log goes by now, or waits until it goes further.
+    ///
+    /// - Returns: false at the end.
+    private mutating func learnMore() async throws -> Bool {
+      guard isFollowing else {
+        defer { isStarted = true }
+        if !isStarted { target = try await source.cursors() }
+        return !isStarted
+      }
+      if watch == nil { watch = source.watchCursors().makeAsyncIterator() }
+      guard let event = await watch?.next() else { return false }
+      switch event {
+      case .snapshot(let cursors), .advanced(let cursors): target.merge(cursors)
+      }
+      return true
+    }
+  }
+}

@@ -1,0 +1,207 @@
+internal import SpindleCore
+internal import SpindleIO
+internal import SpindleRocks
+internal import SpindleStore
+
+extension LogIndexTracker {
+  /// Writes the log to a file, as it is at one moment. Writers go on meanwhile.
+  ///
+  /// - Parameters:
+  ///   - path: Must not exist. It appears when the file is complete and durable.
+  ///   - contents: The default is rows and state.
+  ///   - progress: Called with the rows and state keys written so far, now and then, on a thread
+  ///     that the export needs: return soon.
+  /// - Throws: ``SpindleError``: `corruption` for a log that is damaged (see ``OpLogVerifier``),
+  ///   `io` (reason `disk_full` where that is so), `closed`. No file is left then.
+  /// - Complexity: O(bytes of the log and the state), in bounded memory, on one thread of the
+  ///   store.
+  @discardableResult
+  public func export(
+    to path: String, contents: OpLogArchive.Contents = .everything,
+    progress: @escaping @Sendable (_ written: UInt64) -> Void = { _ in }
+  ) async throws -> OpLogManifest {
+    guard !contents.isEmpty else {
+      throw SpindleError(.invalidArgument, "an export must hold rows or state")
+    }
+    return try await space.store.blocking {
+      // A store that is not owned stands still while it is read.
+      let snapshot = try view()
+      let writer = try ArchiveWriter(path, progress: progress)
+      let peers = try exportedPeers(contents, in: snapshot)
+      let created = space.store.clock.wallMilliseconds
+      try writer.add(.header(contents: contents, prefix: prefix, created: created))
+      for peer in peers { try writer.add(.peer(peer)) }
+      if contents.contains(.rows) {
+        for peer in peers { try exportRows(of: peer, in: snapshot, to: writer) }
+      }
+      if contents.contains(.state) { try exportState(in: snapshot, to: writer) }
+      let clock = try exportedClock(in: snapshot)
+      let digest = try writer.finish(clock: clock, peers: UInt64(peers.count))
+      return OpLogManifest(
+        contents: contents, prefix: prefix, created: created, peers: peers, clock: clock,
+        rows: writer.rows, stateKeys: writer.stateKeys,
+        digest: digest)
+    }
+  }
+
+  private func view() throws -> Snapshot? {
+    guard space.store.view == .owned else { return nil }
+    do throws(RocksError) {
+      return try space.store.database.snapshot()
+    } catch {
+      throw space.store.failure(error, reading: space.log)
+    }
+  }
+
+  private func options(
+    from lower: [UInt8]?, to upper: [UInt8]?, in snapshot: Snapshot?
+  ) -> IterationOptions {
+    var options = IterationOptions(lowerBound: lower, upperBound: upper)
+    options.fillsCache = false
+    options.snapshot = snapshot
+    return options
+  }
+
+  private func exportedPeers(
+    _ contents: OpLogArchive.Contents, in snapshot: Snapshot?
+  ) throws -> [OpLogManifest.Peer] {
+    let floors = try space.storedFloors(in: snapshot)
+    var positions = floors
+    try forEachLastRow(in: snapshot) { peer, next, row in
+      if let floor = floors[peer], floor.next >= next { return }
+      positions[peer] = LogPosition(
+        next: next, head: (try Self.decode(row, peer: peer, index: next - 1) as OpLogRow).chain)
+    }
+    return PeerCursors(positions.mapValues(\.next)).sorted.compactMap { peer, next in
+      guard let position = positions[peer] else { return nil }
+      let first = contents.contains(.rows) ? floors[peer] ?? .start : position
+      return OpLogManifest.Peer(
+        peer: peer, first: first.next, next: next, firstHead: first.head, head: position.head)
+    }
+  }
+
+  private func exportRows(
+    of peer: OpLogManifest.Peer, in snapshot: Snapshot?, to writer: ArchiveWriter
+  ) throws {
+    var page = ArchivePage(peer: peer.peer, first: peer.first)
+    var bytes = 0
+    func flush() throws {
+      guard !page.rows.isEmpty else { return }
+      let next = page.first + UInt64(page.rows.count)
+      try writer.add(.rows(page))
+      page = ArchivePage(peer: peer.peer, first: next)
+      bytes = 0
+    }
+    try space.store.scan(
+      space.log,
+      options(
+        from: OpLogKeys.entry(peer.peer, peer.first), to: OpLogKeys.upperBound(of: peer.peer),
+        in: snapshot)
+    ) { key, value in
+      let index = try decodeKey(key).index
+      let wanted = page.first + UInt64(page.rows.count)
+      guard index == wanted else {
+        throw LogTrackerError.corruptRow(
+          peer: peer.peer, index: wanted, .invalid("it is missing")
+        ).spindleError
+      }
+      page.rows.append(try Self.decode(value, peer: peer.peer, index: index))
+      bytes += value.count
+      if page.rows.count >= ArchiveBlock.elementsPerBlock || bytes >= ArchiveBlock.bytesPerBlock {
+        try flush()
+      }
+      return true
+    }
+    try flush()
+  }
+
+  private func exportState(in snapshot: Snapshot?, to writer: ArchiveWriter) throws {
+    var pairs: [(key: [UInt8], value: [UInt8])] = []
+    var bytes = 0
+    func flush() throws {
+      guard !pairs.isEmpty else { return }
+      try writer.add(.state(pairs))
+      pairs = []
+      bytes = 0
+    }
+    try space.store.scan(space.data, options(from: nil, to: nil, in: snapshot)) { key, value in
+      pairs.append((copyBytes(key), copyBytes(value)))
+      bytes += key.count + value.count
+      if pairs.count >= ArchiveBlock.elementsPerBlock || bytes >= ArchiveBlock.bytesPerBlock {
+        try flush()
+      }
+      return true
+    }
+    try flush()
+  }
+
+  private func exportedClock(in snapshot: Snapshot?) throws -> Timestamp? {
+    var register: Timestamp?
+    try space.store.scan(
+      space.log,
+      options(from: OpLogKeys.clockKey, to: [OpLogKeys.clockSubspace + 1], in: snapshot)
+    ) { key, value in
+      guard let decoded = ClockService.decode(value), key.count == 1 else {
+        throw LogTrackerError.damagedMeta(
+          prefix: prefix, "its clock register has \(value.count) bytes; expected 8"
+        ).spindleError
+      }
+      register = decoded
+      return false
+    }
+    return register
+  }
+}
+
+/// Writes an archive. Used by one thread.
+final class ArchiveWriter {
+  private var file: NewFile
+  private var digest: EntryHash
+  private let progress: (UInt64) -> Void
+  private(set) var rows: UInt64 = 0
+  private(set) var stateKeys: UInt64 = 0
+
+  init(_ path: String, progress: @escaping (UInt64) -> Void) throws {
+    digest = ArchiveReader.firstDigest
+    self.progress = progress
+    file = try Self.create(path)
+    try write(ArchiveBlock.signature)
+  }
+
+  private static func create(_ path: String) throws(SpindleError) -> NewFile {
+    do throws(IOFailure) { return try NewFile(path) } catch { throw error.spindleError }
+  }
+
+  func add(_ block: ArchiveBlock) throws {
+    let bytes = block.encoded
+    digest = ArchiveReader.digest(digest, bytes)
+    try write(bytes)
+    switch block {
+    case .rows(let page): rows += UInt64(page.rows.count)
+    case .state(let pairs): stateKeys += UInt64(pairs.count)
+    case .header, .peer, .end: return
+    }
+    progress(rows + stateKeys)
+  }
+
+  /// Ends the file and gives it its name.
+  func finish(clock: Timestamp?, peers: UInt64) throws -> EntryHash {
+    let end = ArchiveBlock.end(
+      clock: clock, peers: peers, rows: rows, stateKeys: stateKeys, digest: digest)
+    try write(end.encoded)
+    do throws(IOFailure) {
+      try file.finish()
+    } catch {
+      throw error.spindleError
+    }
+    return digest
+  }
+
+  private func write(_ bytes: [UInt8]) throws {
+    do throws(IOFailure) {
+      try file.write(bytes)
+    } catch {
+      throw error.spindleError
+    }
+  }
+}

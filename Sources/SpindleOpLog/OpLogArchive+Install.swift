@@ -1,0 +1,147 @@
+internal import SpindleCore
+internal import SpindleRocks
+internal import SpindleStore
+
+extension OpLogArchive {
+  /// Puts rows, state, cursors, chains and clock into a prefix that is new, so that it goes on
+  /// where the exported one was. Entries that are newer come by replication afterwards. Survives a
+  /// killed process; ``Store/synchronize()`` makes it survive power loss.
+  ///
+  /// Crash windows. The file's digest is committed first, under a key that keeps the prefix from
+  /// being opened; the commit that removes it also stores the floors and the clock. A crash in
+  /// between leaves a prefix that refuses to open, until the same file is installed again: that
+  /// writes the same keys once more and loses nothing.
+  ///
+  /// - Parameters:
+  ///   - prefix: A prefix without any entry and state, created if it is missing. A processor has it
+  ///     open or the import runs, not both.
+  ///   - indexes: What the prefix keeps; see ``OpLogSettings/indexes``.
+  ///   - progress: Called with the rows and state keys stored so far, now and then, on a thread
+  ///     that the import needs: return soon.
+  /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is stored; `conflict` with
+  ///   the reason `not_empty` for a prefix that holds something, or another import's half;
+  ///   `invalidArgument` with the reason `no_state` for a file without state.
+  @discardableResult
+  public func install(
+    prefix: String, indexes: OpLogIndexes = [],
+    progress: @escaping @Sendable (_ stored: UInt64) -> Void = { _ in }
+  ) async throws -> OpLogManifest {
+    let manifest = try await verify()
+    guard manifest.contents.contains(.state) else {
+      throw SpindleError(
+        .invalidArgument,
+        "\(path) holds rows without the state that follows from them; apply it to a log in use",
+        path: path, reason: "no_state")
+    }
+    let claim = try PrefixClaim(store, prefix: prefix)
+    defer { withExtendedLifetime(claim) {} }
+    let space = try await OpLogSpace.open(
+      store: store, prefix: prefix, settings: OpLogSettings(indexes: indexes),
+      isInstalling: true)
+    let installation = ArchiveInstallation(space: space, archive: self, manifest: manifest)
+    try await store.blocking { try installation.run(progress: progress) }
+    return manifest
+  }
+}
+
+/// One import into an empty prefix, on a thread that may block.
+struct ArchiveInstallation: Sendable {
+  let space: OpLogSpace
+  let archive: OpLogArchive
+  let manifest: OpLogManifest
+
+  func run(progress: (UInt64) -> Void) throws {
+    try begin()
+    var batch = Self.emptyBatch
+    var count: UInt64 = 0
+    func flush() throws {
+      try space.store.commitBlocking(batch)
+      batch = Self.emptyBatch
+      progress(count)
+    }
+    let indexes = space.memory.indexes
+    let read = try archive.read { block in
+      switch block {
+      case .rows(let page):
+        for (offset, row) in page.rows.enumerated() {
+          let index = page.first + UInt64(offset)
+          batch.put(space.log, key: OpLogKeys.entry(page.peer, index), value: row.encoded)
+          for key in OpLogIndexKey.keys(of: row, peer: page.peer, index: index, in: indexes) {
+            batch.put(space.log, key: key, value: [])
+          }
+          count += 1
+          if batch.byteCount >= OpLogSpace.bytesPerBatch { try flush() }
+        }
+      case .state(let pairs):
+        for (key, value) in pairs {
+          batch.put(space.data, key: key, value: value)
+          count += 1
+          if batch.byteCount >= OpLogSpace.bytesPerBatch { try flush() }
+        }
+      case .header, .peer, .end: break
+      }
+    }
+    guard read.digest == manifest.digest else {
+      throw SpindleError(
+        .conflict, "\(archive.path) was replaced while it was read; import it again",
+        path: archive.path)
+    }
+    try flush()
+    try end()
+  }
+
+  /// What fitted into the exported store fits here, with its index keys.
+  private static var emptyBatch: Batch {
+    var batch = Batch()
+    batch.movesStoredValues = true
+    return batch
+  }
+
+  private func begin() throws {
+    let mark = manifest.digest.bytes
+    if let stored = try space.store.getBlocking(space.log, key: OpLogKeys.installingKey) {
+      guard stored == mark else {
+        throw SpindleError(
+          .conflict,
+          "an import of another file into the op-log \(space.prefix) was interrupted; finish that "
+            + "one first", reason: "not_empty")
+      }
+      return
+    }
+    guard try isEmpty(space.log, from: [OpLogKeys.metaSubspace + 1]), try isEmpty(space.data)
+    else {
+      throw SpindleError(
+        .conflict,
+        "the op-log \(space.prefix) holds something already; a snapshot goes into a new prefix",
+        reason: "not_empty")
+    }
+    var batch = Batch()
+    batch.requireAbsent(space.log, key: OpLogKeys.installingKey, owner: "import")
+    batch.put(space.log, key: OpLogKeys.installingKey, value: mark)
+    try space.store.commitBlocking(batch)
+  }
+
+  private func isEmpty(_ family: StoreFamily, from lower: [UInt8]? = nil) throws -> Bool {
+    var isEmpty = true
+    try space.store.scan(family, IterationOptions(lowerBound: lower)) { _, _ in
+      isEmpty = false
+      return false
+    }
+    return isEmpty
+  }
+
+  private func end() throws {
+    var batch = Batch()
+    for (peer, floor) in manifest.floors {
+      batch.put(space.log, key: OpLogKeys.floor(peer), value: OpLogSpace.encode(floor))
+    }
+    if let clock = manifest.clock {
+      var bytes: [UInt8] = []
+      bytes.appendBigEndian(clock.packed)
+      batch.put(space.log, key: OpLogKeys.clockKey, value: bytes)
+    }
+    batch.delete(space.log, key: OpLogKeys.installingKey)
+    try space.store.commitBlocking(batch)
+    space.memory.raise(manifest.floors)
+  }
+}

@@ -1,0 +1,131 @@
+public import SpindleCore
+internal import SpindleIO
+public import SpindleStore
+
+/// A log, or the state that it led to, or both, as one file: for moving to another store, for a
+/// replica that starts where the source was trimmed, for keeping.
+///
+/// `Documentation/Formats/oplog-export.md` describes the file. Every byte is covered by a checksum
+/// and a digest, and nothing of a damaged file is taken: each call reads the whole file first.
+public struct OpLogArchive: Sendable {
+  /// What a file holds.
+  public struct Contents: OptionSet, Sendable, Hashable {
+    public let rawValue: UInt8
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+
+    /// The rows from each peer's floor on.
+    public static let rows = Contents(rawValue: 1 << 0)
+    /// What reducers made of the log: the family `data:<prefix>`. With it the file is a snapshot,
+    /// which an empty replica starts from.
+    public static let state = Contents(rawValue: 1 << 1)
+    public static let everything: Contents = [.rows, .state]
+  }
+
+  public let path: String
+  let store: Store
+
+  /// - Parameter store: Lends its threads, and takes what is installed.
+  public init(path: String, store: Store) {
+    self.path = path
+    self.store = store
+  }
+
+  /// Reads the whole file and checks everything about it: checksums and digest, that the indices of
+  /// each peer follow each other, the chains, the counts.
+  ///
+  /// - Throws: ``SpindleError``: `corruption` with the offset for a file that is damaged or cut
+  ///   off, `unsupportedFormat` for a newer one, `notFound`, `io`.
+  /// - Complexity: O(bytes of the file), in bounded memory.
+  public func verify() async throws -> OpLogManifest {
+    try await store.blocking { try read { _ in } }
+  }
+
+  /// Applies the rows to a log in use, as if another replica had sent them. What it has already is
+  /// no error, so an import that was interrupted is simply done again. State in the file is left
+  /// alone: it follows from the rows.
+  ///
+  /// - Returns: How many entries were new.
+  /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is applied; ``SyncError``
+  ///   with `compacted` when the file starts behind what the log has of a peer, and whatever
+  ///   applying throws. Entries before the failing one stay applied.
+  public func apply<Target: LogProcessor>(to target: Target) async throws -> UInt64
+  where Target.Op: IndexableOp {
+    let manifest = try await verify()
+    guard manifest.contents.contains(.rows) else {
+      throw SpindleError(
+        .invalidArgument, "\(path) holds state and no rows; it can only be installed", path: path,
+        reason: "no_rows")
+    }
+    for peer in manifest.peers where peer.first > 0 {
+      guard try await target.cursor(of: peer.peer) >= peer.first else {
+        throw SyncError.compacted(peer: peer.peer, oldest: peer.first)
+      }
+    }
+    let source = ArchiveRows(path: path)
+    var count: UInt64 = 0
+    while let page = try await store.blocking({ try source.nextPage() }) {
+      let entries = try page.rows.enumerated().map { offset, row in
+        let index = page.first + UInt64(offset)
+        let entry: DecodedEntry<Target.Op> = try LogIndexTracker.decode(
+          row, peer: page.peer, index: index)
+        return (index: index, entry: entry)
+      }
+      count += UInt64(try await target.apply(peer: page.peer, entries: entries))
+    }
+    return count
+  }
+
+  /// Reads the file from its start to its end on the calling thread.
+  ///
+  /// - Parameter body: Gets each block that is neither the header nor the end.
+  func read(_ body: (ArchiveBlock) throws -> Void) throws -> OpLogManifest {
+    let reader = try ArchiveReader(path)
+    while let block = try reader.next() { try body(block) }
+    return try reader.manifest
+  }
+}
+
+/// What a file of an exported log says about itself.
+public struct OpLogManifest: Sendable, Hashable {
+  /// One peer's part.
+  public struct Peer: Sendable, Hashable {
+    public var peer: PeerID
+    /// The first index whose row is in the file.
+    public var first: UInt64
+    /// The next index after the last.
+    public var next: UInt64
+    /// The chain's head before the first row; nil for none.
+    public var firstHead: ChainHead?
+    /// The chain's head after the last row; nil for none.
+    public var head: ChainHead?
+  }
+
+  public var contents: OpLogArchive.Contents
+  /// The prefix that was exported.
+  public var prefix: String
+  /// When, in milliseconds since the Unix epoch.
+  public var created: UInt64
+  /// In the order of the peers' bytes.
+  public var peers: [Peer]
+  /// The clock register; nil for a log that never had one.
+  public var clock: Timestamp?
+  public var rows: UInt64 = 0
+  /// Keys of the state.
+  public var stateKeys: UInt64 = 0
+  /// Of everything before the end block.
+  public var digest: EntryHash
+
+  /// Each peer's next index.
+  public var cursors: PeerCursors {
+    peers.reduce(into: PeerCursors()) { $0.advance($1.peer, to: $1.next) }
+  }
+
+  /// Each peer's floor.
+  var floors: [PeerID: LogPosition] {
+    peers.reduce(into: [:]) { floors, peer in
+      if peer.first > 0 {
+        floors[peer.peer] = LogPosition(next: peer.first, head: peer.firstHead)
+      }
+    }
+  }
+}

@@ -1,0 +1,324 @@
+import SpindleCore
+import SpindleIO
+import SpindleOpLog
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+/// A replica without state: applies entries in order, as rows.
+private final class PlainReplica: LogProcessor {
+  typealias Op = Note
+  let store: Store
+  let tracker: Tracker
+  /// How many entries it takes before it fails.
+  let limit: UInt64
+
+  init(_ store: Store, prefix: String, limit: UInt64 = .max) async throws {
+    self.store = store
+    self.limit = limit
+    tracker = try await Tracker(store: store, prefix: prefix)
+  }
+
+  func cursors() async throws -> PeerCursors { try await tracker.allCursors() }
+  func cursor(of peer: PeerID) async throws -> UInt64 { try await tracker.cursor(of: peer) }
+  func watchCursors() -> CursorWatch { CursorBoard(PeerCursors()).watch() }
+
+  func apply(
+    peer: PeerID, index: UInt64, entry: DecodedEntry<Note>
+  ) async throws -> Applied {
+    let position = try await tracker.position(of: peer)
+    guard index >= position.next else { return Applied(new: false) }
+    guard index == position.next else {
+      throw SyncError.cursorMismatch(peer: peer, expected: position.next, actual: index)
+    }
+    guard index < limit else { throw SyncError.backend(SpindleError(.io, "stopped by the test")) }
+    var batch = Batch()
+    switch entry {
+    case .expunged(let hash):
+      _ = try tracker.trackExpunged(
+        peer: peer, index: index, hash: hash, following: position.head, into: &batch)
+    case .logEntry(let entry):
+      _ = try tracker.trackOne(
+        peer: peer, index: index, timestamp: entry.timestamp, serverUser: entry.serverUser,
+        op: entry.op, following: position.head, into: &batch)
+    }
+    try await store.commit(batch, durability: .buffered)
+    return Applied(new: true)
+  }
+}
+
+@Suite struct ArchiveTests {
+  /// A log of three peers with markers, a floor, rows without chains, and some state.
+  private func fill(_ store: Store, trims: Bool = true) async throws -> Tracker {
+    let tracker = try await Tracker(
+      store: store, prefix: "app", settings: OpLogSettings(indexes: .all))
+    for peer in [zeroPeer, peer(1), lastPeer] {
+      try await addChained(store, tracker, peer, 0..<12)
+    }
+    try await tracker.add(store, peer(2), 0)
+    try await addChained(store, tracker, peer(2), 1..<9)
+    try await addChained(store, tracker, zeroPeer, 12..<14)
+    try await tracker.expunge(peer: peer(1), index: 7)
+    if trims {
+      _ = try await tracker.trim(
+        below: PeerCursors([zeroPeer: 14, lastPeer: 5]), forced: true)
+    }
+    var batch = Batch()
+    for number in 0..<UInt8(50) {
+      batch.put(tracker.dataFamily, key: [number], value: Array(repeating: number, count: 100))
+    }
+    try await store.commit(batch, durability: .buffered)
+    return tracker
+  }
+
+  private func rows(_ tracker: Tracker) async throws -> [PeerID: [IndexedOpLogRow]] {
+    var rows: [PeerID: [IndexedOpLogRow]] = [:]
+    for (peer, _) in try await tracker.allCursors().sorted {
+      let floor = try await tracker.floor(of: peer)
+      rows[peer] = try await tracker.readRows(peer: peer, from: floor, limit: .max)
+    }
+    return rows
+  }
+
+  private func content(_ store: Store, _ family: StoreFamily) throws -> [[UInt8]: [UInt8]] {
+    var pairs: [[UInt8]: [UInt8]] = [:]
+    try store.scan(family) { key, value in
+      pairs[copyBytes(key)] = copyBytes(value)
+      return true
+    }
+    return pairs
+  }
+
+  @Test("O-95: an export put into an empty store gives the same rows, cursors and state")
+  func anInstalledExportIsTheSameLog() async throws {
+    try await withPlace { place in
+      let file = place.path + ".export"
+      try await place.withStore { store in
+        let source = try await fill(store)
+        let manifest = try await source.export(to: file)
+        #expect(try await OpLogArchive(path: file, store: store).verify() == manifest)
+        #expect(try await source.allCursors() == manifest.cursors)
+        #expect(manifest.rows == 12 + 7 + 9 && manifest.stateKeys == 50)
+        await expectError(.io) { try await source.export(to: file) }
+      }
+      let other = TestPlace(path: place.path + "2")
+      try await place.withStore { store in
+        let source = try await Tracker(store: store, prefix: "app")
+        try await other.withStore { target in
+          let archive = OpLogArchive(path: file, store: target)
+          try await archive.install(prefix: "copy", indexes: .byTime)
+          let copy = try await Tracker(store: target, prefix: "copy")
+          #expect(try await copy.allPositions() == source.allPositions())
+          #expect(try await copy.floors() == source.floors())
+          #expect(try await rows(copy) == rows(source))
+          #expect(
+            try content(target, copy.dataFamily) == content(store, source.dataFamily))
+          #expect(try await findings(target, "copy") == [])
+          #expect(
+            try await target.get(copy.logFamily, key: OpLogKeys.clockKey)
+              == store.get(source.logFamily, key: OpLogKeys.clockKey))
+          #expect(
+            try await copy.found(OpLogQuery(.everything))
+              == source.found(OpLogQuery(.everything)))
+          await expectError(.uniqueViolation, reason: "oplog") {
+            try await copy.add(target, zeroPeer, 3)
+          }
+          await expectError(.conflict, reason: "not_empty") {
+            try await archive.install(prefix: "copy")
+          }
+          // The copy goes on where the original was.
+          try await addChained(target, copy, zeroPeer, 14..<15)
+          #expect(try await findings(target, "copy") == [])
+        }
+      }
+    }
+  }
+
+  @Test("O-95: an import through apply is resumable and idempotent")
+  func rowsAreAppliedOnceHoweverOften() async throws {
+    try await withPlace { place in
+      let file = place.path + ".export"
+      try await place.withStore { store in
+        let source = try await fill(store, trims: false)
+        try await source.export(to: file, contents: .rows)
+        let archive = OpLogArchive(path: file, store: store)
+        let broken = try await PlainReplica(store, prefix: "copy", limit: 6)
+        await #expect(throws: SyncError.self) { _ = try await archive.apply(to: broken) }
+        let part = try await broken.tracker.allCursors()
+        #expect(!part.isEmpty)
+        #expect(try await source.allCursors() != part)
+
+        let target = try await PlainReplica(store, prefix: "copy")
+        let all = try await source.allCursors().sorted.reduce(0) { $0 + $1.next }
+        let had = part.sorted.reduce(0) { $0 + $1.next }
+        #expect(try await archive.apply(to: target) == all - had)
+        #expect(try await archive.apply(to: target) == 0)
+        #expect(try await target.tracker.allCursors() == source.allCursors())
+        #expect(
+          try await target.tracker.position(of: peer(1)) == source.position(of: peer(1)))
+        await expectError(.invalidArgument, reason: "no_state") {
+          try await archive.install(prefix: "third")
+        }
+      }
+    }
+  }
+
+  @Test func aSnapshotStartsAReplicaWhereTheSourceWasTrimmed() async throws {
+    try await withPlace { place in
+      let (log, state) = (place.path + ".log", place.path + ".state")
+      try await place.withStore { store in
+        let source = try await fill(store)
+        try await source.export(to: log, contents: .rows)
+        try await source.export(to: state, contents: .state)
+        // The log alone does not go into an empty replica: its beginning is gone.
+        let empty = try await PlainReplica(store, prefix: "empty")
+        do {
+          _ = try await OpLogArchive(path: log, store: store).apply(to: empty)
+          Issue.record("expected an error")
+        } catch SyncError.compacted(let peer, let oldest) {
+          #expect(peer == zeroPeer && oldest == 14)
+        }
+        #expect(try await empty.tracker.allCursors().isEmpty)
+
+        let manifest = try await OpLogArchive(path: state, store: store).install(prefix: "copy")
+        #expect(manifest.rows == 0 && manifest.stateKeys == 50)
+        await expectError(.invalidArgument, reason: "no_rows") {
+          _ = try await OpLogArchive(path: state, store: store).apply(to: empty)
+        }
+        try await addChained(store, source, peer(1), 12..<14)
+        let copy = try await PlainReplica(store, prefix: "copy")
+        #expect(try await copy.tracker.floors() == manifest.cursors)
+        for index: UInt64 in 12..<14 {
+          let entry = try #require(
+            try await source.readEntries(peer: peer(1), from: index, limit: 1).first
+          ).1
+          _ = try await copy.apply(peer: peer(1), index: index, entry: entry)
+        }
+        #expect(
+          try await copy.tracker.position(of: peer(1)) == source.position(of: peer(1)))
+        #expect(try await findings(store, "copy") == [])
+      }
+    }
+  }
+
+  @Test func anInterruptedInstallationIsFinishedByTheSameFileOnly() async throws {
+    try await withPlace { place in
+      let (file, other) = (place.path + ".export", place.path + ".other")
+      try await place.withStore { store in
+        let source = try await fill(store)
+        let manifest = try await source.export(to: file)
+        try await addChained(store, source, peer(1), 12..<13)
+        try await source.export(to: other)
+        let archive = OpLogArchive(path: file, store: store)
+        // As a crash leaves it: the mark, a part of the rows and of the state.
+        _ = try await Tracker(store: store, prefix: "copy")
+        try await damage(
+          store, "copy", key: OpLogKeys.installingKey, value: manifest.digest.bytes)
+        let row = try #require(try await source.row(peer: peer(1), index: 0))
+        try await damage(store, "copy", key: OpLogKeys.entry(peer(1), 0), value: row.encoded)
+        await expectError(.unavailable, reason: "import_unfinished") {
+          _ = try await Tracker(store: store, prefix: "copy")
+        }
+        await expectError(.unavailable, reason: "import_unfinished") {
+          _ = try await ClockService(store: store, prefix: "copy")
+        }
+        await expectError(.conflict, reason: "not_empty") {
+          try await OpLogArchive(path: other, store: store).install(prefix: "copy")
+        }
+        #expect(try await findings(store, "copy").contains { $0.contains("was interrupted") })
+        try await archive.install(prefix: "copy")
+        let copy = try await Tracker(store: store, prefix: "copy")
+        #expect(try await copy.allCursors() == manifest.cursors)
+        #expect(try await findings(store, "copy") == [])
+      }
+    }
+  }
+
+  @Test func writersGoOnWhileALogIsExported() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let source = try await fill(store)
+        async let writing: Void = addChained(store, source, peer(9), 0..<200)
+        var files: [String] = []
+        for number in 0..<5 {
+          let file = place.path + ".\(number)"
+          try await source.export(to: file)
+          files.append(file)
+        }
+        try await writing
+        for file in files {
+          let manifest = try await OpLogArchive(path: file, store: store).verify()
+          #expect(manifest.rows >= 28)
+        }
+      }
+    }
+  }
+
+  @Test("O-95: a damaged export is refused whole, wherever the damage is")
+  func damageAnywhereIsFound() async throws {
+    try await withPlace { place in
+      let (file, bad) = (place.path + ".export", place.path + ".bad")
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        try await addChained(store, tracker, peer(1), 0..<4)
+        var batch = Batch()
+        batch.put(tracker.dataFamily, key: [1], value: [2, 3])
+        try await store.commit(batch, durability: .buffered)
+        try await tracker.export(to: file)
+        let bytes = try Files.read(file)
+        let archive = OpLogArchive(path: bad, store: store)
+        func isRefused(_ bytes: [UInt8]) async throws -> Bool {
+          try? Files.remove(bad)
+          try Files.create(bad, parts: [bytes], sync: false)
+          do {
+            _ = try await archive.install(prefix: "copy")
+            return false
+          } catch let error as SpindleError {
+            return error.kind == .corruption && error.reason == "corrupt_export"
+          }
+        }
+        for count in 0..<bytes.count {
+          #expect(try await isRefused(Array(bytes.prefix(count))), "cut at \(count)")
+        }
+        for index in bytes.indices {
+          var flipped = bytes
+          flipped[index] ^= 1 << (index % 8)
+          #expect(try await isRefused(flipped), "flipped at \(index)")
+        }
+        #expect(try await isRefused(bytes + [0]))
+        #expect(store.existingFamily("oplog:copy") == nil)
+        await expectError(.notFound) {
+          _ = try await OpLogArchive(path: place.path + ".none", store: store).verify()
+        }
+      }
+    }
+  }
+
+  @Test func anExportHasTheDocumentedBytes() async throws {
+    try await withPlace { place in
+      let file = place.path + ".export"
+      try await place.withStore { store in
+        place.wall.set(1_000)
+        try await Tracker(store: store, prefix: "app").export(to: file)
+        let bytes = try Files.read(file)
+        #expect(hexString(bytes.prefix(8)) == "8953504c0d0a1a0a")
+        #expect(
+          hexString(bytes[8..<31]) == "010000000e" + "010303617070" + "00000000000003e8"
+            + "f920a87a")
+        #expect(hexString(bytes[31..<61]) == "0500000039" + String(repeating: "00", count: 25))
+      }
+    }
+  }
+
+  @Test func aDamagedLogIsNotExported() async throws {
+    try await withPlace { place in
+      let file = place.path + ".export"
+      try await place.withStore { store in
+        let tracker = try await fill(store)
+        try await damage(store, "app", key: OpLogKeys.entry(peer(1), 3), value: nil)
+        await expectError(.corruption) { try await tracker.export(to: file) }
+        #expect(!Files.exists(file) && !Files.exists(file + ".tmp"))
+      }
+    }
+  }
+}

@@ -1,0 +1,111 @@
+import SpindleCore
+import SpindleOpLog
+import SpindleStore
+import Testing
+
+@Suite struct TokenTests {
+  private let token = IdempotencyToken("order 17")!
+  private let receipt = TokenReceipt(index: 3, count: 2, timestamp: Timestamp(packed: 9))
+
+  private func store(
+    _ receipt: TokenReceipt, _ token: IdempotencyToken, in tracker: Tracker, _ store: Store,
+    at now: UInt64
+  ) async throws {
+    var batch = Batch()
+    try await tracker.stage(token, receipt, lifetimeMilliseconds: 1_000, now: now, into: &batch)
+    try await store.commit(batch, durability: .buffered)
+  }
+
+  @Test func aTokenIsKnownUntilItExpires() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        #expect(try await tracker.receipt(of: token, now: 0) == nil)
+        try await self.store(receipt, token, in: tracker, store, at: 5_000)
+        await expectError(.uniqueViolation, reason: "token") {
+          try await self.store(receipt, token, in: tracker, store, at: 5_500)
+        }
+      }
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        #expect(try await tracker.receipt(of: token, now: 5_999) == receipt)
+        #expect(try await tracker.receipt(of: token, now: 6_000) == nil)
+        // An expired token may be used again before anybody swept it.
+        let second = TokenReceipt(index: 8, count: 1, timestamp: Timestamp(packed: 99))
+        try await self.store(second, token, in: tracker, store, at: 6_000)
+        #expect(try await tracker.receipt(of: token, now: 6_001) == second)
+        #expect(try await findings(store) == [])
+        #expect(try await tracker.sweepTokens(now: 6_999) == 0)
+        #expect(try await tracker.sweepTokens(now: 7_000) == 1)
+        #expect(try await tracker.receipt(of: token, now: 0) == nil)
+      }
+    }
+  }
+
+  @Test func sweepsAreBoundedAndLeaveNothing() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        for number in 0..<20 {
+          let token = try #require(IdempotencyToken("\(number)"))
+          try await self.store(receipt, token, in: tracker, store, at: UInt64(number))
+        }
+        #expect(try await tracker.sweepTokens(now: 1_014, limit: 10) == 10)
+        #expect(try await tracker.sweepTokens(now: 1_014, limit: 10) == 5)
+        #expect(try await tracker.sweepTokens(now: .max) == 5)
+        var keys = 0
+        try store.scan(tracker.logFamily) { key, _ in
+          if key[0] == OpLogKeys.tokenSubspace || key[0] == OpLogKeys.tokenExpirySubspace {
+            keys += 1
+          }
+          return true
+        }
+        #expect(keys == 0)
+      }
+    }
+  }
+
+  @Test func tokensHaveBounds() {
+    #expect(IdempotencyToken([]) == nil)
+    #expect(IdempotencyToken(Array(repeating: 1, count: 128)) != nil)
+    #expect(IdempotencyToken(Array(repeating: 1, count: 129)) == nil)
+  }
+
+  @Test func aFenceOnlyRises() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        #expect(try await tracker.fence(of: peer(1)) == 0)
+        try await tracker.raiseFence(of: peer(1), to: 5)
+        try await tracker.raiseFence(of: peer(1), to: 3)
+      }
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        #expect(try await tracker.fence(of: peer(1)) == 5)
+        #expect(try await tracker.fence(of: peer(2)) == 0)
+        #expect(try await findings(store) == [])
+        try await damage(store, "app", key: OpLogKeys.fenceKey, value: [1])
+        await expectError(.corruption) { _ = try await tracker.fence(of: peer(1)) }
+        #expect(try await findings(store) == ["the fence has 1 bytes; expected 24"])
+      }
+    }
+  }
+
+  @Test func acknowledgementsOnlyRiseAndTheLeastIsPerPeer() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        #expect(try await tracker.leastAcknowledged().isEmpty)
+        try await tracker.acknowledge(
+          replica: peer(8), cursors: PeerCursors([peer(1): 7, peer(2): 1, peer(8): 4]))
+        try await tracker.acknowledge(
+          replica: peer(9), cursors: PeerCursors([peer(1): 9, peer(8): 2]))
+        try await tracker.acknowledge(replica: peer(8), cursors: PeerCursors([peer(1): 3]))
+        #expect(try await tracker.acknowledgements()[peer(8)]?[peer(1)] == 7)
+        let least = PeerCursors([peer(1): 7, peer(8): 2])
+        #expect(try await tracker.leastAcknowledged() == least)
+        #expect(try await findings(store) == [])
+      }
+    }
+  }
+}

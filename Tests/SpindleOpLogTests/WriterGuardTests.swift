@@ -1,0 +1,177 @@
+import SpindleCore
+import SpindleOpLog
+import SpindleStore
+import Testing
+
+/// Counts the entries of each value under the value's bytes.
+private struct Counting: Reducer {
+  typealias Op = Note
+
+  func prepare(
+    _ op: Note, _ context: OpContext, _ view: ReducerView
+  ) async throws -> PrepareOutcome<Int> {
+    let stored = try await view.get(op.value ?? [])
+    return .proceed(Int(stored?.first ?? 0))
+  }
+
+  func apply(
+    _ op: Note, _ context: OpContext, _ state: Int, into batch: inout ReducerBatch
+  ) throws -> Int {
+    batch.put(op.value ?? [], [UInt8(state + 1)])
+    return state + 1
+  }
+
+  func postApply(_ state: Int) throws -> Int? { nil }
+}
+
+private typealias CountingProcessor = Processor<Counting, Tracker>
+
+@Suite struct WriterGuardTests {
+  private let token = IdempotencyToken("order 17")!
+
+  private func open(
+    _ store: Store, as peer: PeerID = peer(1), prefix: String = "app",
+    lifetime: UInt64 = 1_000
+  ) async throws -> CountingProcessor {
+    var settings = ProcessorSettings()
+    settings.tokenLifetimeMilliseconds = lifetime
+    return try await CountingProcessor(
+      reducer: Counting(), store: store, prefix: prefix, selfID: peer, settings: settings,
+      publisher: NoopPublisher<Int>())
+  }
+
+  @Test func aCallWithATokenIsMadeOnce() async throws {
+    try await withPlace { place in
+      var first: Executed?
+      try await place.withStore { store in
+        let processor = try await open(store)
+        let executed = try await processor.exec([Note("a"), Note("b")], token: token)
+        #expect(executed.indices == 0..<2 && !executed.isRepeat)
+        first = executed
+        let again = try await processor.exec(Note("other"), durability: .synced, token: token)
+        #expect(again.isRepeat && again.indices == 0..<2)
+        #expect(again.timestamp == executed.timestamp)
+        try await processor.exec(Note("c"))
+        #expect(processor.cursor(of: peer(1)) == 3)
+        await processor.close()
+      }
+      try await place.withStore { store in
+        let processor = try await open(store)
+        let again = try await processor.exec(Note("other"), token: token)
+        #expect(again.isRepeat && again.timestamp == first?.timestamp)
+        place.wall.set(place.wall.wallMilliseconds + 1_000)
+        let late = try await processor.exec(Note("late"), token: token)
+        #expect(!late.isRepeat && late.index == 3)
+        #expect(try await findings(store) == [])
+        await processor.close()
+      }
+    }
+  }
+
+  @Test func ofManyCallsWithOneTokenOneRecords() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        let token = token
+        let outcomes = try await withThrowingTaskGroup(of: Executed.self) { group in
+          for number in 0..<64 {
+            group.addTask {
+              try await processor.exec(
+                Note("x"), token: number % 2 == 0 ? token : IdempotencyToken("\(number)"))
+            }
+          }
+          return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(outcomes.count { !$0.isRepeat } == 33)
+        #expect(processor.cursor(of: peer(1)) == 33)
+        #expect(try await findings(store) == [])
+        await processor.close()
+      }
+    }
+  }
+
+  /// The op fails, so its token is free for the next try.
+  @Test func aCallThatFailedLeavesItsTokenFree() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        await expectError(.invalidArgument, reason: "codec") {
+          try await processor.exec([Note("a"), Note("unwritable")], token: token)
+        }
+        let executed = try await processor.exec(Note("a"), token: token)
+        #expect(!executed.isRepeat && executed.index == 0)
+        await processor.close()
+      }
+    }
+  }
+
+  /// A backup is older than what others got: it must not write under the same indices again.
+  @Test func aRestoredBackupIsFencedUntilItsHistoryIsBack() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let original = try await open(store, prefix: "original")
+        for text in ["a", "b", "c"] { try await original.exec(Note(text)) }
+        let backup = try await open(store)
+        _ = try await backup.apply(
+          peer: peer(1), index: 0,
+          entry: original.tracker.readEntries(peer: peer(1), from: 0, limit: 1)[0].1)
+        try await backup.noteElsewhere(PeerCursors([peer(1): 1, peer(2): 9]))
+        try await backup.exec(Note("still allowed"), token: token)
+        await original.close()
+        await backup.close()
+      }
+      try await place.withStore { store in
+        let backup = try await open(store)
+        try await backup.noteElsewhere(PeerCursors([peer(1): 4]))
+        await expectError(.unavailable, reason: "fenced") { try await backup.exec(Note("x")) }
+        // A call that was made is told all the same.
+        #expect(try await backup.exec(Note("x"), token: token).isRepeat)
+        await backup.close()
+
+        let reopened = try await open(store)
+        let message = await expectError(.unavailable, reason: "fenced") {
+          try await reopened.exec(Note("x"))
+        }
+        #expect(message.contains("known up to index 4"))
+        let marker = DecodedEntry<Note>.expunged(someHash)
+        for index: UInt64 in 2..<4 {
+          _ = try await reopened.apply(peer: peer(1), index: index, entry: marker)
+        }
+        #expect(try await reopened.exec(Note("x")).index == 4)
+        await reopened.close()
+        let other = try await open(store, as: peer(2))
+        #expect(try await other.exec(Note("x")).index == 0)
+        await other.close()
+      }
+    }
+  }
+
+  @Test func aProcessorGoesOnBehindATrimAndAnExpunge() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        for number in 0..<6 { try await processor.exec(Note("\(number)")) }
+        let source = try await processor.tracker.readEntries(peer: peer(1), from: 0, limit: 9)
+        try await processor.tracker.expunge(peer: peer(1), index: 4)
+        _ = try await processor.tracker.trim(below: PeerCursors([peer(1): 3]), forced: true)
+        // Repeats, of an entry that is gone, one that is a marker, and one that is there.
+        for index in [0, 4, 5] {
+          let applied = try await processor.apply(
+            peer: peer(1), index: UInt64(index), entry: source[index].1)
+          #expect(!applied.new)
+        }
+        #expect(try await processor.exec(Note("next")).index == 6)
+        await expectError(.notFound, reason: "compacted") {
+          _ = try await processor.readSince(peer: peer(1), from: 2)
+        }
+        var indices: [UInt64] = []
+        for try await entry in processor.entries(from: PeerCursors([peer(1): 3]), follow: false) {
+          indices.append(entry.index)
+        }
+        #expect(indices == [3, 4, 5, 6])
+        #expect(try await findings(store) == [])
+        await processor.close()
+      }
+    }
+  }
+}
