@@ -28,10 +28,7 @@ import Testing
     }
 
     func setStopped(_ stopped: Bool) async throws {
-      let trigger = stopped ? "1" : "300"
-      let names = ["level0_slowdown_writes_trigger", "level0_stop_writes_trigger"]
-      let options = Dictionary(uniqueKeysWithValues: names.map { ($0, trigger) })
-      try await store.blocking { try store.database.setOptions(options, of: plain.columnFamily) }
+      try await store.setWritesStopped(stopped, by: plain)
     }
 
     func put(
