@@ -117,9 +117,7 @@ public final class RocksSpool: Spool {
   /// The greatest id of version 7. Most ids of other versions sort behind it, as do keys that are
   /// no ids; the walk from the end passes them.
   private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
-    var options = IterationOptions()
-    options.ignoresRangeDeletions = true
-    var iterator = try store.iterator(family, options)
+    var iterator = try store.iterator(family)
     iterator.seekToLast()
     while iterator.isValid {
       if let id = SpoolID(bytes: iterator.key), id.uuid.version == 7 { return id }

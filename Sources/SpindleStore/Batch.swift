@@ -55,6 +55,9 @@ public struct Batch: Sendable {
   /// Only a batch without conditions on unguarded families may pass the other commits by.
   var needsGroupLane: Bool { joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty }
 
+  /// A family of which a range was to be deleted that holds no range deletions.
+  private(set) var familyWithoutRanges: StoreFamily?
+
   private mutating func touch(_ family: StoreFamily) {
     if firstFamily === family { return }
     if firstFamily == nil {
@@ -116,8 +119,12 @@ public struct Batch: Sendable {
   }
 
   /// Removes every key from `lower` up to but not including `upper`.
+  ///
+  /// The commit refuses the batch with `invalidArgument` where the family holds no range deletions
+  /// (``StoreFamily/holdsRangeDeletions``); there every key is deleted by itself.
   public mutating func deleteRange(_ family: StoreFamily, from lower: [UInt8], to upper: [UInt8]) {
     touch(family)
+    if !family.holdsRangeDeletions { familyWithoutRanges = family }
     record.deleteRange(family.id, lower: lower.span, upper: upper.span)
   }
 

@@ -502,6 +502,12 @@ public final class Store: Sendable {
         .invalidArgument,
         "the batch has \(batch.byteCount) bytes; the limit is \(settings.valueByteLimit)")
     }
+    if let family = batch.familyWithoutRanges {
+      throw SpindleError(
+        .invalidArgument,
+        "the batch deletes a range of \(family.name), which holds no range deletions; expected "
+          + "deletes by key")
+    }
     try batch.forEachFamily { family in
       try checkOrigin(family)
       if let refusal = family.gateRefusal { throw refusal }
