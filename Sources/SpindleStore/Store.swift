@@ -566,6 +566,9 @@ public final class Store: Sendable {
   /// Syncs that commits caused.
   package var commitSyncCount: Int { engine?.syncCount ?? 0 }
 
+  /// How often the writing of a group was tried, and how many records were built for it.
+  package var groupCounts: (attempts: Int, records: Int) { engine?.groupCounts ?? (0, 0) }
+
   /// Runs a call that may block, such as a scan, on the store's own threads.
   package func blocking<Value: Sendable>(
     _ body: @escaping @Sendable () throws -> Value

@@ -105,6 +105,32 @@ import Testing
     #expect(try await fixture.reopened() == [[1_000_000], []])
   }
 
+  @Test func aStalledGroupIsBuiltOnceAndAnewWhenAMemberLeaves() async throws {
+    let fixture = try await Fixture()
+    let store = fixture.store
+    try await fixture.setStopped(true)
+    let start = store.groupCounts
+    let first = fixture.put(fixture.guarded, 0, .buffered, deadline: nil)
+    try await eventually { store.groupCounts.attempts >= start.attempts + 4 }
+    #expect(store.groupCounts.records == start.records + 1)
+    // These two wait behind it, and are one group when it leaves.
+    let pair = [1, 2].map { fixture.put(fixture.guarded, $0, .buffered, deadline: nil) }
+    try await eventually { store.waitingCommits == 2 }
+    first.cancel()
+    try await eventually { store.waitingCommits == 0 }
+    let taken = store.groupCounts.attempts
+    try await eventually { store.groupCounts.attempts >= taken + 4 }
+    #expect(store.groupCounts.records == start.records + 2)
+    pair[0].cancel()
+    await #expect(throws: CancellationError.self) { try await pair[0].value }
+    let left = store.groupCounts.attempts
+    try await eventually { store.groupCounts.attempts >= left + 4 }
+    #expect(store.groupCounts.records == start.records + 3)
+    try await fixture.setStopped(false)
+    try await pair[1].value
+    #expect(try await fixture.reopened() == [[1_000_000], [2]])
+  }
+
   @Test func writesGoOnWhenTheStallEnds() async throws {
     let fixture = try await Fixture()
     try await fixture.setStopped(true)
