@@ -60,7 +60,7 @@ final class BenchSpool: Sendable {
     if let cacheBytes { settings.database.blockCacheBytes = cacheBytes }
     if plan.blobs {
       var family = ColumnFamilyOptions()
-      family.writeBufferBytes = writeBufferBytes
+      family.writeBufferBytes = writeBufferBytes / 2
       family.compression = .none
       family.blobs = ColumnFamilyOptions.Blobs()
       settings.familyOptions["spool"] = family
@@ -305,7 +305,7 @@ final class BenchSpool: Sendable {
       let settings = spool.storage.settings.database
       result.memoryBytes = try BenchMeters.peakResidentBytes()
       result.memoryBoundBytes =
-        settings.memtableByteLimit + settings.blockCacheBytes + Self.memoryAllowance
+        settings.writeBufferBytes + settings.blockCacheBytes + Self.memoryAllowance
       return result
     }
   }

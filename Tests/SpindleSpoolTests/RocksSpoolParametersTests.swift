@@ -331,7 +331,7 @@ import Testing
     var wide = RocksSpoolParameters()
     wide.dbWriteBufferSize = 8 << 20
     _ = try settings.apply(["a": RocksSpoolParameters(), "z": wide])
-    #expect(settings.options(forFamily: "spool:a").writeBufferBytes == 8 << 20)
+    #expect(settings.options(forFamily: "spool:a").writeBufferBytes == 4 << 20)
   }
 
   @Test("A-L-3: two spools that ask for different values of a shared parameter are refused")
