@@ -150,6 +150,7 @@ struct PairInOneStore: PairChanges {
       data.endChange(id)
     }
     batch.joinsGroupLane = isMetaClaimed || isDataClaimed
+    let limit = SpoolCallLimit(policy: policy, caller: deadline, storage.clock)
     var counts: [SpoolCount] = []
     do {
       // In the order of their names, so that two pairs over the same spools cannot wait for each
@@ -160,11 +161,10 @@ struct PairInOneStore: PairChanges {
           throw change.spool.heldByAnother(id)
         }
         let count = try await change.spool.beginCount(
-          id, after: change.recordBytes, until: deadline)
+          id, after: change.recordBytes, until: limit)
         if let count { counts.append(count) }
       }
-      try await storage.commit(
-        batch, durability: syncs ? .synced : .buffered, deadline: deadline, policy: policy)
+      try await limit.commit(batch, syncs ? .synced : .buffered, to: storage)
     } catch {
       for count in counts { count.giveBack() }
       throw error

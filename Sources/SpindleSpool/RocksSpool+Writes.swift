@@ -69,9 +69,9 @@ extension RocksSpool {
     _ ledger: SpoolLedger, _ id: SpoolID, _ data: Bytes?, durability: Durability,
     deadline: ContinuousClock.Instant?, isHeld: Bool
   ) async throws -> (header: [UInt8], bytes: Int) {
-    let policy = data == nil ? removePolicy : storePolicy
-    let (limit, timeout) = policy.effective(caller: deadline, from: storage.clock.now)
-    guard try await ledger.lock(id, until: limit) else { throw timeout }
+    let limit = SpoolCallLimit(
+      policy: data == nil ? removePolicy : storePolicy, caller: deadline, storage.clock)
+    guard try await ledger.lock(id, until: limit.instant) else { throw limit.error }
     defer { ledger.unlock(id) }
     // A claimed message is removed once, and what is stored after that is behind the id's lock:
     // the second attempt meets no other change. One more for an operator's hand.
@@ -103,7 +103,7 @@ extension RocksSpool {
       let change = SpoolLedger.Change(before: before?.bytes, after: data == nil ? nil : bytes)
       try ledger.reserve(change)
       do {
-        try await storage.commit(batch, durability: durability, deadline: deadline, policy: policy)
+        try await limit.commit(batch, durability, to: storage)
       } catch {
         ledger.giveBack(change)
         guard isHeld, attemptsLeft > 0, let error = error as? SpindleError,
@@ -120,12 +120,10 @@ extension RocksSpool {
   ///
   /// - Parameter recordBytes: Of the new record; nil for a removal.
   func beginCount(
-    _ id: SpoolID, after recordBytes: Int?, until deadline: ContinuousClock.Instant?
+    _ id: SpoolID, after recordBytes: Int?, until limit: SpoolCallLimit
   ) async throws -> SpoolCount? {
     guard let ledger else { return nil }
-    let policy = recordBytes == nil ? removePolicy : storePolicy
-    let (limit, timeout) = policy.effective(caller: deadline, from: storage.clock.now)
-    guard try await ledger.lock(id, until: limit) else { throw timeout }
+    guard try await ledger.lock(id, until: limit.instant) else { throw limit.error }
     do {
       let before = try await storage.withValue(family, key: id.bytes) { $0?.count }
       let change = SpoolLedger.Change(before: before, after: recordBytes)
