@@ -11,9 +11,16 @@ final class SpoolEntryQueue: Sendable {
   /// Gets whether readers have taken everything.
   typealias Ended = @Sendable (Bool) -> Void
 
+  /// A reader that waits; the ticket finds it again when it is cancelled.
+  private struct Waiter {
+    let ticket: UInt64
+    let continuation: CheckedContinuation<Batch?, Never>
+    func resume(returning entries: Batch?) { continuation.resume(returning: entries) }
+  }
+
   /// A reader to resume, outside the lock.
   private struct Wake {
-    let reader: CheckedContinuation<Batch?, Never>
+    let reader: Waiter
     let entries: Batch
     func resume() { reader.resume(returning: entries) }
   }
@@ -24,7 +31,7 @@ final class SpoolEntryQueue: Sendable {
     var head = 0
     /// Bytes of the payloads in the buffer.
     var bytes = 0
-    var waiting: [CheckedContinuation<Batch?, Never>] = []
+    var waiting: [Waiter] = []
     var readers = 0
     var isFinished = false
     var isAbandoned = false
@@ -69,6 +76,7 @@ final class SpoolEntryQueue: Sendable {
   let batchBytes: Int
   private let state = Mutex(State())
   private let room = ThreadSemaphore()
+  private let nextTicket = Atomic<UInt64>(0)
 
   init(capacity: Int, byteLimit: Int) {
     self.capacity = max(capacity, 1)
@@ -218,7 +226,7 @@ final class SpoolEntryQueue: Sendable {
   }
 
   /// Takes entries, or leaves the reader's continuation where there are none.
-  private func take(_ continuation: CheckedContinuation<Batch?, Never>?) -> Taken {
+  private func take(_ waiter: Waiter?) -> Taken {
     state.withLock { state in
       let batch = state.take(atMost: batchCount)
       if !batch.isEmpty {
@@ -231,12 +239,26 @@ final class SpoolEntryQueue: Sendable {
       }
       // Who abandons takes `ended` along.
       if state.isFinished || state.isAbandoned { return .end(state.ended.take()) }
-      if let continuation { state.waiting.append(continuation) }
+      if let waiter {
+        // A task is marked cancelled before its handler runs. So either the mark is seen here, or
+        // the handler takes the lock later and finds the waiter.
+        if Task.isCancelled { return .end(nil) }
+        state.waiting.append(waiter)
+      }
       return .wait
     }
   }
 
-  /// The next entries, at least one; nil at the end.
+  /// Ends the waiting of one reader; the others read on.
+  private func endWaiting(_ ticket: UInt64) {
+    let waiter = state.withLock { state -> Waiter? in
+      guard let index = state.waiting.firstIndex(where: { $0.ticket == ticket }) else { return nil }
+      return state.waiting.remove(at: index)
+    }
+    waiter?.resume(returning: nil)
+  }
+
+  /// The next entries, at least one; nil at the end, and for a reader whose task is cancelled.
   func next() async -> Batch? {
     // Most entries are there already: no suspension for them.
     switch take(nil) {
@@ -248,9 +270,10 @@ final class SpoolEntryQueue: Sendable {
       return nil
     case .wait: break
     }
+    let ticket = nextTicket.add(1, ordering: .relaxed).oldValue
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        switch take(continuation) {
+        switch take(Waiter(ticket: ticket, continuation: continuation)) {
         case .batch(let batch, let wakes):
           if wakes { room.signal() }
           continuation.resume(returning: batch)
@@ -261,7 +284,7 @@ final class SpoolEntryQueue: Sendable {
         }
       }
     } onCancel: {
-      cancel()
+      endWaiting(ticket)
     }
   }
 }
