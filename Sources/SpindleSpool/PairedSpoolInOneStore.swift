@@ -85,6 +85,8 @@ struct PairInOneStore: PairChanges {
         }
         return (meta: meta, data: try data.stageRestorationBlocking(id, into: &batch))
       }
+      meta.noteStored(id)
+      data.noteStored(id)
     }
   }
 
@@ -130,6 +132,7 @@ struct PairInOneStore: PairChanges {
       try await commitCounted(
         id, batch, changes, syncs: syncs, deadline: deadline,
         policy: isRemoval ? meta.removePolicy : meta.storePolicy)
+      for change in changes where change.recordBytes != nil { change.spool.noteStored(id) }
       meta.end(metaCall, bytes: changes.first { $0.spool === meta }?.recordBytes ?? 0)
       data.end(dataCall, bytes: changes.first { $0.spool === data }?.recordBytes ?? 0)
     } catch {

@@ -22,6 +22,7 @@ extension RocksSpool {
         try await storage.commit(
           batch, durability: durability, deadline: deadline, policy: storePolicy)
       }
+      noteStored(id)
       end(call, bytes: data.count)
     } catch {
       throw fail(call, error)
@@ -161,6 +162,7 @@ extension RocksSpool {
           try await storage.commit(
             batch, durability: durability, deadline: deadline, policy: storePolicy)
         }
+        noteStored(id)
         end(call, bytes: data.count)
         return header
       } catch {
