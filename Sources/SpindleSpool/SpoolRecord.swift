@@ -86,6 +86,15 @@ package enum SpoolRecord {
     return try decompress(codec, record.extracting(droppingFirst: headerBytes))
   }
 
+  /// How many bytes a record's payload has, or claims to have: nothing is checked.
+  static func payloadByteCount(_ record: Span<UInt8>) -> Int {
+    guard record.count >= headerBytes + lengthBytes, record[1] != codecNone else {
+      return record.count
+    }
+    var reader = ByteReader(record.extracting(droppingFirst: headerBytes))
+    return (try? reader.readBigEndian(UInt32.self)).map(Int.init) ?? record.count
+  }
+
   /// Checks everything but what the codec itself checks.
   ///
   /// - Returns: The codec.

@@ -49,6 +49,33 @@ extension Store {
     return try body(value.span)
   }
 
+  /// Lends a value to a body that may take long: on the caller's thread when the value is in memory
+  /// and the body is short for it, and on one of the store's own otherwise, without a copy.
+  ///
+  /// - Parameter isShort: Looks at the value and says whether the body is done with it at once.
+  package func withValue<Result: Sendable>(
+    _ family: StoreFamily, key: [UInt8], isShort: (Span<UInt8>) -> Bool,
+    _ body: @escaping @Sendable (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
+    try checkOpen()
+    do {
+      let value = try database.get(family.columnFamily, key.span, tier: .cache)
+      guard let value else { return try body(nil) }
+      if isShort(value.bytes) { return try body(value.bytes) }
+    } catch let error as RocksError {
+      guard error.kind == .incomplete else { throw failure(error, reading: family) }
+    }
+    return try await blocking {
+      do {
+        let value = try self.database.get(family.columnFamily, key.span)
+        guard let value else { return try body(nil) }
+        return try body(value.bytes)
+      } catch let error as RocksError {
+        throw self.failure(error, reading: family)
+      }
+    }
+  }
+
   /// Walks a family in key order on the caller's thread, which may wait for the disk.
   ///
   /// - Parameter body: Gets key and value, borrowed for the call; returns whether to go on.
