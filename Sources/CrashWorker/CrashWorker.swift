@@ -15,7 +15,7 @@ enum CrashWorker {
     let arguments = CommandLine.arguments
     guard arguments.count >= 3 else {
       say(
-        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart "
+        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart|health "
           + "STORE [ARGUMENT]...")
       exit(64)
     }
