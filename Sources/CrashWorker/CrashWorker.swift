@@ -15,8 +15,8 @@ enum CrashWorker {
     let arguments = CommandLine.arguments
     guard arguments.count >= 3 else {
       say(
-        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart|health "
-          + "STORE [ARGUMENT]...")
+        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart"
+          + "|health STORE [ARGUMENT]...")
       exit(64)
     }
     try ChildProcess.endWithReader()

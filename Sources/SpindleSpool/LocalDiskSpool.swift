@@ -75,8 +75,8 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   /// - Parameters:
   ///   - definition: Of the kind `local_disk`. Its path and flush are taken.
   ///   - settings: The rest.
-  /// - Throws: As ``init(path:settings:clock:)``, and `invalidArgument` for a definition that is not
-  ///   valid or of another kind.
+  /// - Throws: As ``init(path:settings:clock:)``, and `invalidArgument` for a definition that is
+  ///   not valid or of another kind.
   public convenience init(
     definition: SpoolDefinition, settings: LocalDiskSettings = LocalDiskSettings(),
     clock: any StoreClock = SystemClock()

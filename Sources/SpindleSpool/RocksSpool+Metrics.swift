@@ -94,8 +94,9 @@ extension RocksSpool {
     return max(Double(now.ticks - found.created.ticks) / 10_000_000, 0)
   }
 
-  /// Lets the next look at the oldest message begin at this one, which was stored, where it is older
-  /// than what was seen: brought back from quarantine, or under a given id. Mostly one relaxed load.
+  /// Lets the next look at the oldest message begin at this one, which was stored, where it is
+  /// older than what was seen: brought back from quarantine, or under a given id. Mostly one
+  /// relaxed load.
   func noteStored(_ id: SpoolID) {
     if id.uuid.version == 7 { lowerOldest(to: id.uuid.high) }
   }

@@ -11,8 +11,8 @@ internal import Synchronization
 /// for await entry in channel { take(entry) }
 /// let outcome = await walk.finished()
 /// ```
-/// Several tasks may read; each entry goes to one of them. One that leaves or is cancelled leaves the
-/// rest to the others; the last one's end is the walk's. A single reader takes up to 64 small
+/// Several tasks may read; each entry goes to one of them. One that leaves or is cancelled leaves
+/// the rest to the others; the last one's end is the walk's. A single reader takes up to 64 small
 /// entries at a time, an eighth of the capacity at most; they do not count for the bounds any more.
 public final class SpoolEntryChannel: AsyncSequence, Sendable {
   public typealias Element = SpoolEntry
