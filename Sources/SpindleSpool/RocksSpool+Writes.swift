@@ -18,7 +18,11 @@ extension RocksSpool {
       } else {
         var batch = Batch(reservingBytes: data.count + 64)
         batch.joinsGroupLane = isHeld
-        stage(id, try await encoded(data), into: &batch)
+        if let record = encodedAtOnce(data) {
+          stage(id, record, into: &batch)
+        } else {
+          stage(id, try await encoded(data), into: &batch)
+        }
         try await storage.commit(
           batch, durability: durability, deadline: deadline, policy: storePolicy)
       }
@@ -39,7 +43,7 @@ extension RocksSpool {
         _ = try await commitWithinQuota(
           ledger, id, nil, durability: durability, deadline: nil, isHeld: isHeld)
       } else {
-        var batch = Batch()
+        var batch = Batch(reservingBytes: 32)
         batch.delete(family, key: id.bytes)
         batch.joinsGroupLane = isHeld
         try await storage.commit(

@@ -7,7 +7,7 @@ internal import Synchronization
 /// message would cost more than reading it. A batch is at most an eighth of the channel, so a
 /// channel for a few messages still passes them one at a time.
 final class SpoolEntryQueue: Sendable {
-  typealias Batch = [SpoolEntry]
+  typealias Batch = SpoolEntryBatch
   /// Gets whether readers have taken everything.
   typealias Ended = @Sendable (Bool) -> Void
 
@@ -26,10 +26,11 @@ final class SpoolEntryQueue: Sendable {
   }
 
   private struct State {
-    /// What was taken is nil until it is removed, so that no payload outlives its taking.
-    var buffer: [SpoolEntry?] = []
+    /// What was taken is nil until it is removed.
+    var batches: [Batch?] = []
     var head = 0
-    /// Bytes of the payloads in the buffer.
+    /// Entries in the batches, and bytes of their payloads.
+    var count = 0
     var bytes = 0
     var waiting: [Waiter] = []
     var readers = 0
@@ -39,30 +40,44 @@ final class SpoolEntryQueue: Sendable {
     /// See ``whenEnded(_:)``.
     var ended: Ended?
 
-    var count: Int { buffer.count - head }
-
-    /// The reader that waits longest, and entries for it.
-    mutating func takeForReader(atMost limit: Int) -> Wake? {
-      guard !waiting.isEmpty, count > 0 else { return nil }
-      return Wake(reader: waiting.removeFirst(), entries: take(atMost: limit))
+    /// Adds a batch; single entries, as a walk over files sends them, travel on together.
+    mutating func add(_ batch: Batch, joiningUpTo countLimit: Int, _ byteLimit: Int) {
+      if batch.isEmpty { return }
+      count += batch.count
+      bytes += batch.byteCount
+      let last = batches.count - 1
+      if batch.count == 1, head <= last, let other = batches[last], other.count < countLimit,
+        other.byteCount + batch.byteCount <= byteLimit
+      {
+        batches[last]?.append(contentsOf: batch)
+      } else {
+        batches.append(batch)
+      }
     }
 
-    /// Takes entries: one where several read, so that none has what another could work on.
-    mutating func take(atMost limit: Int) -> Batch {
-      var taken: Batch = []
-      let wanted = min(readers > 1 ? 1 : limit, count)
-      taken.reserveCapacity(wanted)
-      while taken.count < wanted, let entry = buffer[head] {
-        buffer[head] = nil
+    /// The reader that waits longest, and entries for it.
+    mutating func takeForReader() -> Wake? {
+      guard !waiting.isEmpty, let entries = take() else { return nil }
+      return Wake(reader: waiting.removeFirst(), entries: entries)
+    }
+
+    /// Takes a batch, or one entry where several read, so that none has what another could work on.
+    mutating func take() -> Batch? {
+      guard head < batches.count, let size = batches[head]?.count else { return nil }
+      let taken: Batch?
+      if readers > 1, size > 1 {
+        taken = batches[head]?.splitFirst()
+      } else {
+        taken = batches[head].take()
         head += 1
-        bytes -= entry.byteCount
-        taken.append(entry)
       }
-      if head == buffer.count {
-        buffer.removeAll(keepingCapacity: true)
+      count -= taken?.count ?? 0
+      bytes -= taken?.byteCount ?? 0
+      if head == batches.count {
+        batches.removeAll(keepingCapacity: true)
         head = 0
-      } else if head >= 256, head * 2 >= buffer.count {
-        buffer.removeFirst(head)
+      } else if head >= 256, head * 2 >= batches.count {
+        batches.removeFirst(head)
         head = 0
       }
       return taken
@@ -81,8 +96,8 @@ final class SpoolEntryQueue: Sendable {
   init(capacity: Int, byteLimit: Int) {
     self.capacity = max(capacity, 1)
     self.byteLimit = max(byteLimit, 0)
-    batchCount = max(min(64, self.capacity / 8), 1)
-    batchBytes = min(64 << 10, self.byteLimit / 8)
+    batchCount = max(min(256, self.capacity / 8), 1)
+    batchBytes = min(128 << 10, self.byteLimit / 8)
   }
 
   // MARK: The walking thread
@@ -119,21 +134,19 @@ final class SpoolEntryQueue: Sendable {
   /// - Parameter thenWaits: Whether the walk waits for room when there is none, unless a reader was
   ///   woken.
   private func put(_ batch: Batch, thenWaits: Bool) -> (result: SendResult, hasWoken: Bool) {
-    let bytes = batch.reduce(0) { $0 + $1.byteCount }
     let (result, wake) = state.withLock { state -> (SendResult, Wake?) in
       if state.isAbandoned || state.isFinished { return (.refused, nil) }
       let hasRoom =
         state.count == 0
-        || state.count + batch.count <= capacity && bytes <= byteLimit - state.bytes
+        || state.count + batch.count <= capacity && batch.byteCount <= byteLimit - state.bytes
       guard hasRoom else {
         // A reader may wait beside entries that another gave back.
-        let wake = state.takeForReader(atMost: batchCount)
+        let wake = state.takeForReader()
         state.walkerWaits = thenWaits && wake == nil
         return (.stalled, wake)
       }
-      for entry in batch { state.buffer.append(entry) }
-      state.bytes += bytes
-      return (.sent, state.takeForReader(atMost: batchCount))
+      state.add(batch, joiningUpTo: batchCount, batchBytes)
+      return (.sent, state.takeForReader())
     }
     wake?.resume()
     return (result, wake != nil)
@@ -143,7 +156,7 @@ final class SpoolEntryQueue: Sendable {
   ///
   /// - Returns: false when the reader is gone or the walk must stop.
   func send(_ entry: SpoolEntry, isStopped: () -> Bool) -> Bool {
-    offer([entry], isStopped: isStopped, isStalled: { false }) == .sent
+    offer(SpoolEntryBatch(entry), isStopped: isStopped, isStalled: { false }) == .sent
   }
 
   /// Lets a body know, once, how reading ended: true when a reader has met the end behind the last
@@ -164,7 +177,7 @@ final class SpoolEntryQueue: Sendable {
   func finish() {
     while let wake = state.withLock({ state in
       state.isFinished = true
-      return state.takeForReader(atMost: batchCount)
+      return state.takeForReader()
     }) {
       wake.resume()
     }
@@ -188,10 +201,11 @@ final class SpoolEntryQueue: Sendable {
       state.readers -= 1
       if state.readers == 0 { return (true, nil) }
       if unused.isEmpty || state.isAbandoned { return (false, nil) }
-      state.buffer.replaceSubrange(..<state.head, with: unused.map { $0 })
+      state.batches.replaceSubrange(..<state.head, with: [unused])
       state.head = 0
-      state.bytes += unused.reduce(0) { $0 + $1.byteCount }
-      return (false, state.takeForReader(atMost: batchCount))
+      state.count += unused.count
+      state.bytes += unused.byteCount
+      return (false, state.takeForReader())
     }
     wake?.resume()
     if isLast { cancel() }
@@ -205,8 +219,9 @@ final class SpoolEntryQueue: Sendable {
   func cancel() {
     let (wakes, waiting, ended) = state.withLock { state in
       state.isAbandoned = true
-      state.buffer = []
+      state.batches = []
       state.head = 0
+      state.count = 0
       state.bytes = 0
       defer {
         state.walkerWaits = false
@@ -228,8 +243,7 @@ final class SpoolEntryQueue: Sendable {
   /// Takes entries, or leaves the reader's continuation where there are none.
   private func take(_ waiter: Waiter?) -> Taken {
     state.withLock { state in
-      let batch = state.take(atMost: batchCount)
-      if !batch.isEmpty {
+      if let batch = state.take() {
         // The walk goes on when half of the room is free, and not for each single place.
         let wakes =
           state.walkerWaits
@@ -285,16 +299,6 @@ final class SpoolEntryQueue: Sendable {
       }
     } onCancel: {
       endWaiting(ticket)
-    }
-  }
-}
-
-extension SpoolEntry {
-  /// What an entry counts against a channel's limit of bytes.
-  var byteCount: Int {
-    switch self {
-    case .item(_, let data): data.count
-    case .corrupt(_, let error): error.utf8.count
     }
   }
 }

@@ -32,7 +32,9 @@ package enum SpoolRecord {
   }
 
   private static func header(_ codec: UInt8, for body: Span<UInt8>) -> [UInt8] {
-    var header: [UInt8] = [version, codec, 0, 0]
+    var header: [UInt8] = []
+    header.reserveCapacity(headerBytes)
+    header.appendBigEndian(UInt32(version) << 24 | UInt32(codec) << 16)
     header.appendBigEndian(UInt32(body.count))
     var checksum = CRC32C()
     checksum.update(header.span)

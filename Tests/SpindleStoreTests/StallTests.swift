@@ -144,6 +144,45 @@ import Testing
     #expect(try await fixture.reopened() == [[0, 1, 1_000_000], [0]])
   }
 
+  @Test func eachOfARoundThatMeetsAStallHasItsOwnOutcome() async throws {
+    let fixture = try await Fixture()
+    let combiner = try #require(fixture.store.combiner)
+    try await fixture.setStopped(true)
+    #expect(combiner.begin())
+    let past = fixture.put(fixture.plain, 0, .buffered, deadline: .seconds(-1))
+    let soon = fixture.put(fixture.plain, 1, .buffered, deadline: .seconds(1))
+    let cancelled = fixture.put(fixture.plain, 2, .buffered, deadline: nil)
+    let patient = fixture.put(fixture.plain, 3, .buffered, deadline: .seconds(3600))
+    try await eventually { combiner.waitingCount == 4 }
+    combiner.end()
+    #expect(await kinds([past]) == [.deadlineExceeded])
+    try await eventually { fixture.clock.sleeperCount == 3 }
+    cancelled.cancel()
+    await #expect(throws: CancellationError.self) { try await cancelled.value }
+    fixture.clock.advance(by: .seconds(2))
+    #expect(await kinds([soon]) == [.deadlineExceeded])
+    try await eventually { fixture.clock.sleeperCount == 1 }
+    try await fixture.setStopped(false)
+    fixture.clock.advance(by: .milliseconds(50))
+    #expect(await kinds([patient]) == [nil])
+    #expect(try await fixture.reopened() == [[3, 1_000_000], []])
+  }
+
+  @Test func theFirstAttemptOfARoundIsMadeWhateverTheDeadlines() async throws {
+    let fixture = try await Fixture()
+    let combiner = try #require(fixture.store.combiner)
+    #expect(combiner.begin())
+    let tasks = [
+      fixture.put(fixture.plain, 0, .buffered, deadline: .seconds(-1)),
+      fixture.put(fixture.plain, 1, .buffered, deadline: .seconds(1)),
+    ]
+    try await eventually { combiner.waitingCount == 2 }
+    fixture.clock.advance(by: .seconds(2))
+    combiner.end()
+    #expect(await kinds(tasks) == [nil, nil])
+    #expect(try await fixture.reopened() == [[0, 1, 1_000_000], []])
+  }
+
   @Test func cancelledDuringAStallStoresNothing() async throws {
     let fixture = try await Fixture()
     try await fixture.setStopped(true)
