@@ -97,6 +97,10 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
   /// Bits a key of the bloom filter; 0 is no filter. The default is 10 (about 1 % false hits).
   public var bloomBitsPerKey = 10.0
   public var level0CompactionTrigger: Int32 = 4
+  /// Bytes of level 1 before it is moved on to level 2. nil, the default, leaves RocksDB's 256 MiB
+  /// or the preset's. It should hold what the files of level 0 hold when they are compacted: a
+  /// smaller one has every byte written once more.
+  public var level1Bytes: UInt64?
   public var level0SlowdownTrigger: Int32 = 20
   public var level0StopTrigger: Int32 = 36
   public var disablesAutomaticCompaction = false
@@ -202,6 +206,9 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
       pointer, family.hasDynamicLevelBytes ? 1 : 0)
     unsafe rocksdb_options_set_level0_file_num_compaction_trigger(
       pointer, family.level0CompactionTrigger)
+    if let bytes = family.level1Bytes {
+      unsafe rocksdb_options_set_max_bytes_for_level_base(pointer, bytes)
+    }
     unsafe rocksdb_options_set_level0_slowdown_writes_trigger(
       pointer, family.level0SlowdownTrigger)
     unsafe rocksdb_options_set_level0_stop_writes_trigger(pointer, family.level0StopTrigger)

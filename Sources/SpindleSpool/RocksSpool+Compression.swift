@@ -6,21 +6,15 @@ extension RocksSpool {
   /// millisecond for them: longer work would be felt by other tasks.
   package static let compressionByteLimit = 64 << 10
 
-  /// Makes the record of a payload where that takes no time to speak of; nil where it takes
-  /// ``encoded(_:)``.
-  func encodedAtOnce(_ data: Bytes) -> SpoolRecord.Encoded? {
-    let compression = settings.compression
-    guard compression == .none || data.count <= Self.compressionByteLimit else { return nil }
-    return SpoolRecord.encode(data, compression)
-  }
-
   /// Makes the record of a payload, compressed as the spool is set, on a thread that may block
   /// where that takes long.
   ///
   /// - Throws: ``SpindleError`` with `closed` when the store is closed.
   package func encoded(_ data: Bytes) async throws -> SpoolRecord.Encoded {
-    if let record = encodedAtOnce(data) { return record }
     let compression = settings.compression
+    if compression == .none || data.count <= Self.compressionByteLimit {
+      return SpoolRecord.encode(data, compression)
+    }
     return try await storage.blocking { SpoolRecord.encode(data, compression) }
   }
 }

@@ -18,8 +18,8 @@ extension RocksSpool {
       } else {
         var batch = Batch(reservingBytes: data.count + 64)
         batch.joinsGroupLane = isHeld
-        if let record = encodedAtOnce(data) {
-          stage(id, record, into: &batch)
+        if settings.compression == .none {
+          stagePlain(id, data, into: &batch)
         } else {
           stage(id, try await encoded(data), into: &batch)
         }
@@ -44,7 +44,8 @@ extension RocksSpool {
           ledger, id, nil, durability: durability, deadline: nil, isHeld: isHeld)
       } else {
         var batch = Batch(reservingBytes: 32)
-        batch.delete(family, key: id.bytes)
+        let key = id.uuid.inlineBytes
+        batch.delete(family, key: key.span)
         batch.joinsGroupLane = isHeld
         try await storage.commit(
           batch, durability: durability, deadline: nil, policy: removePolicy)
@@ -223,6 +224,13 @@ extension RocksSpool {
     let key = id.bytes
     batch.put(family, key: key.span, header: record.header.span, payload: record.body.span)
     return record.header
+  }
+
+  /// The same for a payload that is stored as it is, without an allocation.
+  private func stagePlain(_ id: SpoolID, _ data: Bytes, into batch: inout Batch) {
+    let key = id.uuid.inlineBytes
+    let header = SpoolRecord.inlineHeader(for: data.span)
+    batch.put(family, key: key.span, header: header.span, payload: data.span)
   }
 
   /// Adds the removal of a claimed message to a batch, on the condition that it is still the one

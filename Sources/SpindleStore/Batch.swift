@@ -113,9 +113,14 @@ public struct Batch: Sendable {
   }
 
   /// Removes a key; an absent one is no error.
-  public mutating func delete(_ family: StoreFamily, key: [UInt8]) {
+  public mutating func delete(_ family: StoreFamily, key: Span<UInt8>) {
     touch(family)
-    record.delete(family.id, key: key.span)
+    record.delete(family.id, key: key)
+  }
+
+  /// Removes a key; an absent one is no error.
+  public mutating func delete(_ family: StoreFamily, key: [UInt8]) {
+    delete(family, key: key.span)
   }
 
   /// Removes every key from `lower` up to but not including `upper`.

@@ -36,14 +36,32 @@ extension Store {
   package func withValue<Result>(
     _ family: StoreFamily, key: [UInt8], _ body: (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
+    if let result = try withCachedValue(family, key: key.span, body) { return result }
+    return try await withStoredValue(family, key: key, body)
+  }
+
+  /// The same where the value is in memory, without an allocation of its own.
+  ///
+  /// - Returns: nil when the disk is needed; the body was not called then.
+  package func withCachedValue<Result>(
+    _ family: StoreFamily, key: Span<UInt8>, _ body: (Span<UInt8>?) throws -> Result
+  ) throws -> Result? {
     try checkOpen()
-    do {
-      let value = try database.get(family.columnFamily, key.span, tier: .cache)
-      guard let value else { return try body(nil) }
-      return try body(value.bytes)
-    } catch let error as RocksError {
-      guard error.kind == .incomplete else { throw failure(error, reading: family) }
+    let value: PinnedValue?
+    do throws(RocksError) {
+      value = try database.get(family.columnFamily, key, tier: .cache)
+    } catch {
+      if error.kind == .incomplete { return nil }
+      throw failure(error, reading: family)
     }
+    guard let value else { return .some(try body(nil)) }
+    return .some(try body(value.bytes))
+  }
+
+  /// The same where the value is not in memory.
+  package func withStoredValue<Result>(
+    _ family: StoreFamily, key: [UInt8], _ body: (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
     let value = try await blocking { try self.getBlocking(family, key: key) }
     guard let value else { return try body(nil) }
     return try body(value.span)

@@ -79,6 +79,8 @@ public struct StoreSettings: Sendable {
     // the memtables of a busy family, one written to while the other is flushed, must not take
     // more than the shared write buffer.
     options.writeBufferBytes = database.writeBufferBytes / Int(options.maxWriteBuffers)
+    // As much as level 0 holds when it is compacted; with less, every byte is written once more.
+    options.level1Bytes = UInt64(options.level0CompactionTrigger) * UInt64(options.writeBufferBytes)
     // Spool payloads and op rows arrive compressed.
     if kind == "spool" || kind == "oplog" { options.compression = .none }
     return options

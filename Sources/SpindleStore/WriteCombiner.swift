@@ -12,8 +12,7 @@ internal import Synchronization
 ///
 /// A round that RocksDB does not accept at once, that a caller left by being cancelled, or that
 /// touches a part whose gate was shut meanwhile, is not tried again as a whole: each caller is told
-/// to go on by itself, with its own deadline, permits and gates. So a caller's outcome is always its
-/// own.
+/// to go on by itself, with its own deadline, permits and gates. So each has its own outcome.
 ///
 /// Bounds: ``roundLimit`` rounds wait, of ``countLimit`` batches and ``byteLimit`` bytes each; who
 /// comes when all are full writes on its own thread and waits in RocksDB's queue of writers.
@@ -115,7 +114,8 @@ package final class WriteCombiner: Sendable {
     let wasTaken = turn.compareExchange(
       expected: Turn.taken, desired: Turn.free, ordering: .releasing
     ).exchanged
-    if !wasTaken { Task.detached { await self.writeRounds() } }
+    // It ends when nobody waits for it any more. Its priority is not that of a caller by chance.
+    if !wasTaken { Task(priority: .medium) { await self.writeRounds() } }
   }
 
   /// Adds a batch to a round and waits for the outcome.
