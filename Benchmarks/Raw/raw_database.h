@@ -107,6 +107,7 @@ inline rocksdb::ColumnFamilyOptions FamilyOptions(const DatabaseSettings& settin
   rocksdb::ColumnFamilyOptions options;
   options.write_buffer_size = settings.write_buffer_bytes;
   options.max_write_buffer_number = 2;
+  options.max_bytes_for_level_base = 4 * settings.write_buffer_bytes;
   options.compression = settings.compression;
   options.level_compaction_dynamic_level_bytes = false;
   options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));

@@ -227,7 +227,7 @@ Result Measure(const std::string& job, const Database& db, uint64_t value_bytes,
 
 DatabaseSettings SpoolOptions() {
   DatabaseSettings settings;
-  settings.write_buffer_bytes = kWriteBufferBytes;
+  settings.write_buffer_bytes = kWriteBufferBytes / 2;
   settings.compression = rocksdb::kNoCompression;
   return settings;
 }

@@ -15,8 +15,8 @@ enum CrashWorker {
     let arguments = CommandLine.arguments
     guard arguments.count >= 3 else {
       say(
-        "usage: CrashWorker inline|group|synced|many|hold|parent|append|cure|sync|spool|pair|apart|"
-          + "oplog|oplog-die|replica STORE [ARGUMENT]...")
+        "usage: CrashWorker inline|crowd|group|synced|many|hold|parent|append|cure|sync|spool|pair"
+          + "|apart|health|oplog|oplog-die|replica STORE [ARGUMENT]...")
       exit(64)
     }
     try ChildProcess.endWithReader()
@@ -37,6 +37,7 @@ enum CrashWorker {
     let guarded = try await store.family("oplog:crash")
     switch arguments[1] {
     case "inline": try await write(store, plain, .buffered, conditional: false)
+    case "crowd": try await writeInCrowd(store, plain)
     case "group": try await write(store, guarded, .buffered, conditional: true)
     case "synced": try await write(store, plain, .synced, conditional: false)
     case "many": try await writeMany(store, plain, guarded)
@@ -107,6 +108,22 @@ enum CrashWorker {
           }
         }
       }
+    }
+  }
+
+  /// Many buffered callers at once, which meet each other.
+  static func writeInCrowd(_ store: Store, _ family: StoreFamily) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for task in 0..<64 {
+        group.addTask {
+          var number = task
+          while true {
+            try await put(store, family, number, .buffered)
+            number += 64
+          }
+        }
+      }
+      try await group.waitForAll()
     }
   }
 

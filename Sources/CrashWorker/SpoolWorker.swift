@@ -10,13 +10,14 @@ import SpindleTestKit
 ///   each acknowledged by its number;
 /// - `pair STORE SCRIPT DURABILITY BYTES FIRST`: the same with messages of two halves;
 /// - `apart STORE STEP`: twenty pairs over halves that share no batch, then one step that dies when
-///   it comes to its second half.
+///   it comes to its second half;
+/// - `health STORE`: counts the allocations of asking for the health, with `allocations.cc`.
 struct SpoolWorker {
   let store: Store
   let arguments: [String]
 
   init?(_ store: Store, _ arguments: [String]) {
-    guard ["spool", "pair", "apart"].contains(arguments[1]) else { return nil }
+    guard ["spool", "pair", "apart", "health"].contains(arguments[1]) else { return nil }
     self.store = store
     self.arguments = arguments
   }
@@ -28,8 +29,36 @@ struct SpoolWorker {
       let meta = try await RocksSpool(store: store, name: "meta")
       let data = try await RocksSpool(store: store, name: "data")
       try await follow(on: Pair(spool: PairedSpool(meta: meta, data: data)))
+    case "health": try await countAllocations()
     default: try await dieApart(arguments[3])
     }
+  }
+
+  private func countAllocations() async throws {
+    typealias Counter = @convention(c) () -> UInt
+    guard let symbol = unsafe dlsym(nil, "spindle_allocations") else { exit(65) }
+    let counter = unsafe unsafeBitCast(symbol, to: Counter.self)
+    let spool = try await RocksSpool(store: store, name: "main")
+    measure("counts", counter, 1_000) { withExtendedLifetime(Leaf()) {} }
+    var shutCount = 0
+    let isShut = { if spool.unhealthyReason != nil { shutCount += 1 } }
+    measure("good", counter, 1_000_000, isShut)
+    spool.shutGate(note: "a test")
+    measure("shut", counter, 1_000_000, isShut)
+    guard shutCount == 1_000_000 else { exit(66) }
+    try await store.close()
+    _exit(0)
+  }
+
+  private final class Leaf {}
+
+  private func measure(
+    _ name: String, _ counter: @convention(c) () -> UInt, _ count: Int, _ body: () -> Void
+  ) {
+    let before = counter()
+    for _ in 0..<count { body() }
+    let after = counter()
+    CrashWorker.say("\(name) \(after - before)")
   }
 
   private func follow(on target: some ScriptTarget) async throws {

@@ -39,7 +39,7 @@ final class BenchSpool: Sendable {
     switch plan.job {
     case .store, .all: try await store(forceSync: false)
     case .synced: try await store(forceSync: true)
-    case .load: try await load(isCold: false)
+    case .load, .loadBorrowed: try await load(isCold: false)
     case .loadCold: try await load(isCold: true)
     case .enumerate: try await enumerate()
     case .remove: try await remove()
@@ -60,7 +60,8 @@ final class BenchSpool: Sendable {
     if let cacheBytes { settings.database.blockCacheBytes = cacheBytes }
     if plan.blobs {
       var family = ColumnFamilyOptions()
-      family.writeBufferBytes = writeBufferBytes
+      family.writeBufferBytes = writeBufferBytes / 2
+      family.level1Bytes = 4 * UInt64(family.writeBufferBytes)
       family.compression = .none
       family.blobs = ColumnFamilyOptions.Blobs()
       settings.familyOptions["spool"] = family
@@ -170,10 +171,14 @@ final class BenchSpool: Sendable {
         for number in 0..<count { _ = try await spool.load(try Self.id(number)) }
       }
       let bytes = plan.valueBytes
+      let borrows = plan.job == .loadBorrowed
       let measured = try await BenchRun(tasks: plan.tasks, limit: count, seconds: seconds)
         .measure { number in
-          let payload = try await spool.load(try Self.id(order[number]))
-          guard payload.count == bytes else { throw Self.surprise }
+          let id = try Self.id(order[number])
+          let found =
+            borrows
+            ? try await spool.withPayload(id) { $0?.count ?? 0 } : try await spool.load(id).count
+          guard found == bytes else { throw Self.surprise }
         }
       var result = result(measured)
       if isCold { result.pageCache = dropsCaches ? "dropped" : "warm" }
@@ -305,7 +310,7 @@ final class BenchSpool: Sendable {
       let settings = spool.storage.settings.database
       result.memoryBytes = try BenchMeters.peakResidentBytes()
       result.memoryBoundBytes =
-        settings.memtableByteLimit + settings.blockCacheBytes + Self.memoryAllowance
+        settings.writeBufferBytes + settings.blockCacheBytes + Self.memoryAllowance
       return result
     }
   }

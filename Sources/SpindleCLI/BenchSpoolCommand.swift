@@ -8,7 +8,8 @@ import SpindleStore
 /// The spool's jobs. The same stand in `Benchmarks/Raw` written on RocksDB directly.
 struct BenchSpoolCommand: AsyncParsableCommand {
   enum Job: String, CaseIterable {
-    case store, synced, load, loadCold = "load-cold", enumerate, remove, churn, gate, memory, all
+    case store, synced, load, loadBorrowed = "load-borrowed", loadCold = "load-cold", enumerate,
+      remove, churn, gate, memory, all
   }
 
   static let configuration = CommandConfiguration(
@@ -18,6 +19,8 @@ struct BenchSpoolCommand: AsyncParsableCommand {
       store      one buffered store a call, by --tasks tasks at once
       synced     the same, made durable before each call returns
       load       random loads from a block cache that holds everything
+      load-borrowed
+                 the same without a copy of the message
       load-cold  a block cache of 64 KiB, each message once, in random order
       enumerate  one walk over all messages, read by --tasks tasks; tells the growth of memory
       remove     one buffered remove a call
@@ -34,7 +37,9 @@ struct BenchSpoolCommand: AsyncParsableCommand {
       """)
 
   @Option(
-    help: "store, synced, load, load-cold, enumerate, remove, churn, gate, memory or all.",
+    help: """
+      store, synced, load, load-borrowed, load-cold, enumerate, remove, churn, gate, memory or all.
+      """,
     transform: choice)
   var job = Job.all
   @Option(
@@ -138,7 +143,9 @@ struct BenchSpoolCommand: AsyncParsableCommand {
     for tasks in [1, 16, 64] {
       plans += sizes.prefix(3).map { Plan(job: .synced, valueBytes: $0, tasks: tasks) }
     }
-    for job in [Job.load, .loadCold] { plans += sizes.map { Plan(job: job, valueBytes: $0) } }
+    for job in [Job.load, .loadBorrowed, .loadCold] {
+      plans += sizes.map { Plan(job: job, valueBytes: $0) }
+    }
     plans += [1, 8].map { Plan(job: .enumerate, valueBytes: 500, tasks: $0) }
     plans.append(Plan(job: .remove, valueBytes: 1024))
     for live in [16 << 20, 1 << 30] {

@@ -55,8 +55,11 @@ struct SpoolCommand: AsyncParsableCommand {
 
   static func id(_ text: String) throws -> SpoolID {
     guard let id = SpoolID(text: text) else {
-      throw ValidationError(
-        "\"\(text)\" is no message id; expected 32 hexadecimal digits of a time-based UUID")
+      // Not an error of the parser's, which would add the usage to the sentence.
+      Output.problem(
+        "\"\(printable(text))\" is no message id; expected 32 hexadecimal digits of a time-based "
+          + "UUID")
+      throw ExitCode.validationFailure
     }
     return id
   }

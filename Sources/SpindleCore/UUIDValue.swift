@@ -70,6 +70,13 @@ public struct UUIDValue: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// The same without an allocation.
+  package var inlineBytes: InlineArray<16, UInt8> {
+    InlineArray { index in
+      UInt8(truncatingIfNeeded: (index < 8 ? high : low) >> UInt64(56 - 8 * (index & 7)))
+    }
+  }
+
   /// Appends the sixteen bytes, most significant first.
   public func append(to bytes: inout [UInt8]) {
     bytes.appendBigEndian(high)

@@ -55,6 +55,8 @@ public struct FileReader: ~Copyable {
 
   /// Reads the next bytes; fewer than `count` only at the file's end.
   public mutating func read(_ count: Int) throws(IOFailure) -> [UInt8] {
+    // An array without capacity is shared by the process, and its initializer writes to it.
+    if count <= 0 { return [] }
     var failure: IOFailure?
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
       while filled < count {

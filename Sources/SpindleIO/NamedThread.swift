@@ -64,39 +64,3 @@ public final class NamedThread: Sendable {
     }
   }
 }
-
-/// A counting semaphore that parks a thread: the wake-up signal of our own threads.
-@safe public final class ThreadSemaphore: @unchecked Sendable {
-  // Proof of sendability: sem_t is made for use from many threads; the pointer never changes and
-  // lives until deinit.
-  private let semaphore: UnsafeMutablePointer<sem_t>
-
-  public init() {
-    unsafe semaphore = .allocate(capacity: 1)
-    unsafe sem_init(semaphore, 0, 0)
-  }
-
-  deinit {
-    unsafe sem_destroy(semaphore)
-    unsafe semaphore.deallocate()
-  }
-
-  public func signal() { unsafe sem_post(semaphore) }
-
-  public func wait() {
-    while unsafe sem_wait(semaphore) != 0 {}
-  }
-
-  /// Waits at most this long; returns false when the time ran out.
-  public func wait(milliseconds: Int) -> Bool {
-    var deadline = timespec()
-    unsafe clock_gettime(CLOCK_REALTIME, &deadline)
-    let nanoseconds = deadline.tv_nsec + (milliseconds % 1000) * 1_000_000
-    deadline.tv_sec += milliseconds / 1000 + nanoseconds / 1_000_000_000
-    deadline.tv_nsec = nanoseconds % 1_000_000_000
-    while true {
-      if unsafe sem_timedwait(semaphore, &deadline) == 0 { return true }
-      if errno != EINTR { return false }
-    }
-  }
-}

@@ -13,7 +13,8 @@ public struct IterationOptions: Sendable {
   public var readaheadBytes = 0
   /// Whether range deletions are overlooked: for families that never have any. Where a table of a
   /// level above 0 does not open, RocksDB 7.8.3 otherwise ends the walk of that level without an
-  /// error, and whatever lies behind seems not to be there. The default is false.
+  /// error, and whatever lies behind seems not to be there. The store's own walks set it by what
+  /// the family may hold. The default is false.
   public var ignoresRangeDeletions = false
   /// The view to read; nil is the newest when the iterator is made.
   public var snapshot: Snapshot?

@@ -15,8 +15,13 @@ public struct DatabaseOptions: Sendable {
   public var createIfMissing = false
   public var paranoidChecks = false
   public var recoveryMode = RecoveryMode.pointInTime
-  /// Bytes of all memtables together before the largest is flushed. The default is 256 MiB: what
-  /// dies in a memtable is never written again.
+  /// Bytes of all memtables together. The default is 256 MiB: what dies in a memtable is never
+  /// written again.
+  ///
+  /// RocksDB begins a flush when 7/8 of them are being written to. It does not count what is
+  /// flushed already, and does not begin a second flush of a family, so a family keeps to the bound
+  /// only when its own ``ColumnFamilyOptions/writeBufferBytes`` times
+  /// ``ColumnFamilyOptions/maxWriteBuffers`` do.
   public var writeBufferBytes = 256 << 20
   /// Bytes of all live write-ahead logs before families are flushed. The default is 512 MiB.
   public var writeAheadLogBytes: UInt64 = 512 << 20
@@ -47,12 +52,6 @@ public struct DatabaseOptions: Sendable {
   public var engineLog = EngineLog()
 
   public init() {}
-
-  /// The most bytes that the memtables of one busy family take, those included that are being
-  /// flushed. RocksDB begins a flush when 7/8 of ``writeBufferBytes`` are filled, goes on with the
-  /// next memtable until that holds half of them, and with two unflushed ones it takes no writes
-  /// (``ColumnFamilyOptions/maxWriteBuffers``).
-  public var memtableByteLimit: Int { writeBufferBytes / 8 * 11 }
 }
 
 /// What is set for one column family.
@@ -92,12 +91,16 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
   /// Bytes of one memtable. The default is 64 MiB.
   public var writeBufferBytes = 64 << 20
   /// The most memtables that wait for their flush or are in it; at this number writes stop. The
-  /// default is 2: one more would add half of ``DatabaseOptions/writeBufferBytes`` to the memory.
+  /// default is 2: one is written to while the other is flushed.
   public var maxWriteBuffers: Int32 = 2
   public var compression = Compression.lz4
   /// Bits a key of the bloom filter; 0 is no filter. The default is 10 (about 1 % false hits).
   public var bloomBitsPerKey = 10.0
   public var level0CompactionTrigger: Int32 = 4
+  /// Bytes of level 1 before it is moved on to level 2. nil, the default, leaves RocksDB's 256 MiB
+  /// or the preset's. It should hold what the files of level 0 hold when they are compacted: a
+  /// smaller one has every byte written once more.
+  public var level1Bytes: UInt64?
   public var level0SlowdownTrigger: Int32 = 20
   public var level0StopTrigger: Int32 = 36
   public var disablesAutomaticCompaction = false
@@ -203,6 +206,9 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
       pointer, family.hasDynamicLevelBytes ? 1 : 0)
     unsafe rocksdb_options_set_level0_file_num_compaction_trigger(
       pointer, family.level0CompactionTrigger)
+    if let bytes = family.level1Bytes {
+      unsafe rocksdb_options_set_max_bytes_for_level_base(pointer, bytes)
+    }
     unsafe rocksdb_options_set_level0_slowdown_writes_trigger(
       pointer, family.level0SlowdownTrigger)
     unsafe rocksdb_options_set_level0_stop_writes_trigger(pointer, family.level0StopTrigger)

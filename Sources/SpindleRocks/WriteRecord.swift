@@ -14,11 +14,10 @@ public struct WriteRecord: Sendable {
   public private(set) var count: UInt32 = 0
 
   public init(reservingBytes capacity: Int = 0) {
-    unsafe storage = Array(unsafeUninitializedCapacity: Self.headerBytes + max(capacity, 0)) {
-      buffer, count in
-      unsafe buffer[..<Self.headerBytes].initialize(repeating: 0)
-      count = Self.headerBytes
-    }
+    storage = []
+    storage.reserveCapacity(Self.headerBytes + max(capacity, 0))
+    storage.appendLittleEndian(0 as UInt64)
+    storage.appendLittleEndian(0 as UInt32)
   }
 
   public var isEmpty: Bool { count == 0 }

@@ -1,5 +1,6 @@
 public import SpindleCore
 internal import SpindleIO
+internal import SpindleStore
 internal import Synchronization
 
 /// A spool of files, one for each message: to be looked at, copied and repaired with the tools of
@@ -67,6 +68,29 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
     path: String, settings: LocalDiskSettings, clock: any StoreClock = SystemClock()
   ) throws {
     try self.init(path: path, settings: settings, clock: clock, hooks: LocalDiskHooks())
+  }
+
+  /// Opens the spool that a configuration defines, or creates it.
+  ///
+  /// - Parameters:
+  ///   - definition: Of the kind `local_disk`. Its path and flush are taken.
+  ///   - settings: The rest.
+  /// - Throws: As ``init(path:settings:clock:)``, and `invalidArgument` for a definition that is
+  ///   not valid or of another kind.
+  public convenience init(
+    definition: SpoolDefinition, settings: LocalDiskSettings = LocalDiskSettings(),
+    clock: any StoreClock = SystemClock()
+  ) throws {
+    try definition.validate()
+    guard definition.kind == .localDisk, let path = definition.path else {
+      throw SpindleError(
+        .invalidArgument,
+        "the spool \(printable(definition.name)) is of the kind \(definition.kind.rawValue); "
+          + "expected local_disk, as others live in a store")
+    }
+    var settings = settings
+    settings.flush = definition.flush
+    try self.init(path: path, settings: settings, clock: clock)
   }
 
   package init(

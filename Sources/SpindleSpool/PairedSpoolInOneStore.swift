@@ -85,6 +85,8 @@ struct PairInOneStore: PairChanges {
         }
         return (meta: meta, data: try data.stageRestorationBlocking(id, into: &batch))
       }
+      meta.noteStored(id)
+      data.noteStored(id)
     }
   }
 
@@ -130,6 +132,7 @@ struct PairInOneStore: PairChanges {
       try await commitCounted(
         id, batch, changes, syncs: syncs, deadline: deadline,
         policy: isRemoval ? meta.removePolicy : meta.storePolicy)
+      for change in changes where change.recordBytes != nil { change.spool.noteStored(id) }
       meta.end(metaCall, bytes: changes.first { $0.spool === meta }?.recordBytes ?? 0)
       data.end(dataCall, bytes: changes.first { $0.spool === data }?.recordBytes ?? 0)
     } catch {
@@ -150,6 +153,7 @@ struct PairInOneStore: PairChanges {
       data.endChange(id)
     }
     batch.joinsGroupLane = isMetaClaimed || isDataClaimed
+    let limit = SpoolCallLimit(policy: policy, caller: deadline, storage.clock)
     var counts: [SpoolCount] = []
     do {
       // In the order of their names, so that two pairs over the same spools cannot wait for each
@@ -160,11 +164,10 @@ struct PairInOneStore: PairChanges {
           throw change.spool.heldByAnother(id)
         }
         let count = try await change.spool.beginCount(
-          id, after: change.recordBytes, until: deadline)
+          id, after: change.recordBytes, until: limit)
         if let count { counts.append(count) }
       }
-      try await storage.commit(
-        batch, durability: syncs ? .synced : .buffered, deadline: deadline, policy: policy)
+      try await limit.commit(batch, syncs ? .synced : .buffered, to: storage)
     } catch {
       for count in counts { count.giveBack() }
       throw error

@@ -127,10 +127,7 @@ extension RocksSpool {
   package func idsBlocking(from lower: SpoolID?, limit: Int) throws -> [SpoolID] {
     try checkOpen()
     var ids: [SpoolID] = []
-    var options = IterationOptions(lowerBound: lower?.bytes)
-    // Where a table is gone this makes the walk an error; it would otherwise end early.
-    options.ignoresRangeDeletions = true
-    try storage.scan(family, options) { key, _ in
+    try storage.scan(family, IterationOptions(lowerBound: lower?.bytes)) { key, _ in
       if let id = SpoolID(bytes: key) { ids.append(id) }
       return ids.count < limit
     }

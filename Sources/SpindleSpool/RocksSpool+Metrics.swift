@@ -67,14 +67,17 @@ extension RocksSpool {
   /// The walk begins at the message that was the oldest last time, so that it does not pass the
   /// tombstones of everything drained since the last compaction again and again.
   private func oldestAgeBlocking() throws -> Double {
-    let start = oldest.load(ordering: .relaxed)
+    // While the walk is under way every store tells its id, see `noteStored`: the walk may have
+    // passed its place.
+    let start = oldest.exchange(.max, ordering: .acquiringAndReleasing)
+    var found: SpoolID?
+    defer { lowerOldest(to: found?.uuid.high ?? start) }
     var lower: [UInt8]?
     if start > 0 {
       lower = []
       lower?.appendBigEndian(start)
     }
     var passed = 0
-    var found: SpoolID?
     var options = IterationOptions(lowerBound: lower)
     // What nobody loads must not push out what is loaded.
     options.fillsCache = false
@@ -87,9 +90,25 @@ extension RocksSpool {
       return false
     }
     guard let found else { return 0 }
-    oldest.store(found.uuid.high, ordering: .relaxed)
     let now = SpoolInstant(unixMilliseconds: storage.clock.wallMilliseconds)
     return max(Double(now.ticks - found.created.ticks) / 10_000_000, 0)
+  }
+
+  /// Lets the next look at the oldest message begin at this one, which was stored, where it is
+  /// older than what was seen: brought back from quarantine, or under a given id. Mostly one
+  /// relaxed load.
+  func noteStored(_ id: SpoolID) {
+    if id.uuid.version == 7 { lowerOldest(to: id.uuid.high) }
+  }
+
+  private func lowerOldest(to value: UInt64) {
+    var seen = oldest.load(ordering: .relaxed)
+    while seen > value {
+      let (isDone, other) = oldest.compareExchange(
+        expected: seen, desired: value, ordering: .relaxed)
+      if isDone { return }
+      seen = other
+    }
   }
 
   // MARK: The timer

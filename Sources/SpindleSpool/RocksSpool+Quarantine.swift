@@ -72,6 +72,7 @@ extension RocksSpool: QuarantiningSpool {
         try self.stageRestorationBlocking(id, into: &batch)
       }
       guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
+      noteStored(id)
     }
   }
 

@@ -18,10 +18,15 @@ extension RocksSpool {
       } else {
         var batch = Batch(reservingBytes: data.count + 64)
         batch.joinsGroupLane = isHeld
-        stage(id, try await encoded(data), into: &batch)
+        if settings.compression == .none {
+          stagePlain(id, data, into: &batch)
+        } else {
+          stage(id, try await encoded(data), into: &batch)
+        }
         try await storage.commit(
           batch, durability: durability, deadline: deadline, policy: storePolicy)
       }
+      noteStored(id)
       end(call, bytes: data.count)
     } catch {
       throw fail(call, error)
@@ -38,8 +43,9 @@ extension RocksSpool {
         _ = try await commitWithinQuota(
           ledger, id, nil, durability: durability, deadline: nil, isHeld: isHeld)
       } else {
-        var batch = Batch()
-        batch.delete(family, key: id.bytes)
+        var batch = Batch(reservingBytes: 32)
+        let key = id.uuid.inlineBytes
+        batch.delete(family, key: key.span)
         batch.joinsGroupLane = isHeld
         try await storage.commit(
           batch, durability: durability, deadline: nil, policy: removePolicy)
@@ -69,9 +75,9 @@ extension RocksSpool {
     _ ledger: SpoolLedger, _ id: SpoolID, _ data: Bytes?, durability: Durability,
     deadline: ContinuousClock.Instant?, isHeld: Bool
   ) async throws -> (header: [UInt8], bytes: Int) {
-    let policy = data == nil ? removePolicy : storePolicy
-    let (limit, timeout) = policy.effective(caller: deadline, from: storage.clock.now)
-    guard try await ledger.lock(id, until: limit) else { throw timeout }
+    let limit = SpoolCallLimit(
+      policy: data == nil ? removePolicy : storePolicy, caller: deadline, storage.clock)
+    guard try await ledger.lock(id, until: limit.instant) else { throw limit.error }
     defer { ledger.unlock(id) }
     // A claimed message is removed once, and what is stored after that is behind the id's lock:
     // the second attempt meets no other change. One more for an operator's hand.
@@ -103,7 +109,7 @@ extension RocksSpool {
       let change = SpoolLedger.Change(before: before?.bytes, after: data == nil ? nil : bytes)
       try ledger.reserve(change)
       do {
-        try await storage.commit(batch, durability: durability, deadline: deadline, policy: policy)
+        try await limit.commit(batch, durability, to: storage)
       } catch {
         ledger.giveBack(change)
         guard isHeld, attemptsLeft > 0, let error = error as? SpindleError,
@@ -120,12 +126,10 @@ extension RocksSpool {
   ///
   /// - Parameter recordBytes: Of the new record; nil for a removal.
   func beginCount(
-    _ id: SpoolID, after recordBytes: Int?, until deadline: ContinuousClock.Instant?
+    _ id: SpoolID, after recordBytes: Int?, until limit: SpoolCallLimit
   ) async throws -> SpoolCount? {
     guard let ledger else { return nil }
-    let policy = recordBytes == nil ? removePolicy : storePolicy
-    let (limit, timeout) = policy.effective(caller: deadline, from: storage.clock.now)
-    guard try await ledger.lock(id, until: limit) else { throw timeout }
+    guard try await ledger.lock(id, until: limit.instant) else { throw limit.error }
     do {
       let before = try await storage.withValue(family, key: id.bytes) { $0?.count }
       let change = SpoolLedger.Change(before: before, after: recordBytes)
@@ -163,6 +167,7 @@ extension RocksSpool {
           try await storage.commit(
             batch, durability: durability, deadline: deadline, policy: storePolicy)
         }
+        noteStored(id)
         end(call, bytes: data.count)
         return header
       } catch {
@@ -219,6 +224,13 @@ extension RocksSpool {
     let key = id.bytes
     batch.put(family, key: key.span, header: record.header.span, payload: record.body.span)
     return record.header
+  }
+
+  /// The same for a payload that is stored as it is, without an allocation.
+  private func stagePlain(_ id: SpoolID, _ data: Bytes, into batch: inout Batch) {
+    let key = id.uuid.inlineBytes
+    let header = SpoolRecord.inlineHeader(for: data.span)
+    batch.put(family, key: key.span, header: header.span, payload: data.span)
   }
 
   /// Adds the removal of a claimed message to a batch, on the condition that it is still the one

@@ -117,9 +117,7 @@ public final class RocksSpool: Spool {
   /// The greatest id of version 7. Most ids of other versions sort behind it, as do keys that are
   /// no ids; the walk from the end passes them.
   private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
-    var options = IterationOptions()
-    options.ignoresRangeDeletions = true
-    var iterator = try store.iterator(family, options)
+    var iterator = try store.iterator(family)
     iterator.seekToLast()
     while iterator.isValid {
       if let id = SpoolID(bytes: iterator.key), id.uuid.version == 7 { return id }
@@ -162,20 +160,23 @@ public final class RocksSpool: Spool {
   // MARK: Spool
 
   public func load(_ id: SpoolID) async throws -> Bytes {
-    guard let payload = try await loadIfPresent(id) else {
-      throw SpindleError(.notFound, "no such key \(id)")
+    let call = try begin(.load)
+    do {
+      var found = try decodedAtOnce(id)
+      if found == nil { found = .some(try await permitted { try await decoded(id) }) }
+      end(call, bytes: found??.count)
+      if case .some(.some(let payload)) = found { return payload }
+    } catch {
+      throw fail(call, error)
     }
-    return payload
+    throw SpindleError(.notFound, "no such key \(id)")
   }
 
   /// Reads a message; nil when there is none under the id.
   public func loadIfPresent(_ id: SpoolID) async throws -> Bytes? {
     let call = try begin(.load)
     do {
-      let payload = try await read(id) { record -> Bytes? in
-        guard let record else { return nil }
-        return try self.decode(id, record)
-      }
+      let payload = try await permitted { try await decoded(id) }
       end(call, bytes: payload?.count)
       return payload
     } catch {
@@ -183,7 +184,8 @@ public final class RocksSpool: Spool {
     }
   }
 
-  /// Lends a message's payload without a copy when it is in memory and not compressed.
+  /// Lends a message's payload without a copy when it is in memory, not compressed and not larger
+  /// than 256 KiB.
   ///
   /// - Parameter body: Called once with the payload, borrowed for the call, or nil when there is
   ///   no message under the id. It runs while the load is under way and should be short.
@@ -193,8 +195,9 @@ public final class RocksSpool: Spool {
     let call = try begin(.load)
     do {
       var bytes: Int?
-      let result = try await read(id) { record in
+      let small = try await read(id) { record -> Result? in
         guard let record else { return try body(nil) }
+        guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else { return nil }
         // Not around the body: a failure of its own is no damage of the message.
         if let payload = try self.named(id, { try SpoolRecord.decompressed(record) }) {
           bytes = payload.count
@@ -204,7 +207,13 @@ public final class RocksSpool: Spool {
         bytes = payload.count
         return try body(payload)
       }
-      end(call, bytes: bytes)
+      if let small {
+        end(call, bytes: bytes)
+        return small
+      }
+      let payload = try await permitted { try await decoded(id) }
+      let result = if let payload { try body(payload.span) } else { try body(nil) }
+      end(call, bytes: payload?.count)
       return result
     } catch {
       throw fail(call, error)
@@ -226,12 +235,49 @@ public final class RocksSpool: Spool {
   private func read<Result>(
     _ id: SpoolID, _ body: (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
-    guard let loadPermits else {
-      return try await storage.withValue(family, key: id.bytes, body)
+    guard loadPermits == nil else {
+      return try await permitted { try await storage.withValue(family, key: id.bytes, body) }
     }
+    let key = id.uuid.inlineBytes
+    if let found = try storage.withCachedValue(family, key: key.span, body) { return found }
+    return try await storage.withStoredValue(family, key: id.bytes, body)
+  }
+
+  /// Runs a read when it is let in; at once without a limit of concurrent loads.
+  private func permitted<Result>(_ body: () async throws -> Result) async throws -> Result {
+    guard let loadPermits else { return try await body() }
     _ = try await loadPermits.acquire(until: nil)
     defer { loadPermits.release() }
-    return try await storage.withValue(family, key: id.bytes, body)
+    return try await body()
+  }
+
+  /// The most bytes of a payload that are checked, copied or decompressed on the caller's thread:
+  /// zstd takes 0.2 ms for them. Longer work would be felt by other tasks.
+  package static let decodingByteLimit = 256 << 10
+
+  /// Reads a message that is in memory and short, without suspending; nil in it when there is none.
+  ///
+  /// - Returns: nil when it takes ``decoded(_:)``.
+  private func decodedAtOnce(_ id: SpoolID) throws -> Bytes?? {
+    guard loadPermits == nil else { return nil }
+    let key = id.uuid.inlineBytes
+    let found = try storage.withCachedValue(family, key: key.span) { record -> Bytes?? in
+      guard let record else { return .some(nil) }
+      guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else { return nil }
+      return .some(try decode(id, record))
+    }
+    return found ?? nil
+  }
+
+  /// Reads a message, on a thread that may block where that takes long; nil when it is not there.
+  private func decoded(_ id: SpoolID) async throws -> Bytes? {
+    try await storage.withValue(
+      family, key: id.bytes,
+      isShort: { SpoolRecord.payloadByteCount($0) <= Self.decodingByteLimit }
+    ) { record in
+      guard let record else { return nil }
+      return try self.decode(id, record)
+    }
   }
 
   /// Runs a body; damage that it finds is told with the message's id.

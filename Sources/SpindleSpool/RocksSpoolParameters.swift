@@ -39,7 +39,8 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   /// The most table files held open, 1 or more; -1 is no limit. Store-wide. The default is 512.
   public var maxOpenFiles: Int?
   /// Bytes of a memtable before it is flushed; RocksDB takes at least 64 KiB. Applied after a
-  /// preset, so it wins. The default is the preset's, or ``dbWriteBufferSize``.
+  /// preset, so it wins. The default is the preset's, or half of ``dbWriteBufferSize``: one
+  /// memtable is written to while another is flushed.
   public var writeBufferSize: Int?
   /// How many files in level 0 stop writers, 1 or more; with the universal preset, which keeps one
   /// file there that no compaction takes away, 2 or more. The number that slows writers (20) and
@@ -78,8 +79,9 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   /// true.
   public var allowErrorUnlatch: Bool?
 
-  /// Bytes of all memtables of the store before the largest is flushed, 64 KiB or more. Store-wide.
-  /// The default is 256 MiB.
+  /// Bytes of all memtables of the store, 64 KiB or more; those of one busy spool, being flushed or
+  /// not, never take more, unless ``writeBufferSize`` or a preset asks for it. Store-wide. The
+  /// default is 256 MiB.
   public var dbWriteBufferSize: Int?
   /// Bytes of all write-ahead logs before families are flushed, 64 KiB or more; bounds the time of
   /// a recovery. Store-wide. The default is 512 MiB.

@@ -24,8 +24,8 @@ struct SpoolDelivery {
   private var stray = StrayKeys()
   private var seen = 0
   /// Taken from the store, and not yet by the channel.
-  private var batch: SpoolEntryQueue.Batch = []
-  private var batchBytes = 0
+  private var batch = SpoolEntryQueue.Batch()
+  private var batchCorrupt = 0
 
   init(
     spool: RocksSpool, queue: SpoolEntryQueue, handle: SpoolEnumeration, selection: SpoolSelection
@@ -104,15 +104,24 @@ struct SpoolDelivery {
       if id.created > SpoolInstant(unixMilliseconds: limit) { outcome.ahead += 1 }
       return .next
     }
-    let entry: SpoolEntry
     do {
-      entry = .item(id: id, data: try SpoolRecord.payload(of: record))
+      if let payload = try SpoolRecord.decompressed(record) {
+        batch.append(.item(id: id, data: payload))
+      } else {
+        let payload = record.extracting(droppingFirst: SpoolRecord.headerBytes)
+        if payload.count <= SpoolEntryBatch.packedLimit {
+          batch.append(id, payload)
+        } else {
+          batch.append(.item(id: id, data: copyBytes(payload)))
+        }
+      }
     } catch {
-      entry = .corrupt(id: id, error: "\(error)")
+      batch.append(.corrupt(id: id, error: "\(error)"))
+      batchCorrupt += 1
     }
-    batch.append(entry)
-    batchBytes += entry.byteCount
-    guard batch.count >= queue.batchCount || batchBytes >= queue.batchBytes else { return .next }
+    guard batch.count >= queue.batchCount || batch.byteCount >= queue.batchBytes else {
+      return .next
+    }
     let clock = spool.storage.clock
     // Read at the first wait: most batches find room at once.
     var start: ContinuousClock.Instant?
@@ -158,11 +167,10 @@ struct SpoolDelivery {
   }
 
   private mutating func countBatch() {
-    for entry in batch {
-      if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
-    }
-    batch.removeAll(keepingCapacity: true)
-    batchBytes = 0
+    outcome.count += batch.count - batchCorrupt
+    outcome.corrupt += batchCorrupt
+    batchCorrupt = 0
+    batch = SpoolEntryBatch(reservingLike: batch)
   }
 
   private func ended() -> SpindleError {

@@ -4,14 +4,15 @@ internal import Synchronization
 ///
 /// The walk waits while the channel is full, so memory is bounded by ``capacity`` messages and by
 /// ``byteLimit`` bytes. The sequence ends when the walk ends. Leaving the loop over it, dropping it
-/// unread or calling ``cancel()`` ends the walk:
+/// unread, cancelling its task or calling ``cancel()`` ends the walk:
 /// ```swift
 /// let channel = SpoolEntryChannel()
 /// let walk = try spool.enumerate(into: channel, startTime: start)
 /// for await entry in channel { take(entry) }
 /// let outcome = await walk.finished()
 /// ```
-/// Several tasks may read; each entry goes to one of them. A single reader takes up to 64 small
+/// Several tasks may read; each entry goes to one of them. One that leaves or is cancelled leaves
+/// the rest to the others; the last one's end is the walk's. A single reader takes up to 256 small
 /// entries at a time, an eighth of the capacity at most; they do not count for the bounds any more.
 public final class SpoolEntryChannel: AsyncSequence, Sendable {
   public typealias Element = SpoolEntry
@@ -25,9 +26,9 @@ public final class SpoolEntryChannel: AsyncSequence, Sendable {
   public var byteLimit: Int { queue.byteLimit }
 
   /// - Parameters:
-  ///   - capacity: 1 or more. The default is 1,024.
+  ///   - capacity: 1 or more. The default is 4,096.
   ///   - byteLimit: 0 or more; 0 holds one message at a time. The default is 64 MiB.
-  public init(capacity: Int = 1_024, byteLimit: Int = 64 << 20) {
+  public init(capacity: Int = 4_096, byteLimit: Int = 64 << 20) {
     queue = SpoolEntryQueue(capacity: capacity, byteLimit: byteLimit)
   }
 
@@ -44,26 +45,38 @@ public final class SpoolEntryChannel: AsyncSequence, Sendable {
   /// Lives as long as a loop over the channel.
   final class Reader: Sendable {
     private let queue: SpoolEntryQueue
-    /// Taken from the queue and not yet given, the next one last.
-    private let taken = Mutex<SpoolEntryQueue.Batch>([])
+    private let hasLeft = Atomic<Bool>(false)
+    /// Taken from the queue and not yet given.
+    private let taken = Mutex(SpoolEntryQueue.Batch())
 
     init(_ queue: SpoolEntryQueue) {
       self.queue = queue
       queue.readerCame()
     }
 
-    deinit { queue.readerLeft(unused: taken.withLock { $0.reversed() }) }
+    deinit { leave() }
+
+    /// Ends this reader, once.
+    private func leave() {
+      if hasLeft.exchange(true, ordering: .acquiringAndReleasing) { return }
+      let unused = taken.withLock { taken in
+        defer { taken = SpoolEntryQueue.Batch() }
+        return taken
+      }
+      queue.readerLeft(unused: unused)
+    }
 
     func next() async -> SpoolEntry? {
-      if Task.isCancelled {
-        queue.cancel()
+      if Task.isCancelled { leave() }
+      if hasLeft.load(ordering: .acquiring) { return nil }
+      if let entry = taken.withLock({ $0.popFirst() }) { return entry }
+      guard let batch = await queue.next() else {
+        if Task.isCancelled { leave() }
         return nil
       }
-      if let entry = taken.withLock({ $0.popLast() }) { return entry }
-      guard let batch = await queue.next() else { return nil }
       return taken.withLock { taken in
-        taken.append(contentsOf: batch.reversed())
-        return taken.popLast()
+        taken = batch
+        return taken.popFirst()
       }
     }
   }

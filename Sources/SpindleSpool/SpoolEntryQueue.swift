@@ -7,24 +7,32 @@ internal import Synchronization
 /// message would cost more than reading it. A batch is at most an eighth of the channel, so a
 /// channel for a few messages still passes them one at a time.
 final class SpoolEntryQueue: Sendable {
-  typealias Batch = [SpoolEntry]
+  typealias Batch = SpoolEntryBatch
   /// Gets whether readers have taken everything.
   typealias Ended = @Sendable (Bool) -> Void
 
+  /// A reader that waits; the ticket finds it again when it is cancelled.
+  private struct Waiter {
+    let ticket: UInt64
+    let continuation: CheckedContinuation<Batch?, Never>
+    func resume(returning entries: Batch?) { continuation.resume(returning: entries) }
+  }
+
   /// A reader to resume, outside the lock.
   private struct Wake {
-    let reader: CheckedContinuation<Batch?, Never>
+    let reader: Waiter
     let entries: Batch
     func resume() { reader.resume(returning: entries) }
   }
 
   private struct State {
-    /// What was taken is nil until it is removed, so that no payload outlives its taking.
-    var buffer: [SpoolEntry?] = []
+    /// What was taken is nil until it is removed.
+    var batches: [Batch?] = []
     var head = 0
-    /// Bytes of the payloads in the buffer.
+    /// Entries in the batches, and bytes of their payloads.
+    var count = 0
     var bytes = 0
-    var waiting: [CheckedContinuation<Batch?, Never>] = []
+    var waiting: [Waiter] = []
     var readers = 0
     var isFinished = false
     var isAbandoned = false
@@ -32,30 +40,44 @@ final class SpoolEntryQueue: Sendable {
     /// See ``whenEnded(_:)``.
     var ended: Ended?
 
-    var count: Int { buffer.count - head }
-
-    /// The reader that waits longest, and entries for it.
-    mutating func takeForReader(atMost limit: Int) -> Wake? {
-      guard !waiting.isEmpty, count > 0 else { return nil }
-      return Wake(reader: waiting.removeFirst(), entries: take(atMost: limit))
+    /// Adds a batch; single entries, as a walk over files sends them, travel on together.
+    mutating func add(_ batch: Batch, joiningUpTo countLimit: Int, _ byteLimit: Int) {
+      if batch.isEmpty { return }
+      count += batch.count
+      bytes += batch.byteCount
+      let last = batches.count - 1
+      if batch.count == 1, head <= last, let other = batches[last], other.count < countLimit,
+        other.byteCount + batch.byteCount <= byteLimit
+      {
+        batches[last]?.append(contentsOf: batch)
+      } else {
+        batches.append(batch)
+      }
     }
 
-    /// Takes entries: one where several read, so that none has what another could work on.
-    mutating func take(atMost limit: Int) -> Batch {
-      var taken: Batch = []
-      let wanted = min(readers > 1 ? 1 : limit, count)
-      taken.reserveCapacity(wanted)
-      while taken.count < wanted, let entry = buffer[head] {
-        buffer[head] = nil
+    /// The reader that waits longest, and entries for it.
+    mutating func takeForReader() -> Wake? {
+      guard !waiting.isEmpty, let entries = take() else { return nil }
+      return Wake(reader: waiting.removeFirst(), entries: entries)
+    }
+
+    /// Takes a batch, or one entry where several read, so that none has what another could work on.
+    mutating func take() -> Batch? {
+      guard head < batches.count, let size = batches[head]?.count else { return nil }
+      let taken: Batch?
+      if readers > 1, size > 1 {
+        taken = batches[head]?.splitFirst()
+      } else {
+        taken = batches[head].take()
         head += 1
-        bytes -= entry.byteCount
-        taken.append(entry)
       }
-      if head == buffer.count {
-        buffer.removeAll(keepingCapacity: true)
+      count -= taken?.count ?? 0
+      bytes -= taken?.byteCount ?? 0
+      if head == batches.count {
+        batches.removeAll(keepingCapacity: true)
         head = 0
-      } else if head >= 256, head * 2 >= buffer.count {
-        buffer.removeFirst(head)
+      } else if head >= 256, head * 2 >= batches.count {
+        batches.removeFirst(head)
         head = 0
       }
       return taken
@@ -69,12 +91,13 @@ final class SpoolEntryQueue: Sendable {
   let batchBytes: Int
   private let state = Mutex(State())
   private let room = ThreadSemaphore()
+  private let nextTicket = Atomic<UInt64>(0)
 
   init(capacity: Int, byteLimit: Int) {
     self.capacity = max(capacity, 1)
     self.byteLimit = max(byteLimit, 0)
-    batchCount = max(min(64, self.capacity / 8), 1)
-    batchBytes = min(64 << 10, self.byteLimit / 8)
+    batchCount = max(min(256, self.capacity / 8), 1)
+    batchBytes = min(128 << 10, self.byteLimit / 8)
   }
 
   // MARK: The walking thread
@@ -111,21 +134,19 @@ final class SpoolEntryQueue: Sendable {
   /// - Parameter thenWaits: Whether the walk waits for room when there is none, unless a reader was
   ///   woken.
   private func put(_ batch: Batch, thenWaits: Bool) -> (result: SendResult, hasWoken: Bool) {
-    let bytes = batch.reduce(0) { $0 + $1.byteCount }
     let (result, wake) = state.withLock { state -> (SendResult, Wake?) in
       if state.isAbandoned || state.isFinished { return (.refused, nil) }
       let hasRoom =
         state.count == 0
-        || state.count + batch.count <= capacity && bytes <= byteLimit - state.bytes
+        || state.count + batch.count <= capacity && batch.byteCount <= byteLimit - state.bytes
       guard hasRoom else {
         // A reader may wait beside entries that another gave back.
-        let wake = state.takeForReader(atMost: batchCount)
+        let wake = state.takeForReader()
         state.walkerWaits = thenWaits && wake == nil
         return (.stalled, wake)
       }
-      for entry in batch { state.buffer.append(entry) }
-      state.bytes += bytes
-      return (.sent, state.takeForReader(atMost: batchCount))
+      state.add(batch, joiningUpTo: batchCount, batchBytes)
+      return (.sent, state.takeForReader())
     }
     wake?.resume()
     return (result, wake != nil)
@@ -135,7 +156,7 @@ final class SpoolEntryQueue: Sendable {
   ///
   /// - Returns: false when the reader is gone or the walk must stop.
   func send(_ entry: SpoolEntry, isStopped: () -> Bool) -> Bool {
-    offer([entry], isStopped: isStopped, isStalled: { false }) == .sent
+    offer(SpoolEntryBatch(entry), isStopped: isStopped, isStalled: { false }) == .sent
   }
 
   /// Lets a body know, once, how reading ended: true when a reader has met the end behind the last
@@ -156,7 +177,7 @@ final class SpoolEntryQueue: Sendable {
   func finish() {
     while let wake = state.withLock({ state in
       state.isFinished = true
-      return state.takeForReader(atMost: batchCount)
+      return state.takeForReader()
     }) {
       wake.resume()
     }
@@ -180,10 +201,11 @@ final class SpoolEntryQueue: Sendable {
       state.readers -= 1
       if state.readers == 0 { return (true, nil) }
       if unused.isEmpty || state.isAbandoned { return (false, nil) }
-      state.buffer.replaceSubrange(..<state.head, with: unused.map { $0 })
+      state.batches.replaceSubrange(..<state.head, with: [unused])
       state.head = 0
-      state.bytes += unused.reduce(0) { $0 + $1.byteCount }
-      return (false, state.takeForReader(atMost: batchCount))
+      state.count += unused.count
+      state.bytes += unused.byteCount
+      return (false, state.takeForReader())
     }
     wake?.resume()
     if isLast { cancel() }
@@ -197,8 +219,9 @@ final class SpoolEntryQueue: Sendable {
   func cancel() {
     let (wakes, waiting, ended) = state.withLock { state in
       state.isAbandoned = true
-      state.buffer = []
+      state.batches = []
       state.head = 0
+      state.count = 0
       state.bytes = 0
       defer {
         state.walkerWaits = false
@@ -218,10 +241,9 @@ final class SpoolEntryQueue: Sendable {
   }
 
   /// Takes entries, or leaves the reader's continuation where there are none.
-  private func take(_ continuation: CheckedContinuation<Batch?, Never>?) -> Taken {
+  private func take(_ waiter: Waiter?) -> Taken {
     state.withLock { state in
-      let batch = state.take(atMost: batchCount)
-      if !batch.isEmpty {
+      if let batch = state.take() {
         // The walk goes on when half of the room is free, and not for each single place.
         let wakes =
           state.walkerWaits
@@ -231,12 +253,26 @@ final class SpoolEntryQueue: Sendable {
       }
       // Who abandons takes `ended` along.
       if state.isFinished || state.isAbandoned { return .end(state.ended.take()) }
-      if let continuation { state.waiting.append(continuation) }
+      if let waiter {
+        // A task is marked cancelled before its handler runs. So either the mark is seen here, or
+        // the handler takes the lock later and finds the waiter.
+        if Task.isCancelled { return .end(nil) }
+        state.waiting.append(waiter)
+      }
       return .wait
     }
   }
 
-  /// The next entries, at least one; nil at the end.
+  /// Ends the waiting of one reader; the others read on.
+  private func endWaiting(_ ticket: UInt64) {
+    let waiter = state.withLock { state -> Waiter? in
+      guard let index = state.waiting.firstIndex(where: { $0.ticket == ticket }) else { return nil }
+      return state.waiting.remove(at: index)
+    }
+    waiter?.resume(returning: nil)
+  }
+
+  /// The next entries, at least one; nil at the end, and for a reader whose task is cancelled.
   func next() async -> Batch? {
     // Most entries are there already: no suspension for them.
     switch take(nil) {
@@ -248,9 +284,10 @@ final class SpoolEntryQueue: Sendable {
       return nil
     case .wait: break
     }
+    let ticket = nextTicket.add(1, ordering: .relaxed).oldValue
     return await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        switch take(continuation) {
+        switch take(Waiter(ticket: ticket, continuation: continuation)) {
         case .batch(let batch, let wakes):
           if wakes { room.signal() }
           continuation.resume(returning: batch)
@@ -261,17 +298,7 @@ final class SpoolEntryQueue: Sendable {
         }
       }
     } onCancel: {
-      cancel()
-    }
-  }
-}
-
-extension SpoolEntry {
-  /// What an entry counts against a channel's limit of bytes.
-  var byteCount: Int {
-    switch self {
-    case .item(_, let data): data.count
-    case .corrupt(_, let error): error.utf8.count
+      endWaiting(ticket)
     }
   }
 }

@@ -42,8 +42,7 @@ enum SpoolGauge: String, Sendable, CaseIterable {
   case logBytes = "spool_wal_bytes"
   /// RocksDB's estimate of the messages in quarantine.
   case quarantined = "spool_quarantine_entries"
-  /// Age of the oldest message by its id; 0 when there is none. It is looked for from the oldest of
-  /// the last time on, so a message stored since under an older id is not seen.
+  /// Age of the oldest message by its id of version 7; 0 when there is none.
   case oldestAge = "spool_oldest_entry_age_seconds"
   /// Stores that wait for the end of a stall.
   case waitingStores = "spool_waiting_stores"

@@ -31,13 +31,30 @@ package enum SpoolRecord {
     header(codecNone, for: payload)
   }
 
+  /// The same without an allocation.
+  static func inlineHeader(for payload: Span<UInt8>) -> InlineArray<12, UInt8> {
+    inlineHeader(codecNone, for: payload)
+  }
+
   private static func header(_ codec: UInt8, for body: Span<UInt8>) -> [UInt8] {
-    var header: [UInt8] = [version, codec, 0, 0]
-    header.appendBigEndian(UInt32(body.count))
+    let header = inlineHeader(codec, for: body)
+    return copyBytes(header.span)
+  }
+
+  private static func inlineHeader(
+    _ codec: UInt8, for body: Span<UInt8>
+  ) -> InlineArray<12, UInt8> {
+    var header = InlineArray<12, UInt8>(repeating: 0)
+    header[0] = version
+    header[1] = codec
+    for index in 0..<4 {
+      header[4 + index] = UInt8(truncatingIfNeeded: body.count >> (24 - 8 * index))
+    }
     var checksum = CRC32C()
-    checksum.update(header.span)
+    checksum.update(header.span.extracting(first: 8))
     checksum.update(body)
-    header.appendBigEndian(CRC32C.mask(checksum.value))
+    let masked = CRC32C.mask(checksum.value)
+    for index in 0..<4 { header[8 + index] = UInt8(truncatingIfNeeded: masked >> (24 - 8 * index)) }
     return header
   }
 
@@ -84,6 +101,15 @@ package enum SpoolRecord {
     let codec = try check(record)
     if codec == codecNone { return nil }
     return try decompress(codec, record.extracting(droppingFirst: headerBytes))
+  }
+
+  /// How many bytes a record's payload has, or claims to have: nothing is checked.
+  static func payloadByteCount(_ record: Span<UInt8>) -> Int {
+    guard record.count >= headerBytes + lengthBytes, record[1] != codecNone else {
+      return record.count
+    }
+    var reader = ByteReader(record.extracting(droppingFirst: headerBytes))
+    return (try? reader.readBigEndian(UInt32.self)).map(Int.init) ?? record.count
   }
 
   /// Checks everything but what the codec itself checks.

@@ -55,6 +55,9 @@ public struct Batch: Sendable {
   /// Only a batch without conditions on unguarded families may pass the other commits by.
   var needsGroupLane: Bool { joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty }
 
+  /// A family of which a range was to be deleted that holds no range deletions.
+  private(set) var familyWithoutRanges: StoreFamily?
+
   private mutating func touch(_ family: StoreFamily) {
     if firstFamily === family { return }
     if firstFamily == nil {
@@ -138,14 +141,23 @@ public struct Batch: Sendable {
   }
 
   /// Removes a key; an absent one is no error.
-  public mutating func delete(_ family: StoreFamily, key: [UInt8]) {
+  public mutating func delete(_ family: StoreFamily, key: Span<UInt8>) {
     touch(family)
-    record.delete(family.id, key: key.span)
+    record.delete(family.id, key: key)
+  }
+
+  /// Removes a key; an absent one is no error.
+  public mutating func delete(_ family: StoreFamily, key: [UInt8]) {
+    delete(family, key: key.span)
   }
 
   /// Removes every key from `lower` up to but not including `upper`.
+  ///
+  /// The commit refuses the batch with `invalidArgument` where the family holds no range deletions
+  /// (``StoreFamily/holdsRangeDeletions``); there every key is deleted by itself.
   public mutating func deleteRange(_ family: StoreFamily, from lower: [UInt8], to upper: [UInt8]) {
     touch(family)
+    if !family.holdsRangeDeletions { familyWithoutRanges = family }
     record.deleteRange(family.id, lower: lower.span, upper: upper.span)
   }
 

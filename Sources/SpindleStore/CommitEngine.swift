@@ -14,6 +14,8 @@ final class CommitEngine: Sendable {
   private let beforeSync: @Sendable () -> Void
   private let paused = ThreadSemaphore()
   private let syncs = Atomic<Int>(0)
+  private let groupAttempts = Atomic<Int>(0)
+  private let groupRecords = Atomic<Int>(0)
 
   init(
     database: Database, guardian: WALGuard, health: StoreHealth, registry: FamilyRegistry,
@@ -30,6 +32,10 @@ final class CommitEngine: Sendable {
 
   /// How many log syncs were done for commits.
   var syncCount: Int { syncs.load(ordering: .relaxed) }
+  /// How often the writing of a group was tried, and how many records were built for it.
+  var groupCounts: (attempts: Int, records: Int) {
+    (groupAttempts.load(ordering: .relaxed), groupRecords.load(ordering: .relaxed))
+  }
 
   /// Throws while writes are refused.
   func checkGate() throws { if let refusal = health.refusal() { throw refusal } }
@@ -83,13 +89,18 @@ final class CommitEngine: Sendable {
 
   /// Checks and writes a group as one record. The caller holds the commit lock and may block.
   ///
+  /// - Parameter record: What an earlier attempt built of the same batches, or nil. Gets the record
+  ///   of those whose precondition held, for the next attempt. The conditions are judged anew each
+  ///   time, because others may have committed meanwhile.
   /// - Returns: A refusal for each batch whose precondition failed, and what became of the others.
-  func commitGroup(_ batches: [Batch]) -> (refusals: [(any Error)?], outcome: Outcome) {
+  func commitGroup(
+    _ batches: [Batch], record: inout WriteRecord?
+  ) -> (refusals: [(any Error)?], outcome: Outcome) {
+    groupAttempts.add(1, ordering: .relaxed)
     var refusals: [(any Error)?] = []
     refusals.reserveCapacity(batches.count)
     var overlay = Overlay()
     let needsOverlay = batches.count > 1 && batches.contains { !$0.preconditions.isEmpty }
-    var record = WriteRecord(reservingBytes: batches.reduce(0) { $0 + $1.byteCount })
     for batch in batches {
       do {
         if let refusal = try check(batch, overlay: &overlay, tier: .all) {
@@ -102,14 +113,25 @@ final class CommitEngine: Sendable {
       }
       refusals.append(nil)
       if needsOverlay { overlay.add(batch.record) }
-      record.append(batch.record)
     }
-    guard !record.isEmpty else { return (refusals, .written) }
+    if record == nil || refusals.contains(where: { $0 != nil }) {
+      record = joined(zip(batches, refusals).filter { $1 == nil }.map(\.0))
+    }
+    guard var whole = record.take(), !whole.isEmpty else { return (refusals, .written) }
+    // Back in its place whatever comes, without a second owner while it is written.
+    defer { record = whole }
     do {
-      return (refusals, try writeInline(&record) ? .written : .stalled)
+      return (refusals, try writeInline(&whole) ? .written : .stalled)
     } catch {
       return (refusals, .failed(error))
     }
+  }
+
+  private func joined(_ batches: [Batch]) -> WriteRecord {
+    groupRecords.add(1, ordering: .relaxed)
+    var record = WriteRecord(reservingBytes: batches.reduce(0) { $0 + $1.byteCount })
+    for batch in batches { record.append(batch.record) }
+    return record
   }
 
   /// Syncs the log. A failed sync shuts the gate until the store is opened anew; a sync that was

@@ -99,8 +99,9 @@ final class GroupLane: Sendable {
   func commitBlocking(_ batch: Batch, deadline: WriteDeadline) throws {
     var backoff = WriteBackoff()
     var limit: WriteDeadline.Effective?
+    var record: WriteRecord?
     while true {
-      let attempt = commitLock.withLock { _ in engine.commitGroup([batch]) }
+      let attempt = commitLock.withLock { _ in engine.commitGroup([batch], record: &record) }
       if let refusal = attempt.refusals.first, let refusal { throw refusal }
       switch attempt.outcome {
       case .written: return
@@ -277,8 +278,12 @@ final class GroupLane: Sendable {
   private func write(_ group: [Ticket]) {
     var tickets = group
     var backoff = WriteBackoff()
+    // Built at the first attempt, and anew only when a member leaves.
+    var record: WriteRecord?
     while !tickets.isEmpty {
-      let attempt = commitLock.withLock { _ in engine.commitGroup(tickets.map(\.batch)) }
+      let attempt = commitLock.withLock { _ in
+        engine.commitGroup(tickets.map(\.batch), record: &record)
+      }
       // The batches whose precondition failed are out, whatever became of the rest.
       var rest: [Ticket] = []
       for (ticket, refusal) in zip(tickets, attempt.refusals) {
@@ -296,6 +301,7 @@ final class GroupLane: Sendable {
         // Nothing was written. Who ran out of time or was cancelled gets the error and can never
         // be written later; the others are tried again.
         expire(&tickets)
+        if tickets.count < rest.count { record = nil }
         if !tickets.isEmpty { engine.pause(backoff.next()) }
       }
     }
@@ -303,36 +309,56 @@ final class GroupLane: Sendable {
 
   /// Ends the waiting of all whose time is over or whose part does not take writes any more, those
   /// of the group and those still in the queue behind it: the stall stops them just the same.
+  ///
+  /// What decides is asked outside of the queue's lock, because the parts and the deadlines have
+  /// locks of their own. A ticket that leaves the queue meanwhile was ended by whoever took it.
   private func expire(_ group: inout [Ticket]) {
     let now = engine.clock.now
+    let (waiting, cancelled) = queue.withLock { ($0.tickets, $0.cancelled) }
     var ended: [(Ticket, any Error)] = []
-    let stays = { (ticket: inout Ticket, wasCancelled: Bool) -> Bool in
-      let limit = ticket.limit ?? ticket.deadline.effective(from: now)
-      ticket.limit = limit
-      let refusal = ticket.batch.gateRefusal
-      guard wasCancelled || refusal != nil || now >= limit.instant else { return true }
-      ended.append((ticket, wasCancelled ? CancellationError() : refusal ?? limit.error))
-      return false
-    }
-    let cancelled = queue.withLock { $0.cancelled }
     var kept: [Ticket] = []
-    for var ticket in group where stays(&ticket, cancelled.contains(ticket.id)) {
-      kept.append(ticket)
+    for var ticket in group {
+      if let error = judge(&ticket, at: now, wasCancelled: cancelled.contains(ticket.id)) {
+        ended.append((ticket, error))
+      } else {
+        kept.append(ticket)
+      }
     }
     group = kept
+    var errors: [UInt64: any Error] = [:]
+    var limits: [UInt64: WriteDeadline.Effective] = [:]
+    for var ticket in waiting {
+      errors[ticket.id] = judge(&ticket, at: now, wasCancelled: false)
+      limits[ticket.id] = ticket.limit
+    }
     queue.withLock { queue in
       var waiting: [Ticket] = []
       waiting.reserveCapacity(queue.tickets.count)
       for var ticket in queue.tickets {
-        if stays(&ticket, false) {
-          waiting.append(ticket)
-        } else {
+        if let error = errors[ticket.id] {
           queue.bytes -= ticket.batch.byteCount
+          ended.append((ticket, error))
+        } else {
+          ticket.limit = ticket.limit ?? limits[ticket.id]
+          waiting.append(ticket)
         }
       }
       queue.tickets = waiting
     }
     for (ticket, error) in ended { finish(ticket, .failure(error)) }
+  }
+
+  /// Begins a ticket's time where it has not begun.
+  ///
+  /// - Returns: The error that ends the ticket's waiting; nil when it waits on.
+  private func judge(
+    _ ticket: inout Ticket, at now: ContinuousClock.Instant, wasCancelled: Bool
+  ) -> (any Error)? {
+    let limit = ticket.limit ?? ticket.deadline.effective(from: now)
+    ticket.limit = limit
+    if wasCancelled { return CancellationError() }
+    if let refusal = ticket.batch.gateRefusal { return refusal }
+    return now >= limit.instant ? limit.error : nil
   }
 
   private func finishWritten(_ tickets: [Ticket]) {

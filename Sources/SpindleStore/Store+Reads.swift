@@ -36,17 +36,62 @@ extension Store {
   package func withValue<Result>(
     _ family: StoreFamily, key: [UInt8], _ body: (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
+    if let result = try withCachedValue(family, key: key.span, body) { return result }
+    return try await withStoredValue(family, key: key, body)
+  }
+
+  /// The same where the value is in memory, without an allocation of its own.
+  ///
+  /// - Returns: nil when the disk is needed; the body was not called then.
+  package func withCachedValue<Result>(
+    _ family: StoreFamily, key: Span<UInt8>, _ body: (Span<UInt8>?) throws -> Result
+  ) throws -> Result? {
+    try checkOpen()
+    let value: PinnedValue?
+    do throws(RocksError) {
+      value = try database.get(family.columnFamily, key, tier: .cache)
+    } catch {
+      if error.kind == .incomplete { return nil }
+      throw failure(error, reading: family)
+    }
+    guard let value else { return .some(try body(nil)) }
+    return .some(try body(value.bytes))
+  }
+
+  /// The same where the value is not in memory.
+  package func withStoredValue<Result>(
+    _ family: StoreFamily, key: [UInt8], _ body: (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
+    let value = try await blocking { try self.getBlocking(family, key: key) }
+    guard let value else { return try body(nil) }
+    return try body(value.span)
+  }
+
+  /// Lends a value to a body that may take long: on the caller's thread when the value is in memory
+  /// and the body is short for it, and on one of the store's own otherwise, without a copy.
+  ///
+  /// - Parameter isShort: Looks at the value and says whether the body is done with it at once.
+  package func withValue<Result: Sendable>(
+    _ family: StoreFamily, key: [UInt8], isShort: (Span<UInt8>) -> Bool,
+    _ body: @escaping @Sendable (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
     try checkOpen()
     do {
       let value = try database.get(family.columnFamily, key.span, tier: .cache)
       guard let value else { return try body(nil) }
-      return try body(value.bytes)
+      if isShort(value.bytes) { return try body(value.bytes) }
     } catch let error as RocksError {
       guard error.kind == .incomplete else { throw failure(error, reading: family) }
     }
-    let value = try await blocking { try self.getBlocking(family, key: key) }
-    guard let value else { return try body(nil) }
-    return try body(value.span)
+    return try await blocking {
+      do {
+        let value = try self.database.get(family.columnFamily, key.span)
+        guard let value else { return try body(nil) }
+        return try body(value.bytes)
+      } catch let error as RocksError {
+        throw self.failure(error, reading: family)
+      }
+    }
   }
 
   /// Walks a family in key order on the caller's thread, which may wait for the disk.
@@ -57,7 +102,7 @@ extension Store {
     _ body: (Span<UInt8>, Span<UInt8>) throws -> Bool
   ) throws {
     do {
-      var iterator = try database.iterator(family.columnFamily, options)
+      var iterator = try makeIterator(family, options)
       iterator.seekToFirst()
       while iterator.isValid {
         guard try body(iterator.key, iterator.value) else { return }
@@ -74,9 +119,42 @@ extension Store {
     _ family: StoreFamily, _ options: IterationOptions = IterationOptions()
   ) throws -> DatabaseIterator {
     do throws(RocksError) {
-      return try database.iterator(family.columnFamily, options)
+      return try makeIterator(family, options)
     } catch {
       throw failure(error, reading: family)
+    }
+  }
+
+  /// Makes an iterator that never takes a table that does not open for the end of the data.
+  ///
+  /// RocksDB 7.8.3 does so above level 0 when it looks for range deletions. So they are overlooked
+  /// in the families that hold none; in the others every table is opened first.
+  private func makeIterator(
+    _ family: StoreFamily, _ options: IterationOptions
+  ) throws(RocksError) -> DatabaseIterator {
+    var options = options
+    options.ignoresRangeDeletions = !family.holdsRangeDeletions
+    let iterator = try database.iterator(family.columnFamily, options)
+    // After the iterator is made: of the tables that it sees, those that are no longer listed were
+    // read to their end by the compaction that replaced them.
+    if family.holdsRangeDeletions { try checkTablesOpen(family) }
+    return iterator
+  }
+
+  /// Throws when a table of the family does not open. Two seeks for each table.
+  private func checkTablesOpen(_ family: StoreFamily) throws(RocksError) {
+    var options = IterationOptions()
+    options.fillsCache = false
+    options.ignoresRangeDeletions = true
+    let tables = try database.tableFiles(of: family.columnFamily)
+    // Newer than the list: a table that it does not see was replaced and is not read any more.
+    var iterator = try database.iterator(family.columnFamily, options)
+    for table in tables {
+      // The largest key too: the smallest may be the last of the table in front of it.
+      iterator.seek(table.smallestKey.span)
+      try iterator.checkStatus()
+      iterator.seek(table.largestKey.span)
+      try iterator.checkStatus()
     }
   }
 

@@ -65,7 +65,7 @@ extension Store {
   }
 
   /// Throws while the store or a part that the batch writes to refuses writes.
-  private func checkGates(_ batch: borrowing Batch) throws {
+  func checkGates(_ batch: borrowing Batch) throws {
     if let refusal = health.refusal() ?? batch.gateRefusal { throw refusal }
   }
 

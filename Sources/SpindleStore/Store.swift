@@ -10,7 +10,7 @@ internal import Synchronization
 /// message from one part to another, exactly once. Commits travel in two lanes:
 ///
 /// - *inline*: buffered batches without conditions, on unguarded families, up to 64 KiB, on the
-///   caller's thread;
+///   caller's thread, or together with those of others that come meanwhile;
 /// - *group*: everything else, through one writer thread that shares syncs between callers.
 ///
 /// Order in the group lane is the order of enqueueing. No order is promised between the lanes for
@@ -54,6 +54,7 @@ public final class Store: Sendable {
   private let broadcaster: EventBroadcaster
   let pool: BlockingPool
   let engine: CommitEngine?
+  package let combiner: WriteCombiner?
   private let ownPolicy: WritePolicy
   let lane: GroupLane?
   let monitor: HealthMonitor?
@@ -187,6 +188,7 @@ public final class Store: Sendable {
     self.pool = pool
     self.broadcaster = broadcaster
     self.engine = engine
+    combiner = WriteCombiner(engine: engine)
     ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     self.lock = Mutex(lock)
     secondaryScratch = nil
@@ -264,6 +266,7 @@ public final class Store: Sendable {
     self.pool = pool
     self.lock = Mutex(lock)
     engine = nil
+    combiner = nil
     ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     lane = nil
     monitor = nil
@@ -463,7 +466,9 @@ public final class Store: Sendable {
     deadline: ContinuousClock.Instant? = nil
   ) async throws {
     var batch = batch
-    if try commitAtOnce(&batch, durability) { return }
+    var attempt = try commitAtOnce(&batch, durability)
+    if attempt == .crowded { attempt = try await commitTogether(&batch) }
+    if attempt == .written { return }
     try await commitWaiting(batch, durability, deadline, ownPolicy)
   }
 
@@ -474,39 +479,13 @@ public final class Store: Sendable {
     policy: WritePolicy
   ) async throws {
     var batch = batch
-    if try commitAtOnce(&batch, durability) {
+    var attempt = try commitAtOnce(&batch, durability)
+    if attempt == .crowded { attempt = try await commitTogether(&batch) }
+    if attempt == .written {
       policy.health?.recordSuccess()
     } else {
       try await commitWaiting(batch, durability, deadline, policy)
     }
-  }
-
-  /// Checks a batch and, where nothing can make it wait, writes it.
-  ///
-  /// - Returns: false when the batch must take the group lane or the pool, or RocksDB is stalled.
-  private func commitAtOnce(_ batch: inout Batch, _ durability: Durability) throws -> Bool {
-    guard let engine else { throw Self.readOnly(path) }
-    if batch.isEmpty { return true }
-    try checkOpen()
-    try check(batch)
-    guard durability == .buffered, !batch.needsGroupLane,
-      batch.byteCount <= settings.inlineByteLimit
-    else { return false }
-    return try engine.writeInline(&batch.record)
-  }
-
-  /// Refuses what could never be stored, before any lane sees it.
-  private func check(_ batch: borrowing Batch) throws {
-    guard batch.movesStoredValues || batch.byteCount <= settings.valueByteLimit else {
-      throw SpindleError(
-        .invalidArgument,
-        "the batch has \(batch.byteCount) bytes; the limit is \(settings.valueByteLimit)")
-    }
-    try batch.forEachFamily { family in
-      try checkOrigin(family)
-      if let refusal = family.gateRefusal { throw refusal }
-    }
-    for condition in batch.preconditions { try checkOrigin(condition.family) }
   }
 
   /// A family's number means another family in another store.
@@ -559,6 +538,9 @@ public final class Store: Sendable {
 
   /// Syncs that commits caused.
   package var commitSyncCount: Int { engine?.syncCount ?? 0 }
+
+  /// How often the writing of a group was tried, and how many records were built for it.
+  package var groupCounts: (attempts: Int, records: Int) { engine?.groupCounts ?? (0, 0) }
 
   /// Runs a call that may block, such as a scan, on the store's own threads.
   package func blocking<Value: Sendable>(

@@ -17,6 +17,9 @@ public final class StoreFamily: Sendable {
   /// The database that the family is part of.
   let origin: ObjectIdentifier
   package var id: UInt32 { columnFamily.id }
+  /// Whether ``Batch/deleteRange(_:from:to:)`` may write to the family. Walks of one that may are
+  /// dearer, so only kinds that need it may.
+  public let holdsRangeDeletions: Bool
   /// The family's own gate.
   public let health: PartHealth
   let isSpool: Bool
@@ -29,7 +32,9 @@ public final class StoreFamily: Sendable {
     isSpool = columnFamily.name.hasPrefix("spool:")
     origin = ObjectIdentifier(database)
     name = columnFamily.name
-    isGuarded = Self.isGuarded(columnFamily.name)
+    let kind = Self.kind(of: columnFamily.name)
+    isGuarded = kind?.isGuarded ?? false
+    holdsRangeDeletions = kind?.holdsRangeDeletions ?? false
     self.columnFamily = columnFamily
   }
 
@@ -46,14 +51,20 @@ public final class StoreFamily: Sendable {
     }
   }
 
-  /// The kinds of families that carry a name after a colon, and whether they are guarded.
-  static let kinds: [String: Bool] = [
-    "spool": false, "oplog": true, "data": true, "region": true, "table": true,
+  struct Kind: Sendable {
+    var isGuarded = true
+    var holdsRangeDeletions = false
+  }
+
+  /// The kinds of families that carry a name after a colon.
+  static let kinds: [String: Kind] = [
+    "spool": Kind(isGuarded: false), "oplog": Kind(), "data": Kind(),
+    // Groups of rows are dropped together once they are in files of their own.
+    "region": Kind(holdsRangeDeletions: true), "table": Kind(),
   ]
 
-  static func isGuarded(_ name: String) -> Bool {
-    kinds[String(name.prefix { $0 != ":" })] ?? false
-  }
+  /// nil for `default` and for names of other programs.
+  static func kind(of name: String) -> Kind? { kinds[String(name.prefix { $0 != ":" })] }
 
   /// Refuses a name before the store is touched.
   package static func validate(_ name: String) throws {

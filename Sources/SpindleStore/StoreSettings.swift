@@ -75,9 +75,12 @@ public struct StoreSettings: Sendable {
     let kind = String(name.prefix { $0 != ":" })
     if let chosen = familyOptions[name] ?? familyOptions[kind] { return chosen }
     var options = ColumnFamilyOptions()
-    // The shared write buffer bounds all families together; a family's own bound must not be
-    // smaller, or values that would have died in the memtable are written out.
-    options.writeBufferBytes = database.writeBufferBytes
+    // As large as it may be, or values that would have died in the memtable are written out; but
+    // the memtables of a busy family, one written to while the other is flushed, must not take
+    // more than the shared write buffer.
+    options.writeBufferBytes = database.writeBufferBytes / Int(options.maxWriteBuffers)
+    // As much as level 0 holds when it is compacted; with less, every byte is written once more.
+    options.level1Bytes = UInt64(options.level0CompactionTrigger) * UInt64(options.writeBufferBytes)
     // Spool payloads and op rows arrive compressed.
     if kind == "spool" || kind == "oplog" { options.compression = .none }
     return options

@@ -33,3 +33,20 @@ public struct TableDamage: Sendable {
   /// Puts back what was cut off.
   public func mend() throws { try writeFile(bytes, to: path) }
 }
+
+/// What can befall a table file on the disk.
+public enum TableFault: CaseIterable, Sendable {
+  case flippedBit, noFooter, cutShort, missing
+
+  /// Damages a table in place: a running store sees it.
+  public func strike(_ path: String) throws {
+    var bytes = try Files.read(path, limit: .max)
+    switch self {
+    case .flippedBit: bytes[bytes.count / 2] ^= 1
+    case .noFooter: bytes[bytes.count - 2] ^= 0xFF
+    case .cutShort: bytes.removeLast(bytes.count / 2)
+    case .missing: return try Files.remove(path)
+    }
+    try writeFile(bytes, to: path)
+  }
+}

@@ -12,6 +12,8 @@ enum CodeRules {
     ("Task.detached", "work has an owner"),
     ("DispatchQueue.global", "blocking work runs on the store's threads"),
     ("Thread.sleep", "no thread sleeps"),
+    ("sem_timedwait(", "a wait does not follow the wall clock, which may be set back"),
+    ("sem_init(", "ThreadSemaphore's waits run on the monotonic clock"),
     ("print(", "only the command line writes to the terminal"),
     ("try!", "errors are thrown"),
     ("fatalError", "bad input never traps"),

@@ -131,6 +131,22 @@ import Testing
     }
   }
 
+  @Test func aBadIDIsOneSentenceOfWrongUsage() async throws {
+    try await withPlace { place in
+      _ = try await spindle("spool", "put", "--store", place.store, place.file("message", "hello"))
+      for verb in [["get"], ["remove"], ["quarantine", "restore"], ["quarantine", "purge"]] {
+        let outcome = try await RunningCommand(
+          [spindleProgram, "spool"] + verb + ["--store", place.store, "BAD"]
+        ).result()
+        #expect(outcome.status == 64, "\(verb)")
+        #expect(
+          outcome.problems.hasSuffix(
+            "\"BAD\" is no message id; expected 32 hexadecimal digits of a time-based UUID\n"))
+        #expect(outcome.problems.split(separator: "\n").count == 1, "\(outcome.problems)")
+      }
+    }
+  }
+
   @Test func everyVerbSpeaksJSON() async throws {
     try await withPlace { place in
       let file = try place.file("message", "hello hello hello hello hello hello hello")

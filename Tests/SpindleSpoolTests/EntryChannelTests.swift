@@ -144,6 +144,63 @@ import Testing
     }
   }
 
+  @Test("R-ENUM-2: a cancelled reader ends alone; the others get everything, and its share too")
+  func cancelledReaderLeavesTheOthersTheirEntries() async throws {
+    try await withNewSpool { (spool) async throws in
+      let ids = try await fill(spool, Array(repeating: 10, count: 400))
+      let channel = SpoolEntryChannel(capacity: 16)
+      let taken = Shared<[SpoolID]>([])
+      let hasBegun = Shared(0)
+      func reader(atMost limit: Int) -> Task<Void, Never> {
+        Task {
+          var count = 0
+          var iterator = channel.makeAsyncIterator()
+          hasBegun.update { $0 += 1 }
+          while count < limit, case .item(let id, _)? = await iterator.next() {
+            taken.update { $0.append(id) }
+            count += 1
+          }
+          // A reader with a limit waits here for its end, and reads on then.
+          while limit != .max, !Task.isCancelled { await Task.yield() }
+          if limit != .max { #expect(await iterator.next() == nil) }
+        }
+      }
+      // One waits in `next` when it is cancelled, as nothing comes yet, one between two calls.
+      let waiting = reader(atMost: .max)
+      let between = reader(atMost: 5)
+      let last = reader(atMost: .max)
+      try await eventually { hasBegun.value == 3 }
+      waiting.cancel()
+      await waiting.value
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      try await eventually { taken.value.count > 50 }
+      between.cancel()
+      await between.value
+      await last.value
+      #expect(taken.value.sorted() == ids)
+      #expect(await walk.finished().error == nil)
+    }
+  }
+
+  @Test func aSoleReaderThatIsCancelledEndsTheWalkAlthoughItsIteratorLives() async throws {
+    try await withNewSpool { (spool) async throws in
+      _ = try await fill(spool, Array(repeating: 10, count: 100))
+      let channel = SpoolEntryChannel(capacity: 1)
+      let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+      let task = Task {
+        var iterator = channel.makeAsyncIterator()
+        _ = await iterator.next()
+        while !Task.isCancelled { await Task.yield() }
+        #expect(await iterator.next() == nil)
+        _ = await walk.finished()
+        #expect(await iterator.next() == nil)
+      }
+      task.cancel()
+      await task.value
+      #expect(walk.progress.count < 100)
+    }
+  }
+
   @Test func walksAreBounded() async throws {
     try await withNewSpool { (spool) async throws in
       _ = try await fill(spool, [1, 1, 1])

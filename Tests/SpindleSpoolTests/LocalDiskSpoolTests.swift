@@ -52,6 +52,24 @@ struct LocalDiskSpoolTests {
     }
   }
 
+  @Test func aDefinitionOpensIt() async throws {
+    var definition = SpoolDefinition(name: "main", kind: .localDisk)
+    await expectError(.invalidArgument) { _ = try LocalDiskSpool(definition: definition) }
+    definition.path = try TestDirectory.path("spool")
+    definition.flush = true
+    var settings = LocalDiskSettings()
+    settings.threads = 2
+    let spool = try LocalDiskSpool(definition: definition, settings: settings)
+    #expect(spool.path == definition.path)
+    #expect(spool.settings.flush && spool.settings.threads == 2)
+    try await spool.shutdown()
+    let other = SpoolDefinition(name: "main", kind: .rocksDB)
+    let message = await expectError(.invalidArgument) {
+      _ = try LocalDiskSpool(definition: other)
+    }
+    #expect(message.contains("rocks_db"))
+  }
+
   @Test("A-B-4: a message over the limit is refused before anything is written")
   func oversizePayloadIsRefused() async throws {
     var settings = LocalDiskSettings()

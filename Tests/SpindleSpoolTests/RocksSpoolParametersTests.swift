@@ -331,7 +331,7 @@ import Testing
     var wide = RocksSpoolParameters()
     wide.dbWriteBufferSize = 8 << 20
     _ = try settings.apply(["a": RocksSpoolParameters(), "z": wide])
-    #expect(settings.options(forFamily: "spool:a").writeBufferBytes == 8 << 20)
+    #expect(settings.options(forFamily: "spool:a").writeBufferBytes == 4 << 20)
   }
 
   @Test("A-L-3: two spools that ask for different values of a shared parameter are refused")
@@ -367,14 +367,32 @@ import Testing
         {"level0_stop_writes_trigger": 4, "compression_type": "Zstd", "increase_parallelism": 3,
          "compaction_readahead_size": 4096, "max_open_files": 77, "obsolete_files_period": "60s",
          "bytes_per_sync": 8192, "level_compaction_dynamic_level_bytes": true,
-         "block_cache_size": "2 MiB", "max_total_wal_size": "3 MiB", "log_level": "Warn"}
+         "block_cache_size": "2 MiB", "max_total_wal_size": "3 MiB", "log_level": "Warn",
+         "write_buffer_size": "5 MiB", "db_write_buffer_size": "9 MiB",
+         "rate_limit_bytes_per_sec": "200 MB", "enable_blob_files": true, "min_blob_size": 5000}
         """#)
-      let spools = try settings.apply(["main": parameters])
+      let level = try decode(#"{"optimize_level_style_compaction": "64 MiB"}"#)
+      let universal = try decode(
+        #"""
+        {"optimize_universal_style_compaction": "32 MiB", "write_buffer_size": "3 MiB",
+         "compression_type": "Lz4"}
+        """#)
+      let spools = try settings.apply(
+        ["main": parameters, "level": level, "universal": universal, "plain": .init()])
       for _ in 0..<2 {
         let store = try await Store.open(at: place.path, settings: settings)
         let spool = try await RocksSpool(
           store: store, name: "main", settings: spools["main"] ?? SpoolSettings())
         try await spool.put(spool.makeID(), [1])
+        // A value beyond the bound, and one within, once they are in tables.
+        try await spool.put(spool.makeID(), payload(1, bytes: 5_000))
+        try await spool.flush()
+        #expect(try spool.property("num-blob-files") ?? 0 > 0)
+        #expect(try spool.property("block-cache-capacity") == 2 << 20)
+        for name in ["level", "universal", "plain"] {
+          _ = try await RocksSpool(
+            store: store, name: name, settings: spools[name] ?? SpoolSettings())
+        }
         try await store.close()
       }
       let names = try Files.names(in: place.path + "/rocks")
@@ -386,15 +404,35 @@ import Testing
       for line in [
         "level0_stop_writes_trigger=4", "level0_slowdown_writes_trigger=4",
         "level0_file_num_compaction_trigger=4", "compression=kZSTD",
-        "level_compaction_dynamic_level_bytes=true",
+        "level_compaction_dynamic_level_bytes=true", "write_buffer_size=5242880",
+        "max_write_buffer_number=2", "enable_blob_files=true", "min_blob_size=5000",
       ] {
         #expect(main.contains("\n  \(line)\n"), "\(line)")
+      }
+      let presets = [
+        "level": [
+          "write_buffer_size=16777216", "max_write_buffer_number=6",
+          "min_write_buffer_number_to_merge=2", "level0_file_num_compaction_trigger=2",
+          "target_file_size_base=8388608", "max_bytes_for_level_base=67108864",
+          "compaction_style=kCompactionStyleLevel", "enable_blob_files=false",
+        ],
+        "universal": [
+          "write_buffer_size=3145728", "max_write_buffer_number=6", "compression=kLZ4Compression",
+          "compaction_style=kCompactionStyleUniversal",
+        ],
+        // Half of the shared one.
+        "plain": ["write_buffer_size=4718592", "max_write_buffer_number=2"],
+      ]
+      for (name, lines) in presets {
+        let part = try #require(parts.first { $0.hasPrefix("spool\\:\(name)\"") })
+        for line in lines { #expect(part.contains("\n  \(line)\n"), "\(name): \(line)") }
       }
       #expect(parts.dropFirst().first?.contains("level0_stop_writes_trigger=36") == true)
       for line in [
         "max_background_jobs=3", "compaction_readahead_size=4096", "max_open_files=77",
         "delete_obsolete_files_period_micros=60000000", "bytes_per_sync=8192",
         "max_total_wal_size=3145728", "keep_log_file_num=10", "use_fsync=false",
+        "db_write_buffer_size=9437184",
       ] {
         #expect(parts[0].contains("\n  \(line)\n"), "\(line)")
       }
@@ -403,6 +441,8 @@ import Testing
       let family = try #require(log.components(separatedBy: "[spool:main]").last)
       #expect(family.contains("Options.level0_stop_writes_trigger: 4\n"))
       #expect(!log.contains("EVENT_LOG"))
+      // Its address; without a limit there is none.
+      #expect(log.contains(#/Options.rate_limiter: 0x[0-9a-f]+\n/#))
     }
   }
 }

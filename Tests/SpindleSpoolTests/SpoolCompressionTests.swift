@@ -1,6 +1,7 @@
 import SpindleCore
 import SpindleSpool
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 @Suite("Compressed payloads")
@@ -39,6 +40,57 @@ struct SpoolCompressionTests {
     let digits = hex.compactMap(\.hexDigitValue)
     return stride(from: 0, to: digits.count - 1, by: 2).map {
       UInt8(digits[$0] << 4 | digits[$0 + 1])
+    }
+  }
+
+  @Test(
+    "A large payload is checked and decompressed on the store's threads, a small one at once",
+    arguments: PayloadCompression.allCases)
+  func largePayloadsAreDecodedOnTheStoresThreads(compression: PayloadCompression) async throws {
+    try await withPlace { (place) async throws in
+      let store = try await Store.small(at: place.path)
+      var settings = SpoolSettings()
+      settings.compression = compression
+      let spool = try await RocksSpool(store: store, name: "main", settings: settings)
+      let (small, large) = (spool.makeID(), spool.makeID())
+      let limit = RocksSpool.decodingByteLimit
+      let payloads = [small: limit - 100, large: limit + 100].mapValues {
+        Bytes(repeating: 5, count: $0)
+      }
+      for (id, payload) in payloads { try await spool.put(id, payload) }
+      // All threads of the store are taken.
+      let held = Shared(0)
+      let gate = SyncGate()
+      gate.shut()
+      let holders = (0..<store.settings.blockingThreads).map { _ in
+        PendingCall {
+          try await store.blocking {
+            held.update { $0 += 1 }
+            gate.wait()
+          }
+        }
+      }
+      try await until { held.value == holders.count }
+      #expect(try await spool.load(small) == payloads[small])
+      #expect(try await spool.withPayload(small) { $0?.count } == limit - 100)
+      let loads = [
+        PendingCall {
+          let bytes = try await spool.load(large)
+          #expect(bytes == payloads[large])
+        },
+        PendingCall {
+          let bytes = try await spool.withPayload(large) { bytes -> Bytes in
+            guard let bytes else { return [] }
+            return copyBytes(bytes)
+          }
+          #expect(bytes == payloads[large])
+        },
+      ]
+      try await Task.sleep(for: .milliseconds(50))
+      #expect(loads.allSatisfy { !$0.isDone })
+      gate.open()
+      for call in holders + loads { #expect(await call.failure == nil) }
+      try await store.close()
     }
   }
 

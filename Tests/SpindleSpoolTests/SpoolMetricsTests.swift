@@ -172,6 +172,43 @@ import Testing
     }
   }
 
+  @Test("The age of the oldest message falls when it goes, and rises when an older one comes")
+  func oldestAge() async throws {
+    let factory = MemoryMetrics()
+    let path = try TestDirectory.path("store")
+    let clock = ManualClock()
+    try await withMetricsFactory(factory) {
+      let store = try await Store.small(at: path, clock: clock)
+      let spool = try await RocksSpool(store: store, name: "main")
+      func age() async throws -> Double? {
+        try await spool.publishMetrics()
+        return factory.gauge("spool_oldest_entry_age_seconds", ["spool": "main"])
+      }
+      // What the quarantine keeps from before anything was seen, and what was given.
+      var ids: [SpoolID] = []
+      for _ in 0..<5 {
+        ids.append(spool.makeID())
+        clock.advance(by: .seconds(10))
+      }
+      for id in ids[1...3] { try await spool.put(id, [1]) }
+      #expect(try await age() == 40)
+      try await spool.remove(ids[1])
+      #expect(try await age() == 30)
+      try await spool.quarantine(ids[2], reason: "a test")
+      #expect(try await age() == 20)
+      try await spool.restoreQuarantined(ids[2])
+      #expect(try await age() == 30)
+      try await spool.put(ids[0], [1], forceSync: true)
+      #expect(try await age() == 50)
+      for id in [ids[0], ids[2], ids[3]] { try await spool.remove(id) }
+      #expect(try await age() == 0)
+      // Nothing was there when it was looked for last.
+      try await spool.put(ids[1], [1])
+      #expect(try await age() == 40)
+      try await store.close()
+    }
+  }
+
   @Test("The gauges are refreshed each 5 s, until the shutdown")
   func timer() async throws {
     let factory = MemoryMetrics()

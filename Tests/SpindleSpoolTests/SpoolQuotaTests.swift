@@ -118,6 +118,28 @@ import Testing
     try await stalled.store.close()
   }
 
+  @Test("A store that waits for its id and then for its write waits one deadline, not two")
+  func oneDeadlineForAllWaits() async throws {
+    var settings = settings(bytes: 1 << 20)
+    settings.storeDeadline = .milliseconds(100)
+    let stalled = try await StalledSpool(settings)
+    let id = stalled.spool.makeID()
+    try await stalled.setStopped(true)
+    let first = stalled.store(id, deadline: .milliseconds(90))
+    try await until { stalled.clock.sleeperCount == 1 }
+    let second = stalled.store(id)
+    try await until { stalled.clock.sleeperCount == 2 }
+    stalled.clock.advance(by: .milliseconds(90))
+    #expect(await first.kind == .deadlineExceeded)
+    // Now the second is let in, and has the rest of its time.
+    let waited = try await stalled.wait(for: second)
+    #expect(waited <= .milliseconds(11))
+    #expect(await second.kind == .overloaded)
+    #expect(stalled.spool.usage == SpoolUsage())
+    try await stalled.setStopped(false)
+    try await stalled.store.close()
+  }
+
   @Test("What a drain's batch removes and what moves to quarantine is counted as gone")
   func drainsAndQuarantine() async throws {
     let store = try await Store.small(at: TestDirectory.path("store"))

@@ -37,11 +37,7 @@ struct StalledSpool {
 
   /// Makes RocksDB stop all writes, or take them again.
   func setStopped(_ stopped: Bool) async throws {
-    let trigger = stopped ? "1" : "300"
-    let names = ["level0_slowdown_writes_trigger", "level0_stop_writes_trigger"]
-    let options = Dictionary(uniqueKeysWithValues: names.map { ($0, trigger) })
-    let (database, columnFamily) = (store.database, spool.family.columnFamily)
-    try await store.blocking { try database.setOptions(options, of: columnFamily) }
+    try await store.setWritesStopped(stopped, by: spool.family)
   }
 
   /// Starts a store; the deadline counts from now.

@@ -56,19 +56,6 @@ extension TestPlace {
   }
 
   func damage(_ table: UInt64, _ kind: TableFault) throws {
-    let path = pathOfTable(table)
-    var bytes = try Files.read(path, limit: .max)
-    switch kind {
-    case .flippedBit: bytes[bytes.count / 2] ^= 1
-    case .noFooter: bytes[bytes.count - 2] ^= 0xFF
-    case .cutShort: bytes.removeLast(bytes.count / 2)
-    case .missing: return try Files.remove(path)
-    }
-    // In place: a running store sees it.
-    try writeFile(bytes, to: path)
+    try kind.strike(pathOfTable(table))
   }
-}
-
-enum TableFault: CaseIterable, Sendable {
-  case flippedBit, noFooter, cutShort, missing
 }

@@ -10,11 +10,14 @@ import Testing
     var store: Store { held.store }
     let plain: StoreFamily
     let guarded: StoreFamily
+    /// May hold range deletions.
+    let ranged: StoreFamily
 
     init(_ settings: StoreSettings = .small) async throws {
       held = try await HeldStore(at: TestDirectory.path("store"), settings: settings)
       plain = try await held.store.family("spool:a")
       guarded = try await held.store.family("oplog:a")
+      ranged = try await held.store.family("region:a")
     }
   }
 
@@ -34,13 +37,32 @@ import Testing
     #expect(try await fixture.store.get(fixture.plain, key: bytes("c")) == bytes("34"))
     var second = Batch()
     second.delete(fixture.plain, key: bytes("a"))
-    second.deleteRange(fixture.plain, from: bytes("c"), to: bytes("d"))
+    second.deleteRange(fixture.ranged, from: bytes("c"), to: bytes("d"))
     second.requireAbsent(fixture.guarded, key: bytes("b"), owner: "test")
     let error = await refusal { try await fixture.store.commit(second, durability: .synced) }
     #expect(error?.kind == .uniqueViolation)
     #expect(error?.reason == "test")
     #expect(try await fixture.store.get(fixture.plain, key: bytes("a")) == bytes("1"))
     #expect(try await fixture.store.get(fixture.plain, key: bytes("c")) == bytes("34"))
+    try await fixture.store.close()
+  }
+
+  @Test func aRangeIsDeletedOnlyWhereTheFamilyMayHoldRangeDeletions() async throws {
+    let fixture = try await Fixture()
+    for family in [fixture.plain, fixture.guarded] {
+      var batch = Batch()
+      batch.put(fixture.ranged, key: bytes("a"), value: bytes("1"))
+      batch.deleteRange(family, from: bytes("a"), to: bytes("b"))
+      let error = await refusal { try await fixture.store.commit(batch, durability: .buffered) }
+      #expect(error?.kind == .invalidArgument)
+      #expect(error?.message.contains(family.name) == true)
+    }
+    #expect(try await fixture.store.get(fixture.ranged, key: bytes("a")) == nil)
+    try await fixture.store.put(fixture.ranged, 1)
+    var batch = Batch()
+    batch.deleteRange(fixture.ranged, from: [], to: bytes("z"))
+    try await fixture.store.commit(batch, durability: .buffered)
+    #expect(try fixture.store.numbers(fixture.ranged).isEmpty)
     try await fixture.store.close()
   }
 
@@ -127,7 +149,7 @@ import Testing
 
   @Test func conditionsAreJudgedAgainstEarlierBatchesOfTheGroup() async throws {
     let fixture = try await Fixture()
-    let family = fixture.guarded
+    let family = fixture.ranged
     var batches: [Batch] = []
     func add(_ change: (inout Batch) -> Void) {
       var batch = Batch()

@@ -43,6 +43,26 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
     }
   }
 
+  @Test func combinedWritesSurviveKill() async throws {
+    for round in 0..<(2 * soakFactor) {
+      let place = try TestDirectory.path("store\(round)")
+      let worker = try start("crowd", place)
+      try await worker.waitForLines(3000)
+      let lines = try await worker.killAndCollect()
+      let acknowledged = Set(lines.compactMap { Int($0) })
+      #expect(acknowledged.count == lines.count)
+      let found = try await stored(at: place)
+      #expect(acknowledged.isSubset(of: found.plain))
+      // Each of the 64 callers stores its numbers in order, and may have had one more under way.
+      let counts = Dictionary(grouping: found.plain) { $0 % 64 }
+      for (caller, numbers) in counts {
+        #expect(numbers == numbers.indices.map { caller + 64 * $0 })
+      }
+      #expect(found.plain.count <= acknowledged.count + 64)
+      try await found.store.close()
+    }
+  }
+
   @Test func concurrentLanesSurviveKill() async throws {
     for round in 0..<(2 * soakFactor) {
       let place = try TestDirectory.path("store\(round)")

@@ -3,7 +3,6 @@ import SpindleIO
 import SpindleRocks
 import SpindleStore
 import SpindleTestKit
-import Synchronization
 import Testing
 
 /// A failed append of the log, and the way back to a store that takes writes.
@@ -330,15 +329,4 @@ import Testing
     try await store.put(fixture.plain, 20)
     try await fixture.expectStored(Array(0...20), [])
   }
-}
-
-/// A value that tests share with hooks.
-final class Shared<Value: Sendable>: Sendable {
-  private let storage: Mutex<Value>
-  init(_ value: Value) { storage = Mutex(value) }
-  var value: Value {
-    get { storage.withLock { $0 } }
-    set { storage.withLock { $0 = newValue } }
-  }
-  func update(_ body: (inout sending Value) -> Void) { storage.withLock { body(&$0) } }
 }

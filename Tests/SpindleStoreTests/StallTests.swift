@@ -28,10 +28,7 @@ import Testing
     }
 
     func setStopped(_ stopped: Bool) async throws {
-      let trigger = stopped ? "1" : "300"
-      let names = ["level0_slowdown_writes_trigger", "level0_stop_writes_trigger"]
-      let options = Dictionary(uniqueKeysWithValues: names.map { ($0, trigger) })
-      try await store.blocking { try store.database.setOptions(options, of: plain.columnFamily) }
+      try await store.setWritesStopped(stopped, by: plain)
     }
 
     func put(
@@ -108,6 +105,32 @@ import Testing
     #expect(try await fixture.reopened() == [[1_000_000], []])
   }
 
+  @Test func aStalledGroupIsBuiltOnceAndAnewWhenAMemberLeaves() async throws {
+    let fixture = try await Fixture()
+    let store = fixture.store
+    try await fixture.setStopped(true)
+    let start = store.groupCounts
+    let first = fixture.put(fixture.guarded, 0, .buffered, deadline: nil)
+    try await eventually { store.groupCounts.attempts >= start.attempts + 4 }
+    #expect(store.groupCounts.records == start.records + 1)
+    // These two wait behind it, and are one group when it leaves.
+    let pair = [1, 2].map { fixture.put(fixture.guarded, $0, .buffered, deadline: nil) }
+    try await eventually { store.waitingCommits == 2 }
+    first.cancel()
+    try await eventually { store.waitingCommits == 0 }
+    let taken = store.groupCounts.attempts
+    try await eventually { store.groupCounts.attempts >= taken + 4 }
+    #expect(store.groupCounts.records == start.records + 2)
+    pair[0].cancel()
+    await #expect(throws: CancellationError.self) { try await pair[0].value }
+    let left = store.groupCounts.attempts
+    try await eventually { store.groupCounts.attempts >= left + 4 }
+    #expect(store.groupCounts.records == start.records + 3)
+    try await fixture.setStopped(false)
+    try await pair[1].value
+    #expect(try await fixture.reopened() == [[1_000_000], [2]])
+  }
+
   @Test func writesGoOnWhenTheStallEnds() async throws {
     let fixture = try await Fixture()
     try await fixture.setStopped(true)
@@ -119,6 +142,45 @@ import Testing
     #expect(await kinds(tasks) == [nil, nil, nil])
     #expect(fixture.store.health.unhealthyReason == nil)
     #expect(try await fixture.reopened() == [[0, 1, 1_000_000], [0]])
+  }
+
+  @Test func eachOfARoundThatMeetsAStallHasItsOwnOutcome() async throws {
+    let fixture = try await Fixture()
+    let combiner = try #require(fixture.store.combiner)
+    try await fixture.setStopped(true)
+    #expect(combiner.begin())
+    let past = fixture.put(fixture.plain, 0, .buffered, deadline: .seconds(-1))
+    let soon = fixture.put(fixture.plain, 1, .buffered, deadline: .seconds(1))
+    let cancelled = fixture.put(fixture.plain, 2, .buffered, deadline: nil)
+    let patient = fixture.put(fixture.plain, 3, .buffered, deadline: .seconds(3600))
+    try await eventually { combiner.waitingCount == 4 }
+    combiner.end()
+    #expect(await kinds([past]) == [.deadlineExceeded])
+    try await eventually { fixture.clock.sleeperCount == 3 }
+    cancelled.cancel()
+    await #expect(throws: CancellationError.self) { try await cancelled.value }
+    fixture.clock.advance(by: .seconds(2))
+    #expect(await kinds([soon]) == [.deadlineExceeded])
+    try await eventually { fixture.clock.sleeperCount == 1 }
+    try await fixture.setStopped(false)
+    fixture.clock.advance(by: .milliseconds(50))
+    #expect(await kinds([patient]) == [nil])
+    #expect(try await fixture.reopened() == [[3, 1_000_000], []])
+  }
+
+  @Test func theFirstAttemptOfARoundIsMadeWhateverTheDeadlines() async throws {
+    let fixture = try await Fixture()
+    let combiner = try #require(fixture.store.combiner)
+    #expect(combiner.begin())
+    let tasks = [
+      fixture.put(fixture.plain, 0, .buffered, deadline: .seconds(-1)),
+      fixture.put(fixture.plain, 1, .buffered, deadline: .seconds(1)),
+    ]
+    try await eventually { combiner.waitingCount == 2 }
+    fixture.clock.advance(by: .seconds(2))
+    combiner.end()
+    #expect(await kinds(tasks) == [nil, nil])
+    #expect(try await fixture.reopened() == [[0, 1, 1_000_000], []])
   }
 
   @Test func cancelledDuringAStallStoresNothing() async throws {
