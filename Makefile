@@ -15,7 +15,7 @@ SANITIZERS := $(CURDIR)/Tests/Sanitizers
 # The compiler that came with Swift.
 CLANG = $(shell dirname "$$(readlink -f "$$(command -v swift)")")/clang
 
-.PHONY: help setup run test check bench bench-store bench-spool soak clean \
+.PHONY: help setup run test check bench bench-store bench-spool bench-oplog soak clean \
   oplog-seeds fuzz-oplog \
   test-thread test-address test-undefined
 
@@ -23,7 +23,8 @@ help:
 	@echo "make run    build in release and ingest the sample data into ./$(STORE)"
 	@echo "make test   run all tests"
 	@echo "make check  formatting, rules of the repository, examples"
-	@echo "make bench  the store and the spool beside plain RocksDB; also bench-store, bench-spool"
+	@echo "make bench  store, spool and op-log beside plain RocksDB; also bench-store, bench-spool,"
+	@echo "            bench-oplog (beside SQLite too)"
 	@echo "make test-thread, test-address, test-undefined"
 	@echo "            the lower layers' tests under a sanitizer"
 	@echo "make soak   the long versions of the crash tests"
@@ -69,13 +70,14 @@ test: setup
 check: setup
 	.ci/check
 
-bench: bench-store bench-spool
+bench: bench-store bench-spool bench-oplog
 
-bench-store bench-spool: bench-%: setup
-	$(MAKE) -C Benchmarks/Raw
+bench-store bench-spool bench-oplog: bench-%: setup
+	$(if $(filter oplog,$*),$(MAKE) setup PACKAGES="libssl-dev libsqlite3-dev")
+	$(MAKE) -C Benchmarks/Raw $(if $(filter oplog,$*),oplog)
 	swift build -c release --product spindle
 	mkdir -p Benchmarks/Results
-	Benchmarks/compare$(if $(filter spool,$*),_spool).py | tee Benchmarks/Results/$*.md
+	Benchmarks/compare$(if $(filter store,$*),,_$*).py | tee Benchmarks/Results/$*.md
 
 # Builds the tests with a sanitizer in a place of its own and runs them. The child processes of the
 # tests report into files too; a report fails the run, whatever the tests say. Few tests at a time:
