@@ -160,7 +160,10 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private func watch(_ wake: AsyncStream<Void>.Continuation) async {
     for await event in pull.source.watchCursors() {
       switch event {
-      case .snapshot(let cursors), .advanced(let cursors): learn(cursors)
+      case .snapshot(let cursors), .advanced(let cursors):
+        learn(cursors)
+        // One that was not noted is noted with the next.
+        try? await pull.target.noteElsewhere(cursors)
       }
       wake.yield()
     }
@@ -171,7 +174,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     repeat {
       do {
         let ours = try await pull.target.cursors()
-        learn(try await pull.source.cursors(), ours: ours)
+        let theirs = try await pull.source.cursors()
+        try await pull.target.noteElsewhere(theirs)
+        learn(theirs, ours: ours)
         state.withLock { $0.sourceError = nil }
       } catch {
         state.withLock { $0.sourceError = error }

@@ -7,7 +7,7 @@ extension Processor: PublishedLog where T: HistoryTracker<R.Op> {
   }
 
   public func raiseFence(to cursor: UInt64) async throws {
-    try await tracker.raiseFence(of: selfID, to: cursor)
+    try await noteElsewhere(PeerCursors([selfID: cursor]))
   }
 
   public func synchronize() async throws { try await store.synchronize() }

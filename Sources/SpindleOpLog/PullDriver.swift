@@ -25,7 +25,9 @@ public struct PullDriver<Op: Sendable>: Sendable {
   /// - Throws: What the source throws when it is asked for its peers; `CancellationError`.
   public func run() async throws -> PullReport {
     var report = PullReport()
-    for (peer, known) in try await pull.source.cursors().sorted where peer != skippedPeer {
+    let theirs = try await pull.source.cursors()
+    try await pull.target.noteElsewhere(theirs)
+    for (peer, known) in theirs.sorted where peer != skippedPeer {
       try Task.checkCancellation()
       let outcome = await pull.run(peer, upTo: known)
       if outcome.isUpToDate { continue }
