@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import SpindleStore
 
 extension LogIndexTracker {
   /// The head of a peer's chain before an index.
@@ -9,6 +10,8 @@ extension LogIndexTracker {
   /// - Complexity: two point reads.
   public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
     if index == 0 { return .seed(of: peer) }
+    let floor = try await space.store.blocking { try space.floor(of: peer) }
+    if index <= floor.next { return index == floor.next ? floor.head : nil }
     if let first = try await row(peer: peer, index: 0), first.chain == nil { return nil }
     return try await row(peer: peer, index: index - 1)?.chain
   }

@@ -57,6 +57,13 @@ public protocol LogTracker<Op>: Sendable {
 
   /// What identifies the entry recorded at an index; nil when the tracker does not know.
   func recordedHash(peer: PeerID, index: UInt64) async throws -> EntryHash?
+
+  /// Up to which index a peer's log is known to exist elsewhere; 0 when nothing is known of it, or
+  /// from a tracker that does not note it.
+  func fence(of peer: PeerID) async throws -> UInt64
+
+  /// Notes durably that another place knows a peer's log up to a cursor.
+  func raiseFence(of peer: PeerID, to cursor: UInt64) async throws
 }
 
 /// The end of one peer's log.
@@ -116,6 +123,10 @@ extension LogTracker {
   ) throws -> EntryHash? { nil }
 
   public func recordedHash(peer: PeerID, index: UInt64) async throws -> EntryHash? { nil }
+
+  public func fence(of peer: PeerID) async throws -> UInt64 { 0 }
+
+  public func raiseFence(of peer: PeerID, to cursor: UInt64) async throws {}
 }
 
 /// A tracker that refuses a batch which offers a taken index. The reducer beside it need not be

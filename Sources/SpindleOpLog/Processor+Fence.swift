@@ -34,7 +34,7 @@ extension Processor {
     let known = cursors[selfID]
     guard known > max(cursor(of: selfID), writerMemory.fence) else { return }
     writerMemory.raise(to: known)
-    try await (tracker as? any WriteRecords)?.raiseFence(of: selfID, to: known)
+    try await tracker.raiseFence(of: selfID, to: known)
   }
 
   /// Throws while entries of this processor's own log are known to be elsewhere only.

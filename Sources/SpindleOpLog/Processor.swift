@@ -91,8 +91,8 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     self.settings = settings
     clock = try await ClockService(store: store, prefix: prefix)
     tracker = try await T(store: store, prefix: prefix, settings: settings.log)
+    writerMemory.raise(to: try await tracker.fence(of: selfID))
     if let records = tracker as? any WriteRecords {
-      writerMemory.raise(to: try await records.fence(of: selfID))
       _ = try await records.sweepTokens(
         now: store.clock.wallMilliseconds, limit: WriterMemory.sweepLimit)
     }

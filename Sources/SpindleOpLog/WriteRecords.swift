@@ -1,9 +1,8 @@
-public import SpindleCore
+internal import SpindleCore
 public import SpindleStore
 
-/// A tracker that also keeps what the writer of a log must remember beside it: which calls were
-/// made already, and how far its log is known elsewhere. A processor whose tracker is none refuses
-/// tokens and knows no fence.
+/// A tracker that also remembers which calls of a log's writer were made already. A processor whose
+/// tracker is none refuses idempotency tokens.
 public protocol WriteRecords: Sendable {
   /// What the write of a token did; nil for a token that is unknown or expired.
   ///
@@ -25,13 +24,6 @@ public protocol WriteRecords: Sendable {
   ///
   /// - Returns: How many were removed.
   func sweepTokens(now: UInt64, limit: Int) async throws -> Int
-
-  /// Up to which index the log of the peer that writes here is known to exist elsewhere; 0 when
-  /// nothing is known of it.
-  func fence(of peer: PeerID) async throws -> UInt64
-
-  /// Notes that another place knows the log of the peer that writes here up to a cursor.
-  func raiseFence(of peer: PeerID, to cursor: UInt64) async throws
 }
 
 extension LogIndexTracker: WriteRecords {}
