@@ -10,7 +10,7 @@ internal import Synchronization
 ///
 /// The bench is what only the leader may touch. It is taken out of the lock and put back, so nobody
 /// can look at it without leading. The lock is held for queueing only, never across work.
-final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Sendable {
+final class Combiner<Request: Sendable>: Sendable {
   /// Requests served as one group: large enough that a commit's fixed cost is small beside them.
   static var groupLimit: Int { 256 }
   /// Callers that may wait; each is a suspended task that holds its own request.
@@ -74,12 +74,13 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
   }
 
   /// Ends the leading of a caller.
-  func release(_ bench: consuming Bench, service: @escaping Service) {
+  func release(_ bench: consuming Bench, service: @autoclosure () -> Service) {
     let bench = bench
     let idle = content.withLock { $0.waitingCount > 0 ? nil : $0.end(bench) }
     if let idle {
       for continuation in idle { continuation.resume() }
     } else {
+      let service = service()
       Task { await serveAll(bench, service) }
     }
   }

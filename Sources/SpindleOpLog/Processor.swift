@@ -24,7 +24,7 @@ internal import Synchronization
 /// While a commit runs nothing is cancelled: the entries of a group are stored and known, or
 /// neither.
 public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
-  typealias Group = Combiner<Request, Reply, Bench>
+  typealias Group = Combiner<Request>
 
   let reducer: R
   public let tracker: T
