@@ -30,6 +30,8 @@ final class Combiner<Request: Sendable>: Sendable {
     /// In the order in which they came; those before `head` are gone.
     var waiters: [Waiter] = []
     var head = 0
+    /// Requests that the leader serves now.
+    var servedCount = 0
     var nextID: UInt64 = 0
     var isClosed = false
     /// Those who wait for the end of the last leader.
@@ -38,6 +40,7 @@ final class Combiner<Request: Sendable>: Sendable {
     /// Puts the bench back.
     mutating func end(_ bench: Bench) -> [CheckedContinuation<Void, Never>] {
       self.bench = bench
+      servedCount = 0
       if onIdle.isEmpty { return [] }
       defer { onIdle = [] }
       return onIdle
@@ -48,6 +51,7 @@ final class Combiner<Request: Sendable>: Sendable {
     mutating func takeGroup(_ limit: Int) -> [Waiter] {
       let group = Array(waiters[head..<min(head + limit, waiters.count)])
       head += group.count
+      servedCount = group.count
       if head == waiters.count {
         waiters = []
         head = 0
@@ -69,7 +73,9 @@ final class Combiner<Request: Sendable>: Sendable {
   func lead() throws -> Bench? {
     try content.withLock { content in
       if content.isClosed { throw Self.closed }
-      return content.bench.take()
+      guard let bench = content.bench.take() else { return nil }
+      content.servedCount = 1
+      return bench
     }
   }
 
@@ -157,8 +163,8 @@ final class Combiner<Request: Sendable>: Sendable {
     }
   }
 
-  /// Callers that wait to be taken.
-  var waitingCount: Int { content.withLock { $0.waitingCount } }
+  /// Callers that are served now or wait for it.
+  var callCount: Int { content.withLock { $0.waitingCount + $0.servedCount } }
 
   /// Refuses every request from now on; those that wait are still served.
   func close() { content.withLock { $0.isClosed = true } }
