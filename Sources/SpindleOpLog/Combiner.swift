@@ -155,6 +155,7 @@ final class Combiner<Request: Sendable>: Sendable {
       for continuation in idle { continuation.resume() }
       if group.isEmpty { return }
       let replies = await service(group.map(\.request), &bench)
+      content.withLock { $0.servedCount = 0 }
       for (waiter, reply) in zip(group, replies) {
         waiter.continuation.resume(returning: .success(reply))
       }

@@ -25,7 +25,8 @@ where R.Event: RoutableEvent {
     processor = try await open(bus)
   }
 
-  /// Records a local op and applies it; see ``Processor/exec(_:serverUser:expectedCursor:durability:)``.
+  /// Records a local op and applies it, as
+  /// ``Processor/exec(_:serverUser:expectedCursor:durability:)`` does.
   @discardableResult
   public func exec(_ op: R.Op, serverUser: UserID? = nil) async throws -> Executed {
     try await processor.exec(op, serverUser: serverUser)

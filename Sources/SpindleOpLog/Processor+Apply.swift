@@ -15,7 +15,8 @@ public struct AppliedRun: Sendable {
 extension Processor: LogProcessor {
   public typealias Op = R.Op
 
-  /// Applies one entry at its index, which must be the peer's next one or one that was taken before.
+  /// Applies one entry at its index, which must be the peer's next one or one that was taken
+  /// before.
   ///
   /// A repeat of what is recorded changes nothing and is told by ``Applied/new``; another entry for
   /// a taken index is a conflict. Entries of this processor's own peer are taken too, to restore
@@ -45,8 +46,8 @@ extension Processor: LogProcessor {
     return run.newCount
   }
 
-  /// Applies entries of one peer in order, up to ``LogPage/entryLimit`` in one commit, and tells the
-  /// outcome of each. Stops at the first that fails; those before it are applied.
+  /// Applies entries of one peer in order, up to ``LogPage/entryLimit`` in one commit, and tells
+  /// the outcome of each. Stops at the first that fails; those before it are applied.
   public func applyRun(
     peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<R.Op>)],
     durability: Durability = .buffered

@@ -14,8 +14,8 @@ internal import Synchronization
 ///
 /// Crash windows:
 /// - *Before the commit*: nothing is stored. A local op's index and timestamp are used again.
-/// - *After the commit, before the cursor moves*: the next open reads the cursors from the rows; the
-///   entry offered again is a repeat.
+/// - *After the commit, before the cursor moves*: the next open reads the cursors from the rows;
+///   the entry offered again is a repeat.
 /// - *After the commit, before the event*: events are not replayed. Who must not miss any follows
 ///   the log.
 /// - *Power loss after a buffered commit*: the newest entries vanish with their state and the

@@ -18,8 +18,8 @@ public protocol LogSource<Op>: HasCursors {
   associatedtype Op: Sendable
 
   /// A page of one peer's entries from an index on, ascending, markers included; at most
-  /// ``LogPage/entryLimit`` entries and about ``LogPage/byteLimit`` bytes. Empty means drained: there
-  /// is nothing at `index` yet. A full page does not mean that more follows.
+  /// ``LogPage/entryLimit`` entries and about ``LogPage/byteLimit`` bytes. Empty means drained:
+  /// there is nothing at `index` yet. A full page does not mean that more follows.
   ///
   /// - Throws: ``SpindleError`` with `notFound`, reason `compacted`, when entries from `index` on
   ///   were trimmed away.
@@ -49,7 +49,8 @@ public struct Applied: Sendable, Hashable {
 public protocol LogProcessor<Op>: HasCursors {
   associatedtype Op: Sendable
 
-  /// Applies one entry at its index, which must be the peer's next one or one that was taken before.
+  /// Applies one entry at its index, which must be the peer's next one or one that was taken
+  /// before.
   ///
   /// - Throws: ``SyncError``.
   func apply(

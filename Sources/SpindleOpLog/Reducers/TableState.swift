@@ -153,7 +153,8 @@ extension ReducerView {
     return rows.finish().first
   }
 
-  /// One cell; nil when the row is not there or the cell was never written. A NULL one has no value.
+  /// One cell; nil when the row is not there or the cell was never written. A NULL one has no
+  /// value.
   public func cell(_ column: UInt32, of id: RowID) async throws -> TableCell? {
     guard try await rowRecord(id).written != nil else { return nil }
     return try await withValue(TableKeys.cell(of: id, column)) { bytes in
