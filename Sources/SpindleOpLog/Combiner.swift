@@ -10,7 +10,7 @@ internal import Synchronization
 ///
 /// The bench is what only the leader may touch. It is taken out of the lock and put back, so nobody
 /// can look at it without leading. The lock is held for queueing only, never across work.
-final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Sendable {
+final class Combiner<Request: Sendable>: Sendable {
   /// Requests served as one group: large enough that a commit's fixed cost is small beside them.
   static var groupLimit: Int { 256 }
   /// Callers that may wait; each is a suspended task that holds its own request.
@@ -30,6 +30,8 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
     /// In the order in which they came; those before `head` are gone.
     var waiters: [Waiter] = []
     var head = 0
+    /// Requests that the leader serves now.
+    var servedCount = 0
     var nextID: UInt64 = 0
     var isClosed = false
     /// Those who wait for the end of the last leader.
@@ -38,6 +40,7 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
     /// Puts the bench back.
     mutating func end(_ bench: Bench) -> [CheckedContinuation<Void, Never>] {
       self.bench = bench
+      servedCount = 0
       if onIdle.isEmpty { return [] }
       defer { onIdle = [] }
       return onIdle
@@ -48,6 +51,7 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
     mutating func takeGroup(_ limit: Int) -> [Waiter] {
       let group = Array(waiters[head..<min(head + limit, waiters.count)])
       head += group.count
+      servedCount = group.count
       if head == waiters.count {
         waiters = []
         head = 0
@@ -69,17 +73,20 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
   func lead() throws -> Bench? {
     try content.withLock { content in
       if content.isClosed { throw Self.closed }
-      return content.bench.take()
+      guard let bench = content.bench.take() else { return nil }
+      content.servedCount = 1
+      return bench
     }
   }
 
   /// Ends the leading of a caller.
-  func release(_ bench: consuming Bench, service: @escaping Service) {
+  func release(_ bench: consuming Bench, service: @autoclosure () -> Service) {
     let bench = bench
     let idle = content.withLock { $0.waitingCount > 0 ? nil : $0.end(bench) }
     if let idle {
       for continuation in idle { continuation.resume() }
     } else {
+      let service = service()
       Task { await serveAll(bench, service) }
     }
   }
@@ -148,6 +155,7 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
       for continuation in idle { continuation.resume() }
       if group.isEmpty { return }
       let replies = await service(group.map(\.request), &bench)
+      content.withLock { $0.servedCount = 0 }
       for (waiter, reply) in zip(group, replies) {
         waiter.continuation.resume(returning: .success(reply))
       }
@@ -156,8 +164,8 @@ final class Combiner<Request: Sendable, Reply: Sendable, Bench: Sendable>: Senda
     }
   }
 
-  /// Callers that wait to be taken.
-  var waitingCount: Int { content.withLock { $0.waitingCount } }
+  /// Callers that are served now or wait for it.
+  var callCount: Int { content.withLock { $0.waitingCount + $0.servedCount } }
 
   /// Refuses every request from now on; those that wait are still served.
   func close() { content.withLock { $0.isClosed = true } }

@@ -104,12 +104,12 @@ extension Processor {
       let first = position.next
       let timestamp = try tick(&turn)
       var skipped: [Int] = []
-      for (offset, op) in request.ops.enumerated() {
+      for offset in request.ops.indices {
         let before = turn.skippedCount
         let context = OpContext(
           peer: selfID, index: position.next, timestamp: timestamp,
           serverUser: request.serverUser)
-        let head = try await ingest(op, context, following: position.head, &turn)
+        let head = try await ingest(request.ops[offset], context, following: position.head, &turn)
         position = LogPosition(next: position.next + 1, head: head, timestamp: timestamp)
         if turn.skippedCount > before { skipped.append(offset) }
       }

@@ -25,22 +25,6 @@ extension Processor {
     var durability: Durability
   }
 
-  enum Reply: Sendable {
-    case executed(Executed)
-    /// So many entries were taken.
-    case applied(count: Int, ApplyEnd)
-    case done
-    case failed(any Error)
-  }
-
-  /// Why a run of entries ended.
-  enum ApplyEnd: Sendable {
-    case complete
-    /// The rest is to be looked at again: it came before, or did not fit.
-    case more
-    case failed(SyncError)
-  }
-
   /// Serves a request by whoever is to lead.
   func submit(_ request: Request) async throws -> Reply {
     guard var bench = try combiner.lead() else {
@@ -272,8 +256,25 @@ extension Processor.Request {
     if case .apply(let request) = self { request.peer } else { selfID }
   }
 
-  func failure(_ error: any Error) -> Processor.Reply {
+  func failure(_ error: any Error) -> Reply {
     if case .apply = self { return .applied(count: 0, .failed(.backend(error))) }
     return .failed(error)
   }
+}
+
+/// What a caller gets.
+enum Reply: Sendable {
+  case executed(Executed)
+  /// So many entries were taken.
+  case applied(count: Int, ApplyEnd)
+  case done
+  case failed(any Error)
+}
+
+/// Why a run of entries ended.
+enum ApplyEnd: Sendable {
+  case complete
+  /// The rest is to be looked at again: it came before, or did not fit.
+  case more
+  case failed(SyncError)
 }

@@ -24,7 +24,7 @@ internal import Synchronization
 /// While a commit runs nothing is cancelled: the entries of a group are stored and known, or
 /// neither.
 public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
-  typealias Group = Combiner<Request, Reply, Bench>
+  typealias Group = Combiner<Request>
 
   let reducer: R
   public let tracker: T
@@ -129,8 +129,8 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   /// What the processor has done since it was opened.
   public var counts: ProcessorCounts { counters.counts }
 
-  /// Calls that wait for their turn.
-  package var waitingCallCount: Int { combiner.waitingCount }
+  /// Writing calls that are served now or wait for their turn.
+  package var callCount: Int { combiner.callCount }
 
   /// The state as it is committed, for reads.
   public var view: ReducerView { ReducerView(store, data) }

@@ -2,38 +2,38 @@ internal import SpindleCore
 internal import SpindleRocks
 internal import SpindleStore
 
-extension Processor {
-  /// What the leader alone may touch.
-  struct Bench: Sendable {
-    /// Where each peer's log ends, with what the batch in the making adds.
-    private(set) var positions: [PeerID: LogPosition]
-    /// What the batch in the making changed, to take it back.
-    private(set) var changes: [(peer: PeerID, before: LogPosition?)] = []
+/// What the leader alone may touch.
+struct Bench: Sendable {
+  /// Where each peer's log ends, with what the batch in the making adds.
+  private(set) var positions: [PeerID: LogPosition]
+  /// What the batch in the making changed, to take it back.
+  private(set) var changes: [(peer: PeerID, before: LogPosition?)] = []
 
-    init(positions: [PeerID: LogPosition]) { self.positions = positions }
+  init(positions: [PeerID: LogPosition]) { self.positions = positions }
 
-    subscript(peer: PeerID) -> LogPosition { positions[peer] ?? .start }
+  subscript(peer: PeerID) -> LogPosition { positions[peer] ?? .start }
 
-    mutating func move(_ peer: PeerID, to position: LogPosition) {
-      changes.append((peer, positions.updateValue(position, forKey: peer)))
-    }
+  mutating func move(_ peer: PeerID, to position: LogPosition) {
+    changes.append((peer, positions.updateValue(position, forKey: peer)))
+  }
 
-    /// Takes back the changes from a number on.
-    mutating func rollBack(to count: Int) {
-      while changes.count > count, let (peer, before) = changes.popLast() {
-        positions[peer] = before
-      }
-    }
-
-    /// Makes the changes final.
-    mutating func keep() { changes.removeAll(keepingCapacity: true) }
-
-    /// Takes what the tracker says, once no batch is in the making.
-    mutating func repair(_ peer: PeerID, _ position: LogPosition) {
-      positions[peer] = position.next == 0 ? nil : position
+  /// Takes back the changes from a number on.
+  mutating func rollBack(to count: Int) {
+    while changes.count > count, let (peer, before) = changes.popLast() {
+      positions[peer] = before
     }
   }
 
+  /// Makes the changes final.
+  mutating func keep() { changes.removeAll(keepingCapacity: true) }
+
+  /// Takes what the tracker says, once no batch is in the making.
+  mutating func repair(_ peer: PeerID, _ position: LogPosition) {
+    positions[peer] = position.next == 0 ? nil : position
+  }
+}
+
+extension Processor {
   /// One batch in the making: entries of several callers, each of which can be taken back alone.
   struct Turn: ~Copyable {
     var pending: ReducerBatch

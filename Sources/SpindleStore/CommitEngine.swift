@@ -178,6 +178,18 @@ final class CommitEngine: Sendable {
     struct Key: Hashable {
       var family: UInt32
       var bytes: [UInt8]
+
+      /// Word by word: an array would hash each byte apart, and groups have many keys.
+      func hash(into hasher: inout Hasher) {
+        hasher.combine(family)
+        var word: UInt64 = 0
+        for index in bytes.indices {
+          word = word << 8 | UInt64(bytes[index])
+          if index % 8 == 7 { hasher.combine(word) }
+        }
+        hasher.combine(word)
+        hasher.combine(bytes.count)
+      }
     }
     enum Change {
       case value([UInt8])

@@ -166,7 +166,7 @@ import Testing
               }
             }
             // One leads and stands in `prepare`; all others wait behind it.
-            await eventually { log.waitingCallCount == 15 }
+            await eventually { log.callCount == 16 }
             trap.open()
             return await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
           }
@@ -257,12 +257,12 @@ import Testing
               #expect(applied.new)
             }
           }
-          await eventually { log.waitingCallCount == 7 }
+          await eventually { log.callCount == 8 }
           group.addTask {
             let done = try await log.exec(MaxRegisterOp("x", 10))
             #expect(done.index == 1)
           }
-          await eventually { log.waitingCallCount == 8 }
+          await eventually { log.callCount == 9 }
           trap.open()
           try await group.waitForAll()
         }
@@ -359,7 +359,7 @@ import Testing
               #expect(applied.new)
             }
           }
-          await eventually { log.waitingCallCount == 5 }
+          await eventually { log.callCount == 6 }
           trap.open()
           try await group.waitForAll()
         }

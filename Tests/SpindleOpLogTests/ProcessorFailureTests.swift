@@ -171,10 +171,10 @@ import Testing
         let others = (0..<8).map { number in
           Task { try await log.exec(MaxRegisterOp("x", UInt64(number)), durability: .synced) }
         }
-        await eventually { log.waitingCallCount == 8 }
+        await eventually { log.callCount == 9 }
         leader.cancel()
         others[3].cancel()
-        await eventually { log.waitingCallCount == 7 }
+        await eventually { log.callCount == 8 }
         trap.open()
         _ = await leader.result
         for (number, task) in others.enumerated() {
@@ -210,7 +210,7 @@ import Testing
               }
             }
           }
-          await eventually { log.waitingCallCount == 40 }
+          await eventually { log.callCount == 41 }
           trap.open()
           try await group.waitForAll()
         }

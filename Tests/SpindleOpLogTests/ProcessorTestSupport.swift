@@ -179,8 +179,16 @@ func expectMismatch(
 }
 
 /// Waits until something holds; the test's own time limit ends a wait in vain.
-func eventually(_ condition: () async throws -> Bool) async rethrows {
-  while try await !condition() { await Task.yield() }
+func eventually(
+  location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+) async rethrows {
+  while try await !condition() {
+    if Task.isCancelled {
+      Issue.record("waited in vain", sourceLocation: location)
+      return
+    }
+    await Task.yield()
+  }
 }
 
 /// Keeps every event, in the order in which they came.
