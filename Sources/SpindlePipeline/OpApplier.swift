@@ -33,8 +33,8 @@ struct OpApplier: ~Copyable {
   /// The positions that the last ``apply(_:positions:)`` moved.
   private(set) var applied: [PeerID: ProducerPosition] = [:]
 
-  /// The heads of the chains of producers seen so far, as they are stored; nil where the last row is
-  /// in no chain. This worker alone writes their logs. About 50 bytes a producer.
+  /// The heads of the chains of producers seen so far, as they are stored; nil where the last row
+  /// is in no chain. This worker alone writes their logs. About 50 bytes a producer.
   private var heads: [PeerID: ChainHead?] = [:]
 
   private var waitingCount = 0
