@@ -5,8 +5,9 @@ extension Store {
   /// Makes RocksDB stop all writes, or take them again. The family has one table of level 0, and
   /// its usual triggers are far above.
   ///
-  /// New options start a look for compactions in the background, and that installs the options which
-  /// it began with: a change that follows at once may be undone by it. So each waits until it holds.
+  /// New options start a look for compactions in the background, and that installs the options
+  /// which it began with: a change that follows at once may be undone by it. So each waits until it
+  /// holds.
   package func setWritesStopped(_ stopped: Bool, by family: StoreFamily) async throws {
     let trigger = stopped ? "1" : "300"
     let names = ["level0_slowdown_writes_trigger", "level0_stop_writes_trigger"]

@@ -4,7 +4,7 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-@Suite(.temporaryDirectory, .timeLimit(.minutes(2))) struct ConformanceTests {
+@Suite(.temporaryDirectory) struct ConformanceTests {
   private func conformance<T>(_ tracker: T.Type) throws -> OpLogConformance<T> {
     let folder = try TestDirectory.path()
     return OpLogConformance { try await Store.small(at: folder + "/" + $0) }

@@ -4,7 +4,7 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct CursorWatchTests {
+@Suite struct CursorWatchTests {
   @Test("O-61, O-62: a watch begins with every cursor, then tells each advance")
   func snapshotThenAdvances() async throws {
     try await withPlace { place in

@@ -2,7 +2,7 @@ import SpindleCore
 import SpindleOpLog
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct EventBusTests {
+@Suite struct EventBusTests {
   struct Ping: RoutableEvent, Equatable {
     var number: Int
     var targets: Set<String>

@@ -4,7 +4,7 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct ProcessorApplyTests {
+@Suite struct ProcessorApplyTests {
   @Test("O-49: entries are new once; a repeat changes nothing, other content is a conflict")
   func repeatsAreToldFromConflicts() async throws {
     try await withPlace { place in

@@ -6,7 +6,7 @@ import SpindleTestKit
 import Testing
 
 /// A killed process leaves each entry whole: row, state and clock together, or nothing.
-@Suite(.temporaryDirectory, .timeLimit(.minutes(4))) struct ProcessorCrashTests {
+@Suite(.temporaryDirectory) struct ProcessorCrashTests {
   typealias Log = Processor<MaxRegister, LogIndexTracker<MaxRegisterOp>>
 
   private func start(_ arguments: String...) throws -> ChildProcess {

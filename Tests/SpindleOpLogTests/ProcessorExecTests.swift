@@ -4,7 +4,7 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct ProcessorExecTests {
+@Suite struct ProcessorExecTests {
   @Test("O-47: local ops get the indices 0, 1, 2 and move the own cursor")
   func indicesFollowEachOther() async throws {
     try await withPlace { place in

@@ -6,7 +6,7 @@ import SpindleTestKit
 import Synchronization
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct ProcessorFailureTests {
+@Suite struct ProcessorFailureTests {
   @Test("O-29, O-30: a register keeps its greatest value, each its own")
   func registersKeepTheGreatest() async throws {
     try await withPlace { place in

@@ -6,7 +6,7 @@ import Testing
 
 typealias Tables = Processor<LastWriterWinsTable, LogIndexTracker<TableOp>>
 
-@Suite(.timeLimit(.minutes(2))) struct ReducerTests {
+@Suite struct ReducerTests {
   static let row = RowID(table: 3, key: [0, 1, 0])
 
   static func cell(_ column: UInt32, _ text: String?) -> TableCell {

@@ -4,7 +4,7 @@ import SpindleRocks
 import SpindleStore
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct TrackerScenarioTests {
+@Suite struct TrackerScenarioTests {
   @Test("O-5: an entry that was not committed is nowhere, also after reopening")
   func uncommittedEntriesAreNowhere() async throws {
     try await withPlace { place in

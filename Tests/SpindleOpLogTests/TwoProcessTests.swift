@@ -23,8 +23,7 @@ import Testing
   }
 
   @Test(
-    "O-69, O-74: two processes that are killed again and again converge, a third catches up",
-    .timeLimit(.minutes(10)))
+    "O-69, O-74: two processes that are killed again and again converge, a third catches up")
   func killedProcessesConverge() async throws {
     let root = try TestDirectory.path("logs")
     var random = SeededGenerator(seed: Self.isSoak ? UInt64(time(nil)) : 1)
