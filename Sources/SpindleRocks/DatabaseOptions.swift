@@ -118,6 +118,7 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
   /// Takes a preset over. What is set afterwards wins over it.
   public mutating func adopt(_ preset: Preset) {
     self.preset = preset
+    level1Bytes = nil
     // These are applied after RocksDB's preset, so they follow it.
     switch preset {
     case .levelStyle(let bytes):
