@@ -50,11 +50,11 @@ internal import Synchronization
     let options = unsafe rocksdb_options_create()
     defer { unsafe rocksdb_options_destroy(options) }
     var count = 0
-    let names = try unsafe checked {
-      unsafe rocksdb_list_column_families(options, path, &count, $0)
-    }
-    guard let names = unsafe names else { return [] }
-    defer { unsafe rocksdb_list_column_families_destroy(names, count) }
+    var list: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?
+    // RocksDB allocates a list, then an empty one, also when it fails.
+    defer { if let list = unsafe list { unsafe rocksdb_list_column_families_destroy(list, count) } }
+    try unsafe checked { unsafe list = rocksdb_list_column_families(options, path, &count, $0) }
+    guard let names = unsafe list else { return [] }
     return (0..<count).map { index in
       unsafe names[index].map { unsafe String(cString: $0) } ?? ""
     }

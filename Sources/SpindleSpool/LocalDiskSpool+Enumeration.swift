@@ -31,10 +31,11 @@ extension LocalDiskSpool {
       _ = try NamedThread(name: "spindle-walk") { [self] in
         var walk = LocalDiskWalk(spool: self, queue: queue, startTime: startTime)
         walk.run()
+        // Whoever waited for the walk may start another at once.
+        calls.endWalk()
         // The handle first: who has met the end of the channel finds the outcome there.
         handle.finish(walk.outcome)
         queue.finish()
-        calls.endWalk()
         calls.end()
       }
     } catch {

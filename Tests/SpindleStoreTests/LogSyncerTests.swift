@@ -40,18 +40,27 @@ private struct SteppedStore {
   /// The numbers whose commit returned.
   let done = Shared<Set<Int>>([])
 
+  private struct Observed {
+    weak var store: Store?
+    weak var family: StoreFamily?
+  }
+
   init(
     at path: String, settings: StoreSettings = .small, clock: any StoreClock = SystemClock()
   ) async throws {
-    let observed = Shared<(store: Store, family: StoreFamily)?>(nil)
+    // Weak: the store holds the hook.
+    let observed = Shared(Observed())
     var hooks = StoreHooks.manual
     hooks.beforeSync = { [steps] in
-      let numbers = observed.value.flatMap { try? $0.store.numbers($0.family) } ?? []
-      steps.begin(seeing: Set(numbers))
+      let observed = observed.value
+      guard let store = observed.store, let family = observed.family else {
+        return steps.begin(seeing: [])
+      }
+      steps.begin(seeing: Set((try? store.numbers(family)) ?? []))
     }
     store = try await Store.small(at: path, settings: settings, clock: clock, hooks: hooks)
     family = try await store.family("spool:a")
-    observed.value = (store, family)
+    observed.value = Observed(store: store, family: family)
   }
 
   func put(_ number: Int) -> Task<Void, any Error> {

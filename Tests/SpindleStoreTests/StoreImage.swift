@@ -1,5 +1,6 @@
 import Foundation
 import SpindleCore
+import SpindleIO
 import SpindleRocks
 import SpindleStore
 import SpindleTestKit
@@ -81,7 +82,7 @@ final class StoreImage {
   }
 
   func read(_ log: String) throws -> [UInt8] {
-    [UInt8](try Data(contentsOf: URL(fileURLWithPath: path + "/rocks/" + log)))
+    try Files.read(path + "/rocks/" + log, limit: .max)
   }
 
   func write(_ bytes: [UInt8], to log: String) throws {
@@ -113,7 +114,7 @@ final class StoreImage {
       let attributes = try manager.attributesOfItem(atPath: full)
       var text = "\(attributes[.modificationDate] ?? "") \(attributes[.size] ?? "")"
       if attributes[.type] as? FileAttributeType == .typeRegular {
-        let bytes = [UInt8](try Data(contentsOf: URL(fileURLWithPath: full)))
+        let bytes = try Files.read(full, limit: .max)
         text += " \(CRC32C.checksum(bytes))"
       }
       result[name] = text

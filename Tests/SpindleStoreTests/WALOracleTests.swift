@@ -1,4 +1,5 @@
 import Foundation
+import SpindleIO
 import SpindleRocks
 import SpindleStore
 import Testing
@@ -158,7 +159,7 @@ import Testing
       .filter { $0.hasSuffix(".log") }.sorted()
     guard let name = logs.randomElement(using: &random) else { return "no log" }
     let url = URL(fileURLWithPath: path + "/" + name)
-    var bytes = [UInt8](try Data(contentsOf: url))
+    var bytes = try Files.read(url.path, limit: .max)
     let starts = fragments(bytes)
     let position = bytes.isEmpty ? 0 : Int.random(in: 0..<bytes.count, using: &random)
     let length = Int.random(in: 1...3_000, using: &random)
