@@ -67,6 +67,11 @@ extension RocksSpool {
   /// The walk begins at the message that was the oldest last time, so that it does not pass the
   /// tombstones of everything drained since the last compaction again and again.
   private func oldestAgeBlocking() throws -> Double {
+    // One look at a time: a second would begin where the first has put the end.
+    try oldestLook.withLock { _ in try lookForOldest() }
+  }
+
+  private func lookForOldest() throws -> Double {
     // While the walk is under way every store tells its id, see `noteStored`: the walk may have
     // passed its place.
     let start = oldest.exchange(.max, ordering: .acquiringAndReleasing)

@@ -43,6 +43,7 @@ public final class RocksSpool: Spool {
   let metrics: SpoolMetrics?
   /// The first half of the oldest id that the metrics saw last; 0 is none yet.
   let oldest = Atomic<UInt64>(0)
+  let oldestLook = Mutex(())
   let publishing = Mutex<[Task<Void, Never>]>([])
 
   /// The largest payload in bytes: 1 GiB less room for the record's header, the key and the
