@@ -14,9 +14,12 @@ internal import Synchronization
 ///   that segment replaces, or the whole segment.
 /// - *After the sync, before the acknowledged mark is written*: the mark is behind. The entries are
 ///   there and are counted.
+/// - *Before the mark reaches the disk*, which is certain only where a segment ends and after
+///   ``close()``: power loss leaves an older one. The same holds.
 ///
 /// An entry below the mark that cannot be read was acknowledged and is damaged: the sink is refused
-/// then, and nothing is cut.
+/// then, and nothing is cut. It is refused also at any end that does not look torn, mark or not:
+/// damage, or what a newer version wrote.
 public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Whose entries these are.
   public let selfID: PeerID
@@ -66,15 +69,26 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     }
   }
 
-  /// Lets another sink have the files. Repeats do nothing.
+  /// Lets another sink have the files. Repeats do nothing. Waits for the disk, at most one sync of
+  /// a file of 28 bytes.
   ///
-  /// - Throws: ``SpindleError`` with `conflict`, reason `sink_busy`, while a call is not finished.
+  /// - Throws: ``SpindleError`` with `conflict`, reason `sink_busy`, while a call is not finished;
+  ///   `io` when the mark of what was acknowledged could not be synced. It is closed then.
   public func close() throws {
-    try tail.withLock { tail in
+    let hasMark = try tail.withLock { tail in
       if case .taken = tail { throw isBusy }
-      tail = .closed
+      defer { tail = .closed }
+      if case .known(.some) = tail { return true }
+      return false
     }
-    lock.withLock { $0 = nil }
+    defer { lock.withLock { $0 = nil } }
+    guard hasMark else { return }
+    do throws(IOFailure) {
+      let mark = files.folder.mark(of: selfID)
+      if try Files.isThere(mark) { try Files.synchronize(mark) }
+    } catch {
+      throw error.spindleError
+    }
   }
 
   /// Where the files end: the next index to write, and the chain's head there. Read from the disk
@@ -117,7 +131,10 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     try await withTail { files, state in
       guard let last = state, index < last.next else { return false }
       guard let end = try self.rewrite(index, hash, in: files) else { return false }
-      if end.header.start == last.header.start { state = end }
+      if end.header.start == last.header.start {
+        state = end
+        try self.mark(end, isSynced: false, in: files)
+      }
       return true
     }
   }
@@ -217,8 +234,17 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
       } else {
         try Files.writeAtomically(piece.bytes, to: path)
       }
-      try Files.overwrite(
-        AcknowledgedMark.encode(piece.end.next), at: files.folder.mark(of: selfID))
+    } catch {
+      throw error.spindleError
+    }
+    try mark(piece.end, isSynced: piece.offset == nil, in: files)
+  }
+
+  private func mark(
+    _ end: SegmentState, isSynced: Bool, in files: SegmentFiles<Op>
+  ) throws(SpindleError) {
+    do throws(IOFailure) {
+      try AcknowledgedMark(end).write(to: files.folder.mark(of: selfID), isSynced: isSynced)
     } catch {
       throw error.spindleError
     }
@@ -283,7 +309,7 @@ extension SegmentFiles {
   /// Where a peer's own writer goes on: the end of the last segment, whose torn end the next write
   /// cuts off. Nil before the first segment.
   fileprivate func recover(_ peer: PeerID) throws -> SegmentState? {
-    let acknowledged = AcknowledgedMark.read(folder.mark(of: peer))
+    let acknowledged = try AcknowledgedMark.read(folder.mark(of: peer))?.next ?? 0
     do {
       var starts = try folder.starts(of: peer)
       while let start = starts.popLast() {
@@ -291,27 +317,36 @@ extension SegmentFiles {
         guard let segment = try load(peer, start: start) else {
           // A sink renames whole segments only, so these bytes are no entry that it ever wrote.
           if acknowledged > start { throw damage(of: path) }
-          try Files.remove(path)
+          try Files.move(path, to: path + ".torn")
           continue
         }
         try check(segment, acknowledged)
         if let previous = starts.last { try checkLink(segment, after: previous, of: peer) }
-        // What an earlier run added and did not sync is counted from here on.
+        // What an earlier run added, or another program put there, is counted from here on.
         try Files.synchronize(path)
+        try synchronizeDirectories(of: peer)
         return segment.content.state
       }
     } catch let error as IOFailure {
       throw error.spindleError
     }
     guard acknowledged == 0 else { throw damage(of: folder.segment(of: peer, start: 0)) }
+    do throws(IOFailure) { try synchronizeDirectories(of: peer) } catch { throw error.spindleError }
     return nil
   }
 
-  private func check(_ segment: LoadedSegment<Op>, _ acknowledged: UInt64) throws {
+  /// Makes the names durable that lead to a peer's segments: a crash may have come between their
+  /// making and the sync.
+  private func synchronizeDirectories(of peer: PeerID) throws(IOFailure) {
+    try Files.synchronizeDirectory(folder.directory(of: peer))
+    try Files.synchronizeDirectory(folder.root)
+    try Files.synchronizeDirectory(Files.directory(of: folder.root))
+  }
+
+  /// Only an end that looks torn may be cut off, and only what was not acknowledged.
+  private func check(_ segment: LoadedSegment<Op>, _ acknowledged: UInt64) throws(SpindleError) {
     let failure = segment.content.failure
-    // Without a mark only an end that looks torn may be cut.
-    let isCut = failure == nil || segment.isTorn || acknowledged > 0
-    guard segment.next >= acknowledged, isCut else {
+    guard segment.next >= acknowledged, failure == nil || segment.isTorn else {
       throw segment.damage(failure ?? .unexpectedEnd)
     }
   }

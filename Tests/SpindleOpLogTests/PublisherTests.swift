@@ -154,12 +154,13 @@ final class StoredLog: PublishedLog {
           }
           guard let torn else { return }
           let before = (try? Files.read(folder.path(0))) ?? []
-          let mark = (try? Files.read("\(folder.root)/\(log.selfID)/acknowledged")) ?? []
+          let mark = (try? Files.read(folder.mark(of: log.selfID))) ?? []
           #expect(try await publisher.sync() == 3)
           let after = try Files.read(folder.path(0))
           guard torn < after.count - before.count else { return }
           try writeFile(Array(after.prefix(before.count + torn)), to: folder.path(0))
-          try writeFile(mark, to: "\(folder.root)/\(log.selfID)/acknowledged")
+          try Files.remove(folder.mark(of: log.selfID))
+          if !mark.isEmpty { try writeFile(mark, to: folder.mark(of: log.selfID)) }
         }
       }
       try await place.withStore { store in
