@@ -108,7 +108,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// - Throws: ``SyncError/cursorMismatch(peer:expected:actual:)``, ``SpindleError`` with
   ///   `invalidArgument` for an entry that cannot be encoded, `conflict`, reason `sink_busy`, while
   ///   another call is not finished, `io`.
-  /// - Complexity: one sync of a file; one more, and one of the directory, per segment begun.
+  /// - Complexity: one sync of a file; two more, and one of the directory, per segment begun. Each
+  ///   change between entries with and without users begins one, and each fall of the timestamp.
   public func write(_ entries: [(index: UInt64, entry: DecodedEntry<Op>)]) async throws {
     try await withTail { files, state in
       let plan = try self.plan(entries, from: state)
@@ -119,7 +120,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     }
   }
 
-  /// Puts the marker of a removed entry in its place, after the op-log has done so. The segment is
+  /// Puts the marker of a removed entry in its place, after the op-log has done so: see
+  /// ``Publisher/expunge(index:hash:)``, which no publishing overtakes. The segment is
   /// written anew; all other hashes, and the chain, stay as they are.
   ///
   /// - Parameter hash: The removed entry's hash, as the op-log tells it.
@@ -127,7 +129,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// - Throws: ``SpindleError`` with `conflict`, reason `chain_mismatch`, when the files hold an
   ///   entry with another hash there; `corruption`; `io`.
   @discardableResult
-  public func expunge(index: UInt64, hash: EntryHash) async throws -> Bool {
+  package func expunge(index: UInt64, hash: EntryHash) async throws -> Bool {
     try await withTail { files, state in
       guard let last = state, index < last.next else { return false }
       guard let end = try self.rewrite(index, hash, in: files) else { return false }
@@ -203,10 +205,10 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
         throw SyncError.cursorMismatch(peer: selfID, expected: next, actual: index)
       }
       do throws(CodecError) {
-        if encoder.map({ isFull($0.state) }) ?? true {
+        if encoder.map({ !takes(entry, at: $0.state) }) ?? true {
           finish()
           let header = SegmentHeader(
-            mode: settings.mode, peer: selfID, start: next,
+            mode: entry.mode ?? settings.mode, peer: selfID, start: next,
             head: encoder.map { $0.state.head } ?? .seed(of: selfID))
           encoder = try SegmentEncoder(magic: settings.magic, header: header)
           offset = nil
@@ -221,9 +223,16 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     return pieces
   }
 
-  private func isFull(_ state: SegmentState) -> Bool {
-    state.entryCount >= UInt64(max(settings.rotationEntryCount, 1))
-      || state.byteCount >= settings.rotationByteCount || state.header.mode != settings.mode
+  /// Whether an entry goes into a segment. A new one is begun where it is full, or where the entry
+  /// needs the other mode or is older than the last, which no segment can hold.
+  private func takes(_ entry: DecodedEntry<Op>, at state: SegmentState) -> Bool {
+    // Half the limit, so that an entry of up to the other half always fits.
+    let byteLimit = min(settings.rotationByteCount, SegmentState.byteLimit / 2)
+    guard state.entryCount < UInt64(max(settings.rotationEntryCount, 1)),
+      state.byteCount < byteLimit
+    else { return false }
+    guard case .logEntry(let real) = entry else { return true }
+    return entry.mode == state.header.mode && real.timestamp >= state.lastTimestamp
   }
 
   private func write(_ piece: Piece, to files: SegmentFiles<Op>) throws {
@@ -287,6 +296,16 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
       return (encoder.takeBytes(), encoder.state)
     } catch {
       throw LogTrackerError.unwritableOp(peer: selfID, index: index, error).spindleError
+    }
+  }
+}
+
+extension DecodedEntry {
+  /// The mode that carries the entry; nil for a marker, which any does.
+  fileprivate var mode: SegmentMode? {
+    switch self {
+    case .expunged: nil
+    case .logEntry(let entry): entry.serverUser == nil ? .device : .server
     }
   }
 }

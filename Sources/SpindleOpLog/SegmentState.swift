@@ -13,7 +13,7 @@ public struct SegmentState: Sendable, Equatable {
   public internal(set) var byteCount: Int
   var dictionary = UUIDDictionary()
 
-  /// The most bytes of a segment: 1 GiB. Readers hold a segment in memory.
+  /// The most bytes of a segment: 1 GiB. Readers hold one in memory.
   static let byteLimit = 1 << 30
 
   init(_ header: SegmentHeader, byteCount: Int) {
