@@ -76,6 +76,12 @@ public struct OpLogArchive: Sendable {
     return count
   }
 
+  /// Reads the beginning of a file, which tells whether it is an export at all, before anything is
+  /// made for it. Waits for the disk.
+  ///
+  /// - Throws: ``SpindleError`` as ``verify()`` does.
+  package static func look(at path: String) throws { _ = try ArchiveReader(path).next() }
+
   /// Compares two readings of the file.
   static func check(
     _ read: OpLogManifest, is manifest: OpLogManifest, path: String

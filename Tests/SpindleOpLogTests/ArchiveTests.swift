@@ -290,6 +290,7 @@ private final class PlainReplica: LogProcessor {
         await expectError(.notFound) {
           _ = try await OpLogArchive(path: place.path + ".none", store: store).verify()
         }
+        await expectError(.notFound) { try OpLogArchive.look(at: place.path + ".none") }
       }
     }
   }
