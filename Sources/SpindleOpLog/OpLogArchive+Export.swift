@@ -12,7 +12,8 @@ extension LogIndexTracker {
   ///   - progress: Called with the rows and state keys written so far, now and then, on a thread
   ///     that the export needs: return soon.
   /// - Throws: ``SpindleError``: `corruption` for a log that is damaged (see ``OpLogVerifier``): a
-  ///   row, the chain over the rows that are written, the clock; `io` (reason `disk_full` where that is so), `closed`. No file is left then.
+  ///   row, the chain over the rows that are written, the clock; `io` (reason `disk_full` where
+  ///   that is so), `closed`. No file is left then.
   /// - Complexity: O(bytes of the log and the state), in bounded memory, on one thread of the
   ///   store.
   @discardableResult

@@ -67,8 +67,8 @@ public actor Publisher<Op: IndexableOp> {
 
   /// Puts the marker of a removed entry into the files, after the op-log has done so.
   ///
-  /// No publishing runs meanwhile: a page that was read before the entry was removed is in the files
-  /// when they are searched for it.
+  /// No publishing runs meanwhile: a page that was read before the entry was removed is in the
+  /// files when they are searched for it.
   ///
   /// - Parameter hash: The removed entry's hash, as the op-log tells it.
   /// - Returns: Whether the entry was in the files and no marker yet.
