@@ -32,6 +32,10 @@ import Testing
       #expect(damaged.text.contains("the log of peer \(peer) has a hole: indices 4 to 4\n"))
       let other = try await spindle("oplog", "verify", "--store", place.store, "--prefix", "x")
       other.expectRefusal("no op-log")
+      for verb in ["cursors", "read", "trim"] {
+        try await spindle("oplog", verb, "--store", place.store, "--prefix", "x")
+          .expectRefusal("no op-log")
+      }
     }
   }
 
@@ -69,6 +73,12 @@ import Testing
       try await spindle(
         "oplog", "import", "--store", third.store, "--prefix", "other", bad
       ).expectRefusal("is damaged at byte")
+      // What is no export leaves no store behind.
+      let fourth = Place(directory: copy.directory + "/fourth")
+      try await spindle(
+        "oplog", "import", "--store", fourth.store, try place.file("text", "this was not exported")
+      ).expectRefusal("is no exported op-log")
+      #expect(!FileManager.default.fileExists(atPath: fourth.store))
     }
   }
 
