@@ -115,6 +115,30 @@ import Testing
     }
   }
 
+  @Test func readPrintsAllPagesAndOtherPeersWhereOneIsTrimmed() async throws {
+    try await withPlace { place in
+      let file = try place.file("a.lp", sampleLines(0..<3_000))
+      _ = try await place.counts("--producer", "p", "--batch", "10", file)
+      let short = try place.file("b.lp", sampleLines(0..<20))
+      _ = try await place.counts("--producer", "q", "--batch", "10", short)
+      let all = try await spindle(
+        "oplog", "read", "--store", place.store, "--limit", "100000", "--json")
+      #expect(try all.objects().count == 302)
+      let some = try await spindle("oplog", "read", "--store", place.store, "--limit", "260")
+      #expect(some.text.split(separator: "\n").count == 262)
+
+      let cursors = try await spindle("oplog", "cursors", "--store", place.store, "--json")
+      let row = try #require(try cursors.objects().first { $0["producer"] as? String == "p" })
+      let peer = try #require(row["peer"] as? String)
+      _ = try await spindle(
+        "oplog", "trim", "--store", place.store, "--peer", peer, "--below", "4", "--force")
+      let rest = try await spindle(
+        "oplog", "read", "--store", place.store, "--from", "0", "--json")
+      #expect(rest.status == 1 && rest.problems.contains("below index 4"))
+      #expect(try rest.objects().map { $0["producer"] as? String } == ["q", "q"])
+    }
+  }
+
   @Test func followPrintsWhatIsThereAndWhatComes() async throws {
     try await withPlace { place in
       let peer = try await fill(place)
