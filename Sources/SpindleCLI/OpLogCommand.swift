@@ -27,15 +27,23 @@ struct OpLogCommand: AsyncParsableCommand {
     @Option(help: "The prefix of the op-log.")
     var prefix = IngestPipeline.name
 
-    /// Opens the store as its owner, which it must not be elsewhere, and the log, which must be
-    /// there.
+    /// Whether the log is there. That of ingesting is empty until something was ingested.
+    ///
+    /// - Throws: ``SpindleError`` with `notFound` for any other that is not there.
+    func isThere(in store: Store) throws -> Bool {
+      if store.existingFamily("oplog:" + prefix) != nil { return true }
+      if prefix == IngestPipeline.name { return false }
+      throw SpindleError(.notFound, "the store has no op-log \(prefix)")
+    }
+
+    /// Opens the store as its owner, which it must not be elsewhere, and the log.
+    ///
+    /// - Parameter body: Gets nil for a log that is empty because it is not there yet.
     func withOwnedLog(
-      _ body: (LogIndexTracker<RecordedOp>) async throws -> Void
+      _ body: (LogIndexTracker<RecordedOp>?) async throws -> Void
     ) async throws {
       try await withSpindle(options.store, createsIfMissing: false) { spindle in
-        guard spindle.store.existingFamily("oplog:" + prefix) != nil else {
-          throw SpindleError(.notFound, "the store has no op-log \(prefix)")
-        }
+        guard try isThere(in: spindle.store) else { return try await body(nil) }
         try await body(try await LogIndexTracker(store: spindle.store, prefix: prefix))
       }
     }
@@ -72,14 +80,12 @@ struct OpLogCommand: AsyncParsableCommand {
       try await reportingErrors {
         try await withReader(target.options.store) { store in
           var rows: [Row] = []
-          if store.existingFamily("oplog:" + target.prefix) != nil {
+          if try target.isThere(in: store) {
             let log = try await OpLogHandle(store: store, prefix: target.prefix)
             let names = try await OpLogCommand.producers(store, target.prefix)
             rows = try await log.cursors().sorted.map { peer, next in
               Row(peer: peer.description, producer: names[peer], cursor: next)
             }
-          } else if target.prefix != IngestPipeline.name {
-            throw SpindleError(.notFound, "the store has no op-log \(target.prefix)")
           }
           if json {
             try Output.json(rows)
@@ -133,23 +139,51 @@ struct OpLogCommand: AsyncParsableCommand {
       }
     }
 
+    /// Rows read at once.
+    private static let pageLimit = 256
+
     func run() async throws {
       try await reportingErrors {
+        var isComplete = true
         try await withReader(target.options.store) { store in
-          let log = try await OpLogHandle(store: store, prefix: target.prefix)
-          var peers = try await log.cursors().sorted.map(\.peer)
-          if let peer, let wanted = PeerID(text: peer) { peers = [wanted] }
-          var rows: [Row] = []
-          let floors = try await log.floors()
-          for peer in peers {
-            let start = from ?? floors[peer]
-            for entry in try await log.readRows(peer: peer, from: start, limit: limit) {
-              let row = makeRow(peer, entry.index, entry.row)
-              if json { rows.append(row) } else { printRow(row) }
+          var array = JSONArrayOutput()
+          if try target.isThere(in: store) {
+            let log = try await OpLogHandle(store: store, prefix: target.prefix)
+            var peers = try await log.cursors().sorted.map(\.peer)
+            if let peer, let wanted = PeerID(text: peer) { peers = [wanted] }
+            let floors = try await log.floors()
+            for peer in peers where Output.hasReader {
+              do {
+                try await printRows(of: peer, from: from ?? floors[peer], log, &array)
+              } catch let error as SpindleError where error.reason == "compacted" {
+                // Of this peer alone; others may have the index.
+                Output.problem("\(error)")
+                isComplete = false
+              }
             }
           }
-          if json { try Output.json(rows) }
+          if json { array.finish() }
         }
+        if !isComplete { throw ExitCode(1) }
+      }
+    }
+
+    /// Prints a peer's rows page by page, so that few are held.
+    private func printRows(
+      of peer: PeerID, from start: UInt64, _ log: OpLogHandle, _ array: inout JSONArrayOutput
+    ) async throws {
+      var (next, left) = (start, limit)
+      while left > 0, Output.hasReader {
+        let page = try await log.readRows(
+          peer: peer, from: next, limit: min(left, Self.pageLimit))
+        guard let last = page.last else { return }
+        for entry in page {
+          let row = makeRow(peer, entry.index, entry.row)
+          if json { try array.add(row) } else { printRow(row) }
+        }
+        left -= page.count
+        guard last.index < .max else { return }
+        next = last.index + 1
       }
     }
 

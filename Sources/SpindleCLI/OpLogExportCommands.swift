@@ -96,6 +96,8 @@ struct OpLogImportCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingErrors {
+      // A wrong name must not leave an empty store behind.
+      try OpLogArchive.look(at: file)
       try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
         let isShown = Output.isTerminal && !json
         let manifest = try await OpLogArchive(path: file, store: spindle.store).install(

@@ -83,6 +83,9 @@ struct OpLogExpungeCommand: AsyncParsableCommand {
     try await reportingErrors {
       try await target.withOwnedLog { log in
         let peer = try OpLogCommand.peer(peer)
+        guard let log else {
+          throw SpindleError(.notFound, "the log of peer \(peer) has no entry at index \(index)")
+        }
         let hash = try await log.expunge(peer: peer, index: index)
         if json {
           try Output.json(
@@ -133,16 +136,21 @@ struct OpLogTrimCommand: AsyncParsableCommand {
   func run() async throws {
     try await reportingErrors {
       try await target.withOwnedLog { log in
-        var bounds = PeerCursors()
-        let wanted = try peer.map(OpLogCommand.peer)
-        for (peer, next) in try await log.allCursors().sorted
-        where wanted == nil || wanted == peer {
-          bounds.advance(peer, to: below ?? next)
+        var rows: UInt64 = 0
+        var floors: [Floor] = []
+        if let log {
+          var bounds = PeerCursors()
+          let wanted = try peer.map(OpLogCommand.peer)
+          for (peer, next) in try await log.allCursors().sorted
+          where wanted == nil || wanted == peer {
+            bounds.advance(peer, to: below ?? next)
+          }
+          let trim = try await log.trim(below: bounds, forced: force)
+          rows = trim.rows
+          floors = trim.floors.sorted.map { Floor(peer: $0.peer.description, floor: $0.next) }
         }
-        let trim = try await log.trim(below: bounds, forced: force)
-        let floors = trim.floors.sorted.map { Floor(peer: $0.peer.description, floor: $0.next) }
-        if json { return try Output.json(Report(rows: trim.rows, floors: floors)) }
-        Output.line("removed \(Output.grouped(trim.rows)) rows")
+        if json { return try Output.json(Report(rows: rows, floors: floors)) }
+        Output.line("removed \(Output.grouped(rows)) rows")
         if !floors.isEmpty {
           Output.table(["peer", "floor"], floors.map { [$0.peer, String($0.floor)] })
         }

@@ -67,10 +67,12 @@ enum Output {
   }
 
   /// Prints a value as one JSON document with sorted keys.
-  static func json(_ value: some Encodable) throws {
+  static func json(_ value: some Encodable) throws { line(try jsonText(value)) }
+
+  static func jsonText(_ value: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    line(String(decoding: try encoder.encode(value), as: UTF8.self))
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
   }
 
   /// Replaces the line on a terminal that shows how far a run is; an empty text clears it.
@@ -123,6 +125,20 @@ func reportingErrors(_ body: () async throws -> Void) async throws {
     Output.problem("\(error)")
     throw ExitCode(1)
   }
+}
+
+/// Prints values as one JSON array, each as it comes, so that none are held.
+struct JSONArrayOutput {
+  private var isEmpty = true
+
+  mutating func add(_ value: some Encodable) throws {
+    let text = try Output.jsonText(value)
+    Output.write(Array(((isEmpty ? "[" : ",\n") + text).utf8))
+    isEmpty = false
+  }
+
+  /// Ends the array.
+  func finish() { Output.line(isEmpty ? "[]" : "]") }
 }
 
 /// Reads one of an enumeration's raw values.

@@ -1,10 +1,12 @@
 import Glibc
+internal import SpindleCore
 
 /// A file that appears under its name as a whole or not at all, written piece by piece.
 ///
-/// The pieces go to `path.tmp`; ``finish()`` makes them durable and gives them the name. One that
-/// goes out of scope unfinished is removed. A crash leaves the temporary file, which the next
-/// attempt replaces.
+/// The pieces go to a file of a name that nobody else uses, `path.<random>.tmp`; ``finish()`` makes
+/// them durable and gives them the name. So two that write the same file at once do not mix: the
+/// first to finish has the name. One that goes out of scope unfinished is removed. A crash leaves
+/// the temporary file, which is never taken for a whole one and may be removed.
 public struct NewFile: ~Copyable {
   private let path: String
   private let temporary: String
@@ -18,9 +20,9 @@ public struct NewFile: ~Copyable {
   /// - Throws: with ``IOFailure/isTaken`` when something has the name already.
   public init(_ path: String) throws(IOFailure) {
     guard try !Files.isThere(path) else { throw IOFailure("create", path: path, errno: EEXIST) }
-    let temporary = path + ".tmp"
+    let temporary = "\(path).\(String(SeededGenerator.systemSeed(), radix: 16)).tmp"
     let file = unsafe open(
-      temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0o600)
+      temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0o600)
     guard file >= 0 else { throw IOFailure("create", path: temporary, errno: errno) }
     self.path = path
     self.temporary = temporary

@@ -254,12 +254,15 @@ final class ArchiveRows: Sendable {
 
   init(path: String) { self.path = path }
 
-  func nextPage() throws -> ArchivePage? {
-    try state.withLock { reader in
-      if reader == nil { reader = try ArchiveReader(path) }
-      while let block = try reader?.next() {
+  /// The next page; nil at the end of the file, which must be the one that was looked at before.
+  func nextPage(of manifest: OpLogManifest) throws -> ArchivePage? {
+    try state.withLock { state in
+      let reader = try state ?? ArchiveReader(path)
+      state = reader
+      while let block = try reader.next() {
         if case .rows(let page) = block { return page }
       }
+      try OpLogArchive.check(try reader.manifest, is: manifest, path: path)
       return nil
     }
   }

@@ -35,6 +35,8 @@ public enum CodecError: Error, Sendable, Equatable, CustomStringConvertible {
   case timestampOverflow
   /// Index 2^64 - 1 has no next index.
   case indexOverflow
+  /// The segment would have more than 2^30 bytes, which no reader takes.
+  case segmentTooLarge
   /// The segment begins with other bytes than expected, or none were given to begin it with.
   case badMagic
   /// The segment's mode is neither device (0) nor server (1).
@@ -85,6 +87,7 @@ public enum CodecError: Error, Sendable, Equatable, CustomStringConvertible {
     case .nonMonotonicDelta: "an entry is older than the one before it"
     case .timestampOverflow: "a timestamp exceeds 64 bits"
     case .indexOverflow: "no index follows \(UInt64.max)"
+    case .segmentTooLarge: "a segment would exceed 2^30 bytes"
     case .badMagic: "the segment does not begin with the bytes of this log"
     case .unknownSegmentFlags(let flags): "the segment's flags \(flags) are unknown"
     case .unknownSegmentVersion(let version): "segment version \(version) is unknown"

@@ -6,10 +6,11 @@ public struct ConvergenceSettings: Sendable {
   /// A peer that is never pulled: the own one, once its history is here. The default is nil.
   public var skippedPeer: PeerID?
   /// How often the source is asked for its cursors, besides being watched: a folder does not tell
-  /// by itself that files have come. The default is 1 s; nil asks once.
+  /// by itself that files have come. The default is 1 s, the least 1 ms; nil asks until it was
+  /// answered once, with the rests of ``backoff``.
   public var pollInterval: Duration? = .seconds(1)
   /// How long a peer that failed rests: the first time, and at most. Each failure in a row doubles
-  /// the time. The default is 100 ms to 60 s.
+  /// the time. The default is 100 ms to 60 s, the least 1 ms.
   public var backoff = Duration.milliseconds(100)...Duration.seconds(60)
   /// The most peers that are pulled at once; each holds one page in memory. The default is 4.
   public var concurrentPeerLimit = 4
@@ -20,7 +21,7 @@ public struct ConvergenceSettings: Sendable {
 /// How far a ``ConvergenceDriver`` has come with one peer.
 public struct PeerProgress: Sendable {
   public enum Phase: Sendable {
-    /// The target has what the source is known to have.
+    /// The target has what the source is known to have, and the source can read all it has.
     case drained
     /// Its turn comes.
     case waiting
@@ -31,7 +32,7 @@ public struct PeerProgress: Sendable {
 
   /// The peer's next index in the target, as the driver last saw it.
   public fileprivate(set) var next: UInt64
-  /// The peer's next index in the source.
+  /// The peer's next index in the source, as it was told last.
   public fileprivate(set) var known: UInt64
   public fileprivate(set) var phase: Phase
 
@@ -80,6 +81,8 @@ public struct PullPause: Sendable {
 public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private struct Peer {
     var progress: PeerProgress
+    /// What the source told last that is wrong with the peer.
+    var failure: SpindleError?
     var failureCount = 0
   }
 
@@ -91,6 +94,25 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var newCount = 0
     var isRunning = false
     var sourceError: (any Error)?
+
+    /// - Parameter merge: What becomes of the index known before and of the one known now.
+    mutating func learn(
+      _ peer: PeerID, known: UInt64, ours: UInt64, _ merge: (UInt64, UInt64) -> UInt64
+    ) {
+      var entry =
+        peers[peer] ?? Peer(progress: PeerProgress(next: ours, known: 0, phase: .drained))
+      entry.progress.known = merge(entry.progress.known, known)
+      entry.progress.next = max(entry.progress.next, ours)
+      peers[peer] = entry
+    }
+
+    mutating func enqueueIfDue(_ peer: PeerID) {
+      guard let entry = peers[peer], case .drained = entry.progress.phase,
+        entry.progress.lag > 0 || entry.failure != nil
+      else { return }
+      peers[peer]?.progress.phase = .waiting
+      queue.append(peer)
+    }
   }
 
   private let pull: PeerPull<Op>
@@ -169,37 +191,57 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   }
 
   private func poll(_ wake: AsyncStream<Void>.Continuation) async {
+    var failureCount = 0
     repeat {
+      var isWhole = false
       do {
         let ours = try await pull.target.cursors()
-        await learn(try await pull.source.cursors(), ours: ours)
+        let survey = try await pull.source.survey()
+        await learn(survey, ours: ours)
+        isWhole = survey.failures.isEmpty && sourceError == nil
       } catch {
         state.withLock { $0.sourceError = error }
       }
       wake.yield()
-      guard let interval = settings.pollInterval else { return }
-      try? await clock.sleep(until: clock.now + interval)
+      failureCount = isWhole ? 0 : failureCount + 1
+      if let interval = settings.pollInterval {
+        try? await clock.sleep(until: clock.now + max(interval, Self.leastRest))
+      } else if isWhole {
+        return
+      } else {
+        try? await clock.sleep(until: clock.now + rest(after: failureCount))
+      }
     } while !Task.isCancelled
   }
 
-  private func learn(_ cursors: PeerCursors, ours: PeerCursors = PeerCursors()) async {
-    var failure: (any Error)?
-    do { try await pull.target.noteElsewhere(cursors) } catch { failure = error }
-    state.withLock { [failure] state in
-      state.sourceError = failure
-      for (peer, known) in cursors.sorted where peer != settings.skippedPeer {
-        var entry =
-          state.peers[peer]
-          ?? Peer(progress: PeerProgress(next: ours[peer], known: 0, phase: .drained))
-        entry.progress.known = max(entry.progress.known, known)
-        entry.progress.next = max(entry.progress.next, ours[peer])
-        if case .drained = entry.progress.phase, entry.progress.lag > 0 {
-          entry.progress.phase = .waiting
-          state.queue.append(peer)
-        }
-        state.peers[peer] = entry
+  /// Takes in what the source has now, which may be less than before: a folder can lose files.
+  private func learn(_ survey: LogSurvey, ours: PeerCursors) async {
+    await tellTarget(survey.cursors)
+    state.withLock { state in
+      let known = Set(survey.cursors.sorted.map(\.peer)).union(survey.failures.keys)
+      for peer in known.union(state.peers.keys) where peer != settings.skippedPeer {
+        state.learn(peer, known: survey.cursors[peer], ours: ours[peer]) { $1 }
+        state.peers[peer]?.failure = survey.failures[peer]
+        state.enqueueIfDue(peer)
       }
     }
+  }
+
+  /// Takes in what the source's watch tells, which only rises.
+  private func learn(_ cursors: PeerCursors) async {
+    await tellTarget(cursors)
+    state.withLock { state in
+      for (peer, known) in cursors.sorted where peer != settings.skippedPeer {
+        state.learn(peer, known: known, ours: 0, max)
+        state.enqueueIfDue(peer)
+      }
+    }
+  }
+
+  private func tellTarget(_ cursors: PeerCursors) async {
+    var failure: (any Error)?
+    do { try await pull.target.noteElsewhere(cursors) } catch { failure = error }
+    state.withLock { [failure] in $0.sourceError = failure }
   }
 
   // MARK: Pulling
@@ -242,7 +284,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       guard var entry = state.peers[peer] else { return nil }
       defer { state.peers[peer] = entry }
       entry.progress.next = max(entry.progress.next, outcome.next)
-      guard outcome.error != nil || outcome.lacksHistory else {
+      // Once all that can be read is here, what cannot be read is what is left to tell.
+      let error = outcome.error ?? (entry.progress.lag == 0 ? entry.failure : nil)
+      guard error != nil || outcome.lacksHistory else {
         entry.failureCount = 0
         entry.progress.phase = .drained
         if entry.progress.lag > 0 {
@@ -253,7 +297,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       }
       entry.failureCount = outcome.newCount > 0 ? 1 : entry.failureCount + 1
       let pause = PullPause(
-        reason: PullPause.reason(of: outcome.error), error: outcome.error,
+        reason: PullPause.reason(of: error), error: error,
         attemptCount: entry.failureCount, until: now + rest(after: entry.failureCount))
       entry.progress.phase = .paused(pause)
       return pause
@@ -262,9 +306,13 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
 
   /// The first rest, doubled for each failure before, within the bounds.
   private func rest(after failures: Int) -> Duration {
-    var rest = settings.backoff.lowerBound
-    // Bounded by the doublings from a nanosecond to more than any upper bound.
-    for _ in 1..<min(max(failures, 1), 64) where rest < settings.backoff.upperBound { rest *= 2 }
-    return min(rest, settings.backoff.upperBound)
+    let limit = max(settings.backoff.upperBound, Self.leastRest)
+    var rest = max(settings.backoff.lowerBound, Self.leastRest)
+    // Bounded by the doublings from a millisecond to more than any upper bound.
+    for _ in 1..<min(max(failures, 1), 64) where rest < limit { rest *= 2 }
+    return min(rest, limit)
   }
+
+  /// The shortest interval and rest, so that no setting makes a driver spin.
+  private static var leastRest: Duration { .milliseconds(1) }
 }

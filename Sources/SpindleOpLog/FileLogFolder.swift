@@ -39,7 +39,8 @@ struct FileLogFolder: Sendable {
       guard digits.utf8.count == Self.digitCount, digits.utf8.allSatisfy(Self.isDigit) else {
         return nil
       }
-      return UInt64(digits)
+      // No entry has the last index, so no segment starts there.
+      return UInt64(digits).flatMap { $0 < .max ? $0 : nil }
     }
   }
 
@@ -52,27 +53,5 @@ struct FileLogFolder: Sendable {
       if error.isNotFound { return [] }
       throw error
     }
-  }
-}
-
-/// The next index of a sink when it last returned: entries below it were acknowledged.
-///
-/// Written after each sync and never synced itself, so it may be behind and is never ahead. It
-/// tells a torn end, which was never acknowledged, from acknowledged entries that were damaged or
-/// lost.
-package enum AcknowledgedMark {
-  // Part of the format; must not be changed: index u64, masked CRC32C of it.
-  package static func encode(_ next: UInt64) -> [UInt8] {
-    var bytes: [UInt8] = []
-    bytes.appendBigEndian(next)
-    bytes.appendBigEndian(CRC32C.mask(CRC32C.checksum(bytes)))
-    return bytes
-  }
-
-  /// Reads a mark; 0 for one that is torn or absent, which says nothing.
-  static func read(_ path: String) -> UInt64 {
-    guard let bytes = try? Files.read(path, limit: 64), bytes.count == 12 else { return 0 }
-    let next = bytes.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
-    return encode(next) == bytes ? next : 0
   }
 }

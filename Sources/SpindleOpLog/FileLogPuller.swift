@@ -8,11 +8,13 @@ public import SpindleStore
 /// synchronises folders, a disk that is carried around. Each peer writes its own files only, so
 /// nothing is ever in conflict; what has not arrived yet is not there yet:
 ///
-/// - *A torn end of the last segment* is an entry on its way. In an earlier segment it is damage.
+/// - *A torn end of the last segment* is an entry on its way, unless the writer had acknowledged
+///   more in as many bytes. In an earlier segment it is damage.
 /// - *A missing segment* ends the log before it, until it arrives. ``cursors()`` tells the end of
 ///   the last one all the same, so a driver knows that something is missing.
-/// - *Damage* is an error that names file and byte, at the index that cannot be read. Entries
-///   before it, and other peers, stay readable.
+/// - *Damage* is an error that names file and byte, at the index that cannot be read and behind it.
+///   Entries before it, and other peers, stay readable. ``survey()`` tells it of the last segment,
+///   also to those who have all entries before it.
 public final class FileLogPuller<Op: IndexableOp>: LogSource {
   private let files: SegmentFiles<Op>
   private let store: Store
@@ -33,36 +35,39 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
     }
   }
 
-  /// Looks into the folder. Where a peer's last segment is damaged, its cursor is behind the
-  /// damage, so that pulling it tells what is wrong and other peers go on.
+  /// Looks into the folder, and tells of each peer the end of what can be read.
   ///
   /// - Complexity: O(peers) when nothing changed; what was added is read and checked.
-  public func cursors() async throws -> PeerCursors {
+  public func cursors() async throws -> PeerCursors { try await survey().cursors }
+
+  /// As ``cursors()``, and what is wrong with the last segment of a peer.
+  public func survey() async throws -> LogSurvey {
     let board = board
     return try await blocking { files in
-      var cursors = PeerCursors()
-      do throws(IOFailure) {
-        for peer in try files.folder.peers() {
-          cursors.advance(peer, to: try files.end(of: peer))
-        }
-      } catch {
-        throw error.spindleError
+      var survey = LogSurvey(cursors: PeerCursors())
+      let peers: [PeerID]
+      do throws(IOFailure) { peers = try files.folder.peers() } catch { throw error.spindleError }
+      for peer in peers {
+        let (next, failure) = files.end(of: peer)
+        survey.cursors.advance(peer, to: next)
+        survey.failures[peer] = failure
       }
-      for (peer, next) in cursors.sorted { board.advance(peer, to: next) }
-      return cursors
+      for (peer, next) in survey.cursors.sorted { board.advance(peer, to: next) }
+      return survey
     }
   }
 
+  /// The end of what can be read of one peer.
+  ///
+  /// - Throws: ``SpindleError`` with `io` where the folder cannot be read. Damage is told by
+  ///   reading.
   public func cursor(of peer: PeerID) async throws -> UInt64 {
     let board = board
     return try await blocking { files in
-      do throws(IOFailure) {
-        let next = try files.end(of: peer)
-        board.advance(peer, to: next)
-        return next
-      } catch {
-        throw error.spindleError
-      }
+      let (next, failure) = files.end(of: peer)
+      if let failure, failure.kind == .io { throw failure }
+      board.advance(peer, to: next)
+      return next
     }
   }
 
@@ -85,26 +90,33 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
 }
 
 extension SegmentFiles {
-  /// The index behind a peer's last entry, or behind the damage that follows it.
-  fileprivate func end(of peer: PeerID) throws(IOFailure) -> UInt64 {
-    for start in try folder.starts(of: peer).reversed() {
-      do {
-        guard let segment = try load(peer, start: start) else { continue }
-        let isDamaged = segment.content.failure != nil && !segment.isTorn
-        return isDamaged ? segment.next + 1 : segment.next
-      } catch {
-        // Damage in the header: at least one entry was there. The pull tells what is wrong.
-        return start + 1
+  /// The index behind a peer's last entry that can be read, and what is wrong behind it. Only what
+  /// was read counts: a cursor that is too high would fence the peer's own writer for ever.
+  fileprivate func end(of peer: PeerID) -> (next: UInt64, failure: SpindleError?) {
+    var last: LoadedSegment<Op>?
+    var failure: SpindleError?
+    do throws(SpindleError) {
+      for start in try starts(of: peer).reversed() where last == nil {
+        // One whose beginning cannot be read does not hide those before it.
+        do throws(SpindleError) { last = try load(peer, start: start) } catch {
+          failure = failure ?? error
+        }
       }
+      if failure == nil, let last { failure = try damage(behind: last, of: peer, isLast: true) }
+    } catch {
+      failure = error
     }
-    return 0
+    return (last?.next ?? 0, failure)
+  }
+
+  private func starts(of peer: PeerID) throws(SpindleError) -> [UInt64] {
+    do throws(IOFailure) { return try folder.starts(of: peer) } catch { throw error.spindleError }
   }
 
   fileprivate func page(
     of peer: PeerID, from index: UInt64
   ) throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
-    let starts: [UInt64]
-    do throws(IOFailure) { starts = try folder.starts(of: peer) } catch { throw error.spindleError }
+    let starts = try starts(of: peer)
     guard let place = starts.lastIndex(where: { $0 <= index }) else { return [] }
     let isLast = place == starts.count - 1
     guard let segment = try load(peer, start: starts[place]) else {
@@ -114,9 +126,7 @@ extension SegmentFiles {
     }
     if place > 0 { try checkLink(segment, after: starts[place - 1], of: peer) }
     if index < segment.next { return segment.content.page(from: index) }
-    if let failure = segment.content.failure, index == segment.next, !(isLast && segment.isTorn) {
-      throw segment.damage(failure)
-    }
+    if let damage = try damage(behind: segment, of: peer, isLast: isLast) { throw damage }
     return []
   }
 }

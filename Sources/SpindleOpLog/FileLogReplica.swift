@@ -25,6 +25,8 @@ public struct FileLogReplica<Op: IndexableOp>: LogSource {
     try await source.cursor(of: peer)
   }
 
+  public func survey() async throws -> LogSurvey { try await source.survey() }
+
   public func watchCursors() -> CursorWatch { source.watchCursors() }
 
   public func readSince(

@@ -1,12 +1,13 @@
-/// How a log in files is written and read. All who share a folder agree on ``magic`` and
-/// ``mode``.
+/// How a log in files is written and read. All who share a folder agree on ``magic``.
 public struct FileLogSettings: Sendable {
   /// The application's mark at the beginning of every segment; at least one byte.
   public var magic: [UInt8]
-  /// Whether entries carry users. The default is device mode, in which none does.
+  /// The mode of a segment that begins with a marker. The default is device mode. Any other begins
+  /// in the mode that carries its first entry.
   public var mode: SegmentMode = .device
   /// Bytes from which on no entry is added to a segment. The default is 1 MiB. A reader decodes a
-  /// segment from its beginning, so smaller ones cost less per page and more names.
+  /// segment from its beginning, so smaller ones cost less per page and more names. More than
+  /// 512 MiB count as that.
   public var rotationByteCount = 1 << 20
   /// Entries from which on none is added to a segment. The default is 4,096.
   public var rotationEntryCount = 4096

@@ -14,9 +14,12 @@ internal import Synchronization
 ///   that segment replaces, or the whole segment.
 /// - *After the sync, before the acknowledged mark is written*: the mark is behind. The entries are
 ///   there and are counted.
+/// - *Before the mark reaches the disk*, which is certain only where a segment ends and after
+///   ``close()``: power loss leaves an older one. The same holds.
 ///
 /// An entry below the mark that cannot be read was acknowledged and is damaged: the sink is refused
-/// then, and nothing is cut.
+/// then, and nothing is cut. It is refused also at any end that does not look torn, mark or not:
+/// damage, or what a newer version wrote.
 public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Whose entries these are.
   public let selfID: PeerID
@@ -66,15 +69,26 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     }
   }
 
-  /// Lets another sink have the files. Repeats do nothing.
+  /// Lets another sink have the files. Repeats do nothing. Waits for the disk, at most one sync of
+  /// a file of 28 bytes.
   ///
-  /// - Throws: ``SpindleError`` with `conflict`, reason `sink_busy`, while a call is not finished.
+  /// - Throws: ``SpindleError`` with `conflict`, reason `sink_busy`, while a call is not finished;
+  ///   `io` when the mark of what was acknowledged could not be synced. It is closed then.
   public func close() throws {
-    try tail.withLock { tail in
+    let hasMark = try tail.withLock { tail in
       if case .taken = tail { throw isBusy }
-      tail = .closed
+      defer { tail = .closed }
+      if case .known(.some) = tail { return true }
+      return false
     }
-    lock.withLock { $0 = nil }
+    defer { lock.withLock { $0 = nil } }
+    guard hasMark else { return }
+    do throws(IOFailure) {
+      let mark = files.folder.mark(of: selfID)
+      if try Files.isThere(mark) { try Files.synchronize(mark) }
+    } catch {
+      throw error.spindleError
+    }
   }
 
   /// Where the files end: the next index to write, and the chain's head there. Read from the disk
@@ -94,7 +108,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// - Throws: ``SyncError/cursorMismatch(peer:expected:actual:)``, ``SpindleError`` with
   ///   `invalidArgument` for an entry that cannot be encoded, `conflict`, reason `sink_busy`, while
   ///   another call is not finished, `io`.
-  /// - Complexity: one sync of a file; one more, and one of the directory, per segment begun.
+  /// - Complexity: one sync of a file; two more, and one of the directory, per segment begun. Each
+  ///   change between entries with and without users begins one, and each fall of the timestamp.
   public func write(_ entries: [(index: UInt64, entry: DecodedEntry<Op>)]) async throws {
     try await withTail { files, state in
       let plan = try self.plan(entries, from: state)
@@ -105,7 +120,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     }
   }
 
-  /// Puts the marker of a removed entry in its place, after the op-log has done so. The segment is
+  /// Puts the marker of a removed entry in its place, after the op-log has done so: see
+  /// ``Publisher/expunge(index:hash:)``, which no publishing overtakes. The segment is
   /// written anew; all other hashes, and the chain, stay as they are.
   ///
   /// - Parameter hash: The removed entry's hash, as the op-log tells it.
@@ -113,11 +129,14 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// - Throws: ``SpindleError`` with `conflict`, reason `chain_mismatch`, when the files hold an
   ///   entry with another hash there; `corruption`; `io`.
   @discardableResult
-  public func expunge(index: UInt64, hash: EntryHash) async throws -> Bool {
+  package func expunge(index: UInt64, hash: EntryHash) async throws -> Bool {
     try await withTail { files, state in
       guard let last = state, index < last.next else { return false }
       guard let end = try self.rewrite(index, hash, in: files) else { return false }
-      if end.header.start == last.header.start { state = end }
+      if end.header.start == last.header.start {
+        state = end
+        try self.mark(end, isSynced: false, in: files)
+      }
       return true
     }
   }
@@ -186,10 +205,10 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
         throw SyncError.cursorMismatch(peer: selfID, expected: next, actual: index)
       }
       do throws(CodecError) {
-        if encoder.map({ isFull($0.state) }) ?? true {
+        if encoder.map({ !takes(entry, at: $0.state) }) ?? true {
           finish()
           let header = SegmentHeader(
-            mode: settings.mode, peer: selfID, start: next,
+            mode: entry.mode ?? settings.mode, peer: selfID, start: next,
             head: encoder.map { $0.state.head } ?? .seed(of: selfID))
           encoder = try SegmentEncoder(magic: settings.magic, header: header)
           offset = nil
@@ -204,9 +223,16 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     return pieces
   }
 
-  private func isFull(_ state: SegmentState) -> Bool {
-    state.entryCount >= UInt64(max(settings.rotationEntryCount, 1))
-      || state.byteCount >= settings.rotationByteCount || state.header.mode != settings.mode
+  /// Whether an entry goes into a segment. A new one is begun where it is full, or where the entry
+  /// needs the other mode or is older than the last, which no segment can hold.
+  private func takes(_ entry: DecodedEntry<Op>, at state: SegmentState) -> Bool {
+    // Half the limit, so that an entry of up to the other half always fits.
+    let byteLimit = min(settings.rotationByteCount, SegmentState.byteLimit / 2)
+    guard state.entryCount < UInt64(max(settings.rotationEntryCount, 1)),
+      state.byteCount < byteLimit
+    else { return false }
+    guard case .logEntry(let real) = entry else { return true }
+    return entry.mode == state.header.mode && real.timestamp >= state.lastTimestamp
   }
 
   private func write(_ piece: Piece, to files: SegmentFiles<Op>) throws {
@@ -217,8 +243,17 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
       } else {
         try Files.writeAtomically(piece.bytes, to: path)
       }
-      try Files.overwrite(
-        AcknowledgedMark.encode(piece.end.next), at: files.folder.mark(of: selfID))
+    } catch {
+      throw error.spindleError
+    }
+    try mark(piece.end, isSynced: piece.offset == nil, in: files)
+  }
+
+  private func mark(
+    _ end: SegmentState, isSynced: Bool, in files: SegmentFiles<Op>
+  ) throws(SpindleError) {
+    do throws(IOFailure) {
+      try AcknowledgedMark(end).write(to: files.folder.mark(of: selfID), isSynced: isSynced)
     } catch {
       throw error.spindleError
     }
@@ -265,6 +300,16 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   }
 }
 
+extension DecodedEntry {
+  /// The mode that carries the entry; nil for a marker, which any does.
+  fileprivate var mode: SegmentMode? {
+    switch self {
+    case .expunged: nil
+    case .logEntry(let entry): entry.serverUser == nil ? .device : .server
+    }
+  }
+}
+
 extension SegmentFiles {
   /// Makes a peer's directory and takes its lock.
   fileprivate func lock(_ peer: PeerID) throws -> FileLock {
@@ -283,7 +328,7 @@ extension SegmentFiles {
   /// Where a peer's own writer goes on: the end of the last segment, whose torn end the next write
   /// cuts off. Nil before the first segment.
   fileprivate func recover(_ peer: PeerID) throws -> SegmentState? {
-    let acknowledged = AcknowledgedMark.read(folder.mark(of: peer))
+    let acknowledged = try AcknowledgedMark.read(folder.mark(of: peer))?.next ?? 0
     do {
       var starts = try folder.starts(of: peer)
       while let start = starts.popLast() {
@@ -291,27 +336,36 @@ extension SegmentFiles {
         guard let segment = try load(peer, start: start) else {
           // A sink renames whole segments only, so these bytes are no entry that it ever wrote.
           if acknowledged > start { throw damage(of: path) }
-          try Files.remove(path)
+          try Files.move(path, to: path + ".torn")
           continue
         }
         try check(segment, acknowledged)
         if let previous = starts.last { try checkLink(segment, after: previous, of: peer) }
-        // What an earlier run added and did not sync is counted from here on.
+        // What an earlier run added, or another program put there, is counted from here on.
         try Files.synchronize(path)
+        try synchronizeDirectories(of: peer)
         return segment.content.state
       }
     } catch let error as IOFailure {
       throw error.spindleError
     }
     guard acknowledged == 0 else { throw damage(of: folder.segment(of: peer, start: 0)) }
+    do throws(IOFailure) { try synchronizeDirectories(of: peer) } catch { throw error.spindleError }
     return nil
   }
 
-  private func check(_ segment: LoadedSegment<Op>, _ acknowledged: UInt64) throws {
+  /// Makes the names durable that lead to a peer's segments: a crash may have come between their
+  /// making and the sync.
+  private func synchronizeDirectories(of peer: PeerID) throws(IOFailure) {
+    try Files.synchronizeDirectory(folder.directory(of: peer))
+    try Files.synchronizeDirectory(folder.root)
+    try Files.synchronizeDirectory(Files.directory(of: folder.root))
+  }
+
+  /// Only an end that looks torn may be cut off, and only what was not acknowledged.
+  private func check(_ segment: LoadedSegment<Op>, _ acknowledged: UInt64) throws(SpindleError) {
     let failure = segment.content.failure
-    // Without a mark only an end that looks torn may be cut.
-    let isCut = failure == nil || segment.isTorn || acknowledged > 0
-    guard segment.next >= acknowledged, isCut else {
+    guard segment.next >= acknowledged, failure == nil || segment.isTorn else {
       throw segment.damage(failure ?? .unexpectedEnd)
     }
   }

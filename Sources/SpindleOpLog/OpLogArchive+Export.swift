@@ -11,8 +11,9 @@ extension LogIndexTracker {
   ///   - contents: The default is rows and state.
   ///   - progress: Called with the rows and state keys written so far, now and then, on a thread
   ///     that the export needs: return soon.
-  /// - Throws: ``SpindleError``: `corruption` for a log that is damaged (see ``OpLogVerifier``),
-  ///   `io` (reason `disk_full` where that is so), `closed`. No file is left then.
+  /// - Throws: ``SpindleError``: `corruption` for a log that is damaged (see ``OpLogVerifier``): a
+  ///   row, the chain over the rows that are written, the clock; `io` (reason `disk_full` where
+  ///   that is so), `closed`. No file is left then.
   /// - Complexity: O(bytes of the log and the state), in bounded memory, on one thread of the
   ///   store.
   @discardableResult
@@ -157,6 +158,8 @@ extension LogIndexTracker {
 final class ArchiveWriter {
   private var file: NewFile
   private var digest: EntryHash
+  /// Judges what is written as a reader will, so that no export is made that cannot be imported.
+  private var audit = ArchiveAudit()
   private let progress: (UInt64) -> Void
   private(set) var rows: UInt64 = 0
   private(set) var stateKeys: UInt64 = 0
@@ -173,6 +176,7 @@ final class ArchiveWriter {
   }
 
   func add(_ block: ArchiveBlock) throws {
+    try judge(block)
     let bytes = block.encoded
     digest = ArchiveReader.digest(digest, bytes)
     try write(bytes)
@@ -188,6 +192,7 @@ final class ArchiveWriter {
   func finish(clock: Timestamp?, peers: UInt64) throws -> EntryHash {
     let end = ArchiveBlock.end(
       clock: clock, peers: peers, rows: rows, stateKeys: stateKeys, digest: digest)
+    try judge(end)
     try write(end.encoded)
     do throws(IOFailure) {
       try file.finish()
@@ -195,6 +200,14 @@ final class ArchiveWriter {
       throw error.spindleError
     }
     return digest
+  }
+
+  private func judge(_ block: ArchiveBlock) throws(SpindleError) {
+    do throws(DecodingFailure) { try audit.add(block, digest: digest) } catch {
+      throw SpindleError(
+        .corruption, "the op-log is damaged and cannot be exported: \(error)",
+        reason: "corrupt_oplog")
+    }
   }
 
   private func write(_ bytes: [UInt8]) throws {

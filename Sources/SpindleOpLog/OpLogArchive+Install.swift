@@ -81,11 +81,7 @@ struct ArchiveInstallation: Sendable {
       case .header, .peer, .end: break
       }
     }
-    guard read.digest == manifest.digest else {
-      throw SpindleError(
-        .conflict, "\(archive.path) was replaced while it was read; import it again",
-        path: archive.path)
-    }
+    try OpLogArchive.check(read, is: manifest, path: archive.path)
     try flush()
     try end()
   }

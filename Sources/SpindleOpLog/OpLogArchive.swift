@@ -46,8 +46,9 @@ public struct OpLogArchive: Sendable {
   ///
   /// - Returns: How many entries were new.
   /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is applied; ``SyncError``
-  ///   with `compacted` when the file starts behind what the log has of a peer, and whatever
-  ///   applying throws. Entries before the failing one stay applied.
+  ///   with `compacted` when the file starts behind what the log has of a peer, `conflict` for a
+  ///   file that was replaced while it was read, and whatever applying throws. Entries before the
+  ///   failing one stay applied.
   public func apply<Target: LogProcessor>(to target: Target) async throws -> UInt64
   where Target.Op: IndexableOp {
     let manifest = try await verify()
@@ -63,7 +64,7 @@ public struct OpLogArchive: Sendable {
     }
     let source = ArchiveRows(path: path)
     var count: UInt64 = 0
-    while let page = try await store.blocking({ try source.nextPage() }) {
+    while let page = try await store.blocking({ try source.nextPage(of: manifest) }) {
       let entries = try page.rows.enumerated().map { offset, row in
         let index = page.first + UInt64(offset)
         let entry: DecodedEntry<Target.Op> = try LogIndexTracker.decode(
@@ -73,6 +74,22 @@ public struct OpLogArchive: Sendable {
       count += UInt64(try await target.apply(peer: page.peer, entries: entries))
     }
     return count
+  }
+
+  /// Reads the beginning of a file, which tells whether it is an export at all, before anything is
+  /// made for it. Waits for the disk.
+  ///
+  /// - Throws: ``SpindleError`` as ``verify()`` does.
+  package static func look(at path: String) throws { _ = try ArchiveReader(path).next() }
+
+  /// Compares two readings of the file.
+  static func check(
+    _ read: OpLogManifest, is manifest: OpLogManifest, path: String
+  ) throws(SpindleError) {
+    guard read.digest == manifest.digest else {
+      throw SpindleError(
+        .conflict, "\(path) was replaced while it was read; import it again", path: path)
+    }
   }
 
   /// Reads the file from its start to its end on the calling thread.

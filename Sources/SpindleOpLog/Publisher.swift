@@ -34,8 +34,9 @@ public protocol PublishedLog<Op>: LogSource {
 public actor Publisher<Op: IndexableOp> {
   private let log: any PublishedLog<Op>
   private let sink: FileLogSink<Op>
-  /// The last call. Each waits for the one before it; callers are suspended, so nothing else grows.
-  private var last: Task<Int, any Error>?
+  /// The end of the last call. Each waits for the one before it; callers are suspended, so nothing
+  /// else grows.
+  private var last: Task<Void, Never>?
 
   /// - Parameter sink: Of the same peer as the log.
   /// - Throws: ``SpindleError`` with `invalidArgument` when the peers differ.
@@ -61,12 +62,34 @@ public actor Publisher<Op: IndexableOp> {
   /// - Complexity: one sync of the op-log, and one of the file per 256 entries. Nothing to write
   ///   costs no sync.
   public func sync() async throws -> Int {
+    try await inTurn { publisher in try await publisher.publish() }
+  }
+
+  /// Puts the marker of a removed entry into the files, after the op-log has done so.
+  ///
+  /// No publishing runs meanwhile: a page that was read before the entry was removed is in the
+  /// files when they are searched for it.
+  ///
+  /// - Parameter hash: The removed entry's hash, as the op-log tells it.
+  /// - Returns: Whether the entry was in the files and no marker yet.
+  /// - Throws: ``SpindleError`` with `conflict`, reason `chain_mismatch`, when the files hold an
+  ///   entry with another hash there; `corruption`; `io`.
+  /// - Complexity: the segment is written anew.
+  @discardableResult
+  public func expunge(index: UInt64, hash: EntryHash) async throws -> Bool {
+    try await inTurn { publisher in try await publisher.sink.expunge(index: index, hash: hash) }
+  }
+
+  /// Runs a call when those before it have ended.
+  private func inTurn<Result: Sendable>(
+    _ body: @escaping @Sendable (isolated Publisher) async throws -> Result
+  ) async throws -> Result {
     let previous = last
     let task = Task { [self] in
-      _ = await previous?.result
-      return try await publish()
+      await previous?.value
+      return try await body(self)
     }
-    last = task
+    last = Task { _ = await task.result }
     return try await withTaskCancellationHandler {
       try await task.value
     } onCancel: {

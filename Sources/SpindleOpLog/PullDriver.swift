@@ -21,17 +21,25 @@ public struct PullDriver<Op: Sendable>: Sendable {
 
   /// Pulls up to where the source ends at the beginning of the call.
   ///
-  /// - Returns: What became of each peer that the source is ahead of.
+  /// - Returns: What became of each peer that the source is ahead of, or cannot read to its end.
   /// - Throws: What the source throws when it is asked for its peers, and the target when it is
   ///   told of them; `CancellationError`.
   public func run() async throws -> PullReport {
     var report = PullReport()
-    let cursors = try await pull.source.cursors()
-    try await pull.target.noteElsewhere(cursors)
-    for (peer, known) in cursors.sorted where peer != skippedPeer {
+    let survey = try await pull.source.survey()
+    try await pull.target.noteElsewhere(survey.cursors)
+    for (peer, known) in survey.cursors.sorted where peer != skippedPeer {
       try Task.checkCancellation()
       let outcome = await pull.run(peer, upTo: known)
       if outcome.isUpToDate { continue }
+      report.peers[peer] = outcome
+    }
+    for (peer, failure) in survey.failures where peer != skippedPeer {
+      try Task.checkCancellation()
+      // A peer of which nothing can be read was not looked at yet.
+      var outcome = report.peers[peer] ?? PullOutcome()
+      if report.peers[peer] == nil { outcome.next = try await pull.target.cursor(of: peer) }
+      outcome.error = outcome.error ?? failure
       report.peers[peer] = outcome
     }
     try Task.checkCancellation()
@@ -41,7 +49,7 @@ public struct PullDriver<Op: Sendable>: Sendable {
 
 /// What a ``PullDriver`` did.
 public struct PullReport: Sendable {
-  /// The peers that the source was ahead of.
+  /// The peers that the source was ahead of, and those that it cannot read to their end.
   public fileprivate(set) var peers: [PeerID: PullOutcome] = [:]
 
   /// How many entries were applied that the target did not have.

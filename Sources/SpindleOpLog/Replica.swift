@@ -26,6 +26,27 @@ public protocol LogSource<Op>: HasCursors {
   func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)]
+
+  /// Every peer's next index, and which peers cannot be read behind it. A driver asks this, so that
+  /// damage is told even where nothing is left to pull. The default knows of no failures.
+  func survey() async throws -> LogSurvey
+}
+
+extension LogSource {
+  public func survey() async throws -> LogSurvey { LogSurvey(cursors: try await cursors()) }
+}
+
+/// What a source found when it looked at all of its peers.
+public struct LogSurvey: Sendable {
+  /// Every peer's next index: the end of what can be read.
+  public var cursors: PeerCursors
+  /// Why more of a peer cannot be read, although it is there.
+  public var failures: [PeerID: SpindleError]
+
+  public init(cursors: PeerCursors, failures: [PeerID: SpindleError] = [:]) {
+    self.cursors = cursors
+    self.failures = failures
+  }
 }
 
 /// The bounds of one page of a log.

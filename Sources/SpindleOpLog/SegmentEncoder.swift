@@ -51,19 +51,25 @@ public struct SegmentEncoder<Op: IndexableOp>: Sendable {
   ///
   /// - Throws: ``CodecError``: what the op throws, ``CodecError/reservedTag``,
   ///   ``CodecError/missingUserID``, ``CodecError/unexpectedUserID``,
-  ///   ``CodecError/nonMonotonicDelta``, ``CodecError/indexOverflow``.
+  ///   ``CodecError/nonMonotonicDelta``, ``CodecError/indexOverflow``,
+  ///   ``CodecError/segmentTooLarge`` beyond 1 GiB.
   /// - Complexity: one SHA-256 over the entry, and one over 65 bytes where there is a chain.
   public mutating func append(_ entry: DecodedEntry<Op>) throws(CodecError) {
     let savepoint = writer.savepoint
     let before = writer.bytes.count
+    let previous = position
     do throws(CodecError) {
       guard position.next < .max else { throw .indexOverflow }
       switch entry {
       case .expunged(let hash): write(hash)
       case .logEntry(let entry): try write(entry)
       }
+      guard writer.bytes.count - before <= SegmentState.byteLimit - position.byteCount else {
+        throw .segmentTooLarge
+      }
     } catch {
       writer.rollBack(to: savepoint)
+      position = previous
       throw error
     }
     position.byteCount += writer.bytes.count - before

@@ -6,10 +6,10 @@ internal import Synchronization
 struct LoadedSegment<Op: IndexableOp>: Sendable {
   let path: String
   fileprivate let identity: FileIdentity
-  fileprivate let fileSize: UInt64
+  let fileSize: UInt64
   var content: DecodedSegment<Op>
   /// Whether what follows the last whole entry looks like one that has not arrived wholly: it ends
-  /// too early, or is zeros, which some file systems leave after power loss.
+  /// too early, or in zeros to the end, which some file systems leave after power loss.
   var isTorn: Bool
   /// Whether it was found to go on where the segment before it ends.
   var isLinked = false
@@ -26,7 +26,7 @@ struct LoadedSegment<Op: IndexableOp>: Sendable {
 final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// The most bytes of one file; a greater one was not written by a sink, and reading it would only
   /// fill memory.
-  static var fileByteLimit: UInt64 { 1 << 30 }
+  static var fileByteLimit: UInt64 { UInt64(SegmentState.byteLimit) }
   /// The most segments kept: a few peers' worth for a driver that reads them in turns.
   private static var keptLimit: Int { 16 }
   /// The most bytes of the files kept, so that segments with large entries do not fill memory. One
@@ -55,7 +55,7 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// - Returns: nil for a file that is gone, or whose header has not arrived wholly.
   /// - Throws: ``SpindleError`` with `corruption`, reason `corrupt_segment`, for a header that
   ///   cannot be read or is another segment's; `unsupportedFormat`; `io`.
-  func load(_ peer: PeerID, start: UInt64) throws -> LoadedSegment<Op>? {
+  func load(_ peer: PeerID, start: UInt64) throws(SpindleError) -> LoadedSegment<Op>? {
     let path = folder.segment(of: peer, start: start)
     let known = kept.withLock { kept in kept.first { $0.path == path } }
     guard let segment = try read(path, known: known) else { return nil }
@@ -70,7 +70,9 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
     return segment
   }
 
-  private func read(_ path: String, known: LoadedSegment<Op>?) throws -> LoadedSegment<Op>? {
+  private func read(
+    _ path: String, known: LoadedSegment<Op>?
+  ) throws(SpindleError) -> LoadedSegment<Op>? {
     var file: FileReader
     do throws(IOFailure) { file = try FileReader(path) } catch {
       if error.isNotFound { return nil }
@@ -83,13 +85,15 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
         "the log file \(path) has \(file.size) bytes; a segment has \(Self.fileByteLimit) at most",
         path: path, reason: "corrupt_segment")
     }
-    do {
+    let bytes: [UInt8]
+    do throws(IOFailure) {
       if let known, let grown = try extend(known, from: &file) { return grown }
       try file.seek(to: 0)
-      return try decode(try file.read(Int(file.size)), of: file, path: path)
-    } catch let error as IOFailure {
+      bytes = try file.read(Int(file.size))
+    } catch {
       throw error.spindleError
     }
+    return try decode(bytes, of: file, path: path)
   }
 
   /// Takes in what follows the whole entries that are known; nil when the file does not simply go
@@ -106,7 +110,7 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
     var content = known.content
     content.extend(rest)
     let end = content.state.byteCount - Int(start)
-    let isTorn = Self.isTorn(content.failure, rest[end...])
+    let isTorn = Self.isTorn(content, rest[end...])
     guard content.failure == nil || isTorn else { return nil }
     return LoadedSegment(
       path: known.path, identity: file.identity, fileSize: file.size, content: content,
@@ -115,21 +119,46 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
 
   private func decode(
     _ bytes: [UInt8], of file: borrowing FileReader, path: String
-  ) throws -> LoadedSegment<Op>? {
+  ) throws(SpindleError) -> LoadedSegment<Op>? {
     do throws(CodecError) {
       guard let content = try DecodedSegment<Op>(bytes, magic: magic) else { return nil }
       return LoadedSegment(
         path: path, identity: file.identity, fileSize: file.size, content: content,
-        isTorn: Self.isTorn(content.failure, bytes[content.state.byteCount...]))
+        isTorn: Self.isTorn(content, bytes[content.state.byteCount...]))
     } catch {
-      if Self.isTorn(error, bytes[...]) { return nil }
+      let written = Self.trimmingZeros(bytes[...])
+      if error == .unexpectedEnd || written.isEmpty || isTornHeader(written) { return nil }
       throw Self.damage(error, path: path, offset: 0)
     }
   }
 
-  private static func isTorn(_ failure: CodecError?, _ rest: ArraySlice<UInt8>) -> Bool {
-    guard let failure else { return false }
-    return failure == .unexpectedEnd || rest.allSatisfy { $0 == 0 }
+  /// Whether what follows the last whole entry may be the beginning of one, perhaps with zeros to
+  /// the end of the file in place of what was not written.
+  private static func isTorn(_ content: DecodedSegment<Op>, _ rest: ArraySlice<UInt8>) -> Bool {
+    guard let failure = content.failure else { return false }
+    let written = trimmingZeros(rest)
+    if failure == .unexpectedEnd || written.isEmpty { return true }
+    guard written.count < rest.count else { return false }
+    var decoder = SegmentDecoder<Op>(continuing: content.state, Array(written))
+    do throws(CodecError) {
+      _ = try decoder.next()
+      return false
+    } catch {
+      return error == .unexpectedEnd
+    }
+  }
+
+  private func isTornHeader(_ written: ArraySlice<UInt8>) -> Bool {
+    do throws(CodecError) {
+      _ = try SegmentHeader.decode(Array(written), magic: magic)
+      return false
+    } catch {
+      return error == .unexpectedEnd
+    }
+  }
+
+  private static func trimmingZeros(_ bytes: ArraySlice<UInt8>) -> ArraySlice<UInt8> {
+    bytes[..<(bytes.lastIndex { $0 != 0 }.map { $0 + 1 } ?? bytes.startIndex)]
   }
 
   private func keep(_ segment: LoadedSegment<Op>) {
@@ -141,6 +170,26 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
         byteCount -= kept.removeFirst().content.state.byteCount
       }
     }
+  }
+
+  // MARK: Ends
+
+  /// Why the log cannot be read behind a segment's last whole entry; nil where it simply ends, or
+  /// what follows has not arrived.
+  ///
+  /// - Throws: ``SpindleError`` where the mark of what was acknowledged cannot be read.
+  func damage(
+    behind segment: LoadedSegment<Op>, of peer: PeerID, isLast: Bool
+  ) throws(SpindleError) -> SpindleError? {
+    guard let failure = segment.content.failure else { return nil }
+    guard isLast, segment.isTorn else { return segment.damage(failure) }
+    // A length that was changed looks like an entry on its way. Where the writer had acknowledged
+    // more in no more bytes than are here, it is none.
+    let mark = try AcknowledgedMark.read(folder.mark(of: peer))
+    guard let mark, mark.start == segment.content.state.header.start, mark.next > segment.next,
+      segment.fileSize >= mark.byteCount
+    else { return nil }
+    return segment.damage(failure)
   }
 
   // MARK: Chains

@@ -74,6 +74,8 @@ public struct SegmentHeader: Sendable, Hashable {
     let stored = try reader.readBytes(4).reduce(0) { $0 << 8 | UInt32($1) }
     guard stored == computed, chained <= 1, let peer else { throw .headerMismatch }
     guard suite == HashSuite.current.rawValue else { throw .unknownHashSuite(suite) }
+    // No entry has this index, since no index follows it.
+    guard start < .max else { throw .indexOverflow }
     return (
       SegmentHeader(mode: mode, peer: PeerID(peer), start: start, head: hash.map(ChainHead.init)),
       reader.offset

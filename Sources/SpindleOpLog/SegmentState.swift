@@ -13,6 +13,9 @@ public struct SegmentState: Sendable, Equatable {
   public internal(set) var byteCount: Int
   var dictionary = UUIDDictionary()
 
+  /// The most bytes of a segment: 1 GiB. Readers hold one in memory.
+  static let byteLimit = 1 << 30
+
   init(_ header: SegmentHeader, byteCount: Int) {
     self.header = header
     next = header.start

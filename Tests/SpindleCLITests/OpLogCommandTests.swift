@@ -32,6 +32,10 @@ import Testing
       #expect(damaged.text.contains("the log of peer \(peer) has a hole: indices 4 to 4\n"))
       let other = try await spindle("oplog", "verify", "--store", place.store, "--prefix", "x")
       other.expectRefusal("no op-log")
+      for verb in ["cursors", "read", "trim"] {
+        try await spindle("oplog", verb, "--store", place.store, "--prefix", "x")
+          .expectRefusal("no op-log")
+      }
     }
   }
 
@@ -69,6 +73,12 @@ import Testing
       try await spindle(
         "oplog", "import", "--store", third.store, "--prefix", "other", bad
       ).expectRefusal("is damaged at byte")
+      // What is no export leaves no store behind.
+      let fourth = Place(directory: copy.directory + "/fourth")
+      try await spindle(
+        "oplog", "import", "--store", fourth.store, try place.file("text", "this was not exported")
+      ).expectRefusal("is no exported op-log")
+      #expect(!FileManager.default.fileExists(atPath: fourth.store))
     }
   }
 
@@ -102,6 +112,30 @@ import Testing
       let more = try place.file("a.lp", sampleLines(0..<120))
       #expect(try await place.counts("--producer", "p", more).applied == 20)
       #expect(try await place.sound().points > before.points)
+    }
+  }
+
+  @Test func readPrintsAllPagesAndOtherPeersWhereOneIsTrimmed() async throws {
+    try await withPlace { place in
+      let file = try place.file("a.lp", sampleLines(0..<3_000))
+      _ = try await place.counts("--producer", "p", "--batch", "10", file)
+      let short = try place.file("b.lp", sampleLines(0..<20))
+      _ = try await place.counts("--producer", "q", "--batch", "10", short)
+      let all = try await spindle(
+        "oplog", "read", "--store", place.store, "--limit", "100000", "--json")
+      #expect(try all.objects().count == 302)
+      let some = try await spindle("oplog", "read", "--store", place.store, "--limit", "260")
+      #expect(some.text.split(separator: "\n").count == 262)
+
+      let cursors = try await spindle("oplog", "cursors", "--store", place.store, "--json")
+      let row = try #require(try cursors.objects().first { $0["producer"] as? String == "p" })
+      let peer = try #require(row["peer"] as? String)
+      _ = try await spindle(
+        "oplog", "trim", "--store", place.store, "--peer", peer, "--below", "4", "--force")
+      let rest = try await spindle(
+        "oplog", "read", "--store", place.store, "--from", "0", "--json")
+      #expect(rest.status == 1 && rest.problems.contains("below index 4"))
+      #expect(try rest.objects().map { $0["producer"] as? String } == ["q", "q"])
     }
   }
 

@@ -290,6 +290,7 @@ private final class PlainReplica: LogProcessor {
         await expectError(.notFound) {
           _ = try await OpLogArchive(path: place.path + ".none", store: store).verify()
         }
+        await expectError(.notFound) { try OpLogArchive.look(at: place.path + ".none") }
       }
     }
   }
@@ -315,9 +316,24 @@ private final class PlainReplica: LogProcessor {
       let file = place.path + ".export"
       try await place.withStore { store in
         let tracker = try await fill(store)
-        try await damage(store, "app", key: OpLogKeys.entry(peer(1), 3), value: nil)
-        await expectError(.corruption) { try await tracker.export(to: file) }
-        #expect(!Files.exists(file) && !Files.exists(file + ".tmp"))
+        // A sound row in the place of another, a clock that is behind, a row that is gone.
+        let key = OpLogKeys.entry(peer(1), 3)
+        let row = try await store.get(tracker.logFamily, key: key)
+        let other = try await store.get(tracker.logFamily, key: OpLogKeys.entry(peer(1), 4))
+        let clock = try await store.get(tracker.logFamily, key: OpLogKeys.clockKey)
+        for (damaged, value, whole) in [
+          (key, other, row), (OpLogKeys.clockKey, [UInt8](repeating: 0, count: 8), clock),
+          (key, nil, row),
+        ] {
+          try await damage(store, "app", key: damaged, value: value)
+          await expectError(.corruption) { try await tracker.export(to: file) }
+          try await damage(store, "app", key: damaged, value: whole)
+        }
+        let names = try Files.names(in: Files.directory(of: file))
+        #expect(!names.contains { $0.hasSuffix(".tmp") } && !Files.exists(file))
+        try await tracker.export(to: file)
+        let archive = OpLogArchive(path: file, store: store)
+        _ = try await archive.verify()
       }
     }
   }

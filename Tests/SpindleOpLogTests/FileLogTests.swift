@@ -29,6 +29,8 @@ struct FileLogPlace {
     return "\(root)/\(peer)/" + String(repeating: "0", count: 20 - digits.count) + digits + ".seg"
   }
 
+  func mark(of peer: PeerID = peer(1)) -> String { "\(root)/\(peer)/acknowledged" }
+
   func names(of peer: PeerID = peer(1)) throws -> [String] {
     try Files.names(in: "\(root)/\(peer)").filter { $0.hasSuffix(".seg") }
   }
@@ -142,8 +144,6 @@ func indexed(_ range: Range<Int>) -> [(index: UInt64, entry: DecodedEntry<Note>)
       var bad = indexed(3..<9)
       bad[5].entry = note("unwritable")
       await expectError(.invalidArgument, reason: "codec") { try await sink.write(bad) }
-      bad[5].entry = note("x", at: 99, user: someUser)
-      await expectError(.invalidArgument, reason: "codec") { try await sink.write(bad) }
       #expect(try await sink.position().next == 3)
       #expect(try folder.names().count == 2)
       try await sink.write(indexed(3..<9))
@@ -227,12 +227,17 @@ func indexed(_ range: Range<Int>) -> [(index: UInt64, entry: DecodedEntry<Note>)
       #expect(entries == notes(0..<5))
       #expect(error?.kind == .corruption)
       #expect(error?.message.contains("at byte \(offset):") == true)
-      // Its cursor is behind the damage, so that a pull meets it.
-      #expect(try await puller.cursors() == PeerCursors([peer(1): 6, peer(2): 3]))
+      // Its cursor is where it can be read to, and the damage is told beside it and behind it.
+      var survey = try await puller.survey()
+      #expect(survey.cursors == PeerCursors([peer(1): 5, peer(2): 3]))
+      #expect(survey.failures.mapValues(\.reason) == [peer(1): "corrupt_segment"])
+      #expect(try await folder.readAll(puller, from: 7).error?.reason == "corrupt_segment")
       bytes[5] ^= 1
       try writeFile(bytes, to: folder.path(0))
       #expect(try await folder.readAll(puller).error?.reason == "corrupt_segment")
-      #expect(try await puller.cursors() == PeerCursors([peer(1): 1, peer(2): 3]))
+      survey = try await puller.survey()
+      #expect(survey.cursors == PeerCursors([peer(2): 3]))
+      #expect(survey.failures.mapValues(\.reason) == [peer(1): "corrupt_segment"])
     }
   }
 
@@ -265,10 +270,14 @@ func indexed(_ range: Range<Int>) -> [(index: UInt64, entry: DecodedEntry<Note>)
       try await sink.write(indexed(0..<9))
       try sink.close()
       let whole = try Files.read(folder.path(0))
+      let mark = try Files.read(folder.mark())
       let more = try segment(notes(0..<12)).dropFirst(
         try segment(notes(0..<9)).count)
       for count in [1, 10, more.count - 1, more.count] {
-        for tail in [Array(more.prefix(count)), [UInt8](repeating: 0, count: count), [0xFF, 7, 7]] {
+        for tail in [
+          Array(more.prefix(count)), [UInt8](repeating: 0, count: count), [0xFF, 7, 7],
+          Array(more.prefix(count)) + [0, 0, 0, 0, 0],
+        ] {
           try writeFile(whole + tail, to: folder.path(0))
           let again = try await folder.sink()
           let next = Int(try await again.position().next)
@@ -279,8 +288,7 @@ func indexed(_ range: Range<Int>) -> [(index: UInt64, entry: DecodedEntry<Note>)
           // As the crash left it.
           try Files.remove(folder.path(0))
           try writeFile(whole, to: folder.path(0))
-          try Files.overwrite(
-            AcknowledgedMark.encode(9), at: folder.root + "/\(peer(1))/acknowledged")
+          try writeFile(mark, to: folder.mark())
         }
       }
     }
@@ -300,8 +308,11 @@ func indexed(_ range: Range<Int>) -> [(index: UInt64, entry: DecodedEntry<Note>)
       }
       try Files.remove(folder.path(0))
       await expectError(.corruption, reason: "corrupt_segment") { _ = try await place.sink() }
-      // A mark that is torn says nothing; then only an end that looks torn is cut.
-      try writeFile([1, 2, 3], to: folder.root + "/\(peer(1))/acknowledged")
+      // A mark that cannot be read may have said anything; none says nothing.
+      try writeFile([1, 2, 3], to: folder.mark())
+      await expectError(.corruption, reason: "corrupt_mark") { _ = try await place.sink() }
+      try Files.remove(folder.mark())
+      // Only an end that looks torn is cut.
       try writeFile(Array(whole.dropLast(3)), to: folder.path(0))
       let again = try await folder.sink()
       #expect(try await again.position().next == 8)

@@ -25,6 +25,8 @@ final class StoredLog: PublishedLog {
   let fence = Mutex<UInt64>(0)
   /// How many entries each page had that was read.
   let pages = Mutex<[Int]>([])
+  /// Runs after each page was read.
+  let afterPage = Mutex<(@Sendable () async throws -> Void)?>(nil)
   /// Runs in place of the sync of the store.
   let sync = Mutex<(@Sendable () async throws -> Void)?>(nil)
 
@@ -45,6 +47,7 @@ final class StoredLog: PublishedLog {
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
     let page = try await processor.readSince(peer: peer, from: index)
     pages.withLock { $0.append(page.count) }
+    try await afterPage.withLock { $0 }?()
     return page
   }
 
@@ -113,6 +116,75 @@ final class StoredLog: PublishedLog {
     }
   }
 
+  @Test func anEntryThatIsRemovedWhileItIsPublishedIsNotLeftInTheFiles() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await StoredLog(store)
+        let folder = try FileLogPlace(store: store)
+        for number in 0..<3 { try await log.exec("\(number)") }
+        let publisher = try Publisher(log: log, sink: try await folder.sink())
+        let removal = Mutex<Task<Bool, any Error>?>(nil)
+        // The page with the entry was read; the entry goes before the page is written.
+        log.afterPage.withLock {
+          $0 = {
+            let hash = try await log.processor.tracker.expunge(peer: log.selfID, index: 1)
+            let (begun, begin) = AsyncStream.makeStream(of: Void.self)
+            removal.withLock {
+              $0 = Task {
+                begin.finish()
+                return try await publisher.expunge(index: 1, hash: hash)
+              }
+            }
+            for await _ in begun {}
+          }
+        }
+        #expect(try await publisher.sync() == 3)
+        #expect(try await removal.withLock { $0 }?.value == true)
+        #expect(try await published(folder) == ["0", "expunged", "2"])
+        log.afterPage.withLock { $0 = nil }
+        try await log.exec("3")
+        #expect(try await publisher.sync() == 1)
+      }
+    }
+  }
+
+  @Test func entriesOfAnyUserAndTimeArePublished() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        var folder = try FileLogPlace(store: store)
+        let entries = [
+          note("0", at: 9), note("1", at: 9, user: someUser), .expunged(someHash),
+          note("3", at: 9, user: someUser), note("4", at: 3, user: someUser), note("5", at: 2),
+          note("6", at: 2),
+        ]
+        for mode in [SegmentMode.device, .server] {
+          folder.settings.mode = mode
+          let writer = peer(mode == .device ? 1 : 2)
+          let sink = try await folder.sink(writer)
+          try await sink.write(entries.enumerated().map { (UInt64($0), $1) })
+          #expect(try folder.names(of: writer).map { UInt64($0.prefix(20)) } == [0, 1, 4, 5])
+          let (read, error) = try await folder.readAll(folder.puller(), of: writer)
+          #expect(read == entries && error == nil)
+          #expect(try await sink.position().head == sinkChain(entries, writer))
+        }
+      }
+    }
+  }
+
+  /// The chain's head, whatever segments the entries lie in.
+  private func sinkChain(_ entries: [DecodedEntry<Note>], _ writer: PeerID) throws -> ChainHead? {
+    var head: ChainHead? = .seed(of: writer)
+    for (index, entry) in entries.enumerated() {
+      var mode = SegmentMode.device
+      if case .logEntry(let entry) = entry, entry.serverUser != nil { mode = .server }
+      let header = SegmentHeader(mode: mode, peer: writer, start: UInt64(index), head: head)
+      var encoder = try SegmentEncoder<Note>(magic: testMagic, header: header)
+      try encoder.append(entry)
+      head = encoder.state.head
+    }
+    return head
+  }
+
   @Test func whatIsCommittedAfterTheSyncWaitsForTheNextCall() async throws {
     try await withPlace { place in
       try await place.withStore { store in
@@ -154,12 +226,13 @@ final class StoredLog: PublishedLog {
           }
           guard let torn else { return }
           let before = (try? Files.read(folder.path(0))) ?? []
-          let mark = (try? Files.read("\(folder.root)/\(log.selfID)/acknowledged")) ?? []
+          let mark = (try? Files.read(folder.mark(of: log.selfID))) ?? []
           #expect(try await publisher.sync() == 3)
           let after = try Files.read(folder.path(0))
           guard torn < after.count - before.count else { return }
           try writeFile(Array(after.prefix(before.count + torn)), to: folder.path(0))
-          try writeFile(mark, to: "\(folder.root)/\(log.selfID)/acknowledged")
+          try Files.remove(folder.mark(of: log.selfID))
+          if !mark.isEmpty { try writeFile(mark, to: folder.mark(of: log.selfID)) }
         }
       }
       try await place.withStore { store in

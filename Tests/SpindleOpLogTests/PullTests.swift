@@ -217,6 +217,58 @@ private func write(_ count: Int, to replica: ModelReplica) {
     }
   }
 
+  @Test func aFirstAskThatFailsIsRepeatedAndNoSettingMakesItSpin() async throws {
+    let (source, target) = (ModelReplica(peer(1)), ModelReplica(peer(2)))
+    write(3, to: source)
+    let folder = ChangingSource(source)
+    folder.told.withLock { $0 = nil }
+    let clock = ManualClock()
+    var settings = ConvergenceSettings()
+    settings.pollInterval = nil
+    settings.backoff = .zero...(.zero)
+    let driver = ConvergenceDriver(from: folder, into: target, settings: settings, clock: clock)
+    try await running([driver]) {
+      try await until { clock.sleeperCount == 1 }
+      #expect(driver.sourceError is SpindleError)
+      // It rests a millisecond at least.
+      clock.advance(by: .microseconds(999))
+      #expect(clock.sleeperCount == 1)
+      folder.told.withLock { $0 = LogSurvey(cursors: PeerCursors([peer(1): 3])) }
+      clock.advance(by: .microseconds(1))
+      try await until { target.image == source.image }
+      #expect(driver.sourceError == nil && clock.sleeperCount == 0)
+    }
+  }
+
+  @Test func whatASourceLostIsNoLongerKnown() async throws {
+    let (source, target) = (ModelReplica(peer(1)), ModelReplica(peer(2)))
+    write(3, to: source)
+    let folder = ChangingSource(source)
+    folder.told.withLock { $0 = LogSurvey(cursors: PeerCursors([peer(1): 9])) }
+    let clock = ManualClock()
+    let driver = ConvergenceDriver(from: folder, into: target, clock: clock)
+    try await running([driver]) {
+      try await until { driver.progress[peer(1)]?.pause?.reason == "missing_history" }
+      #expect(driver.progress[peer(1)]?.lag == 6)
+      folder.told.withLock { $0 = LogSurvey(cursors: PeerCursors([peer(1): 3])) }
+      try await until {
+        clock.advance(by: .seconds(1))
+        return driver.progress[peer(1)]?.lag == 0 && driver.progress[peer(1)]?.pause == nil
+      }
+      #expect(target.image == source.image)
+      // What cannot be read is told, although nothing is left to pull.
+      let failure = SpindleError(.io, "the disk is gone", reason: "test")
+      folder.told.withLock {
+        $0 = LogSurvey(cursors: PeerCursors([peer(1): 3]), failures: [peer(3): failure])
+      }
+      try await until {
+        clock.advance(by: .seconds(1))
+        return driver.progress[peer(3)]?.pause?.reason == "test"
+      }
+      #expect(driver.progress[peer(1)]?.pause == nil)
+    }
+  }
+
   @Test func theEndOfTheSourceEndsTheDriver() async throws {
     let (source, target) = (ModelReplica(peer(1)), ModelReplica(peer(2)))
     write(3, to: source)
@@ -258,6 +310,25 @@ private struct QuietSource: LogSource {
 
   func cursors() async -> PeerCursors { await source.cursors() }
   func cursor(of peer: PeerID) async -> UInt64 { await source.cursor(of: peer) }
+  func watchCursors() -> CursorWatch { board.watch() }
+  func readSince(peer: PeerID, from index: UInt64) async throws -> ModelReplica.Page {
+    try await source.readSince(peer: peer, from: index)
+  }
+}
+
+/// A source that tells what it is told to; nil cannot be asked.
+private final class ChangingSource: LogSource {
+  let source: ModelReplica
+  let told = Mutex<LogSurvey?>(LogSurvey(cursors: PeerCursors()))
+  private let board = CursorBoard(PeerCursors())
+  init(_ source: ModelReplica) { self.source = source }
+
+  func survey() async throws -> LogSurvey {
+    guard let survey = told.withLock({ $0 }) else { throw SpindleError(.io, "asked too early") }
+    return survey
+  }
+  func cursors() async throws -> PeerCursors { try await survey().cursors }
+  func cursor(of peer: PeerID) async throws -> UInt64 { try await survey().cursors[peer] }
   func watchCursors() -> CursorWatch { board.watch() }
   func readSince(peer: PeerID, from index: UInt64) async throws -> ModelReplica.Page {
     try await source.readSince(peer: peer, from: index)

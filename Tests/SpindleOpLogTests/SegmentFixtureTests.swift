@@ -28,7 +28,7 @@ import Testing
           let sink = try await FileLogSink<Rich>(
             root: place.path + "-logs", selfID: peer, settings: settings, store: store)
           try await sink.write(first + second)
-          for name in ["00000000000000000000.seg", "00000000000000000012.seg"] {
+          for name in ["00000000000000000000.seg", "00000000000000000012.seg", "acknowledged"] {
             #expect(
               try Files.read("\(place.path)-logs/\(peer)/\(name)")
                 == Files.read("\(root)/\(peer)/\(name)"))
