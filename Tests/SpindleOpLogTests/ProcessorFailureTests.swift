@@ -118,6 +118,53 @@ import Testing
     }
   }
 
+  /// The sync is refused because another writer's append failed meanwhile. The entries are in the
+  /// store all the same, and its cure makes them durable.
+  @Test func afterARefusedSyncCursorsAndClockAreThoseOfTheRows() async throws {
+    try await withPlace { place in
+      let gate = SyncGate()
+      var hooks = StoreHooks.manual
+      hooks.beforeSync = { gate.wait() }
+      let store = try await Store.small(at: place.path, clock: place.wall, hooks: hooks)
+      let other = try await store.family("table:other")
+      let log = try await Registers(
+        reducer: TestReducer(), store: store, prefix: "app", selfID: me)
+      try await log.exec(MaxRegisterOp("x", 1))
+      let high = (place.wall.wallMilliseconds + 30_000) << 16
+      for (peer, index) in [(me, UInt64(1)), (peer(1), 0)] {
+        gate.shut()
+        let call = Task {
+          if peer == me {
+            try await log.exec(MaxRegisterOp("x", 2), durability: .synced)
+          } else {
+            _ = try await log.apply(
+              peer: peer, index: index, entry: entry("x", 3, at: high), durability: .synced)
+          }
+        }
+        try await eventually { try await log.tracker.row(peer: peer, index: index) != nil }
+        store.guardian?.inject(.logAppend, partialBytes: 20)
+        var batch = Batch()
+        batch.put(other, key: [1], value: [1])
+        await expectError(.unavailable) { try await store.commit(batch, durability: .buffered) }
+        gate.open()
+        await #expect(throws: (any Error).self) { try await call.value }
+        try await store.heal()
+        #expect(log.cursor(of: peer) == index + 1)
+        #expect(try await log.tracker.allCursors() == log.cursors())
+      }
+      // The refused entry is there: offered again it is a repeat, and what follows is above it.
+      #expect(try await !log.apply(peer: peer(1), index: 0, entry: entry("x", 3, at: high)).new)
+      _ = try await log.apply(peer: peer(2), index: 0, entry: entry("y", 1, at: 7 << 16))
+      let stored = try await log.storedClock()
+      #expect(stored.map { $0.packed >= high } == true)
+      #expect(try await log.exec(MaxRegisterOp("x", 4)).timestamp.packed > high)
+      #expect(log.cursor(of: me) == 3)
+      #expect(try await findings(store) == [])
+      await log.close()
+      try await store.close()
+    }
+  }
+
   @Test("O-34: a failure after the commit costs the event only")
   func failureAfterTheCommitCostsTheEvent() async throws {
     try await withPlace { place in
