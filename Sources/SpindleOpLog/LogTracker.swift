@@ -77,6 +77,8 @@ public struct LogPosition: Sendable, Hashable {
   public var head: ChainHead?
   /// The last entry's timestamp; nil where it is not known, such as behind an expunged marker.
   public var timestamp: Timestamp?
+  /// Of a floor: whether the chain began behind rows that were in none.
+  var startsLate = false
 
   public init(next: UInt64, head: ChainHead? = nil, timestamp: Timestamp? = nil) {
     self.next = next

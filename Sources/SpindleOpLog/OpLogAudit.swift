@@ -172,7 +172,7 @@ struct OpLogAudit {
       return
     }
     guard OpLogSpace.decodeFloor(value) != nil else {
-      report.add("the floor of peer \(peer) has \(value.count) bytes or is 0; expected 8 or 40")
+      report.add("the floor of peer \(peer) has \(value.count) bytes or is 0; expected 8, 40 or 41")
       return
     }
     if !seen.contains(peer) { report.peers += 1 }

@@ -276,6 +276,35 @@ import Testing
     }
   }
 
+  @Test func whoGivesUpInACrowdIsNotServedAndTheOthersAre() async throws {
+    try await withPlace { place in
+      let (trap, recorder) = (Trap(), Recorder())
+      try await place.withRegisters(trap, publisher: recorder) { (log, _) async throws in
+        trap.shut()
+        let leader = Task { try await log.exec(MaxRegisterOp("lead", 1)) }
+        await eventually { trap.arrivedCount == 1 }
+        let calls = (0..<700).map { number in
+          Task { try await log.exec(MaxRegisterOp("r\(number)", 1)) }
+        }
+        await eventually { log.callCount == 701 }
+        for (number, call) in calls.enumerated() where number % 7 != 3 { call.cancel() }
+        await eventually { log.callCount == 101 }
+        trap.open()
+        _ = try await leader.value
+        for (number, call) in calls.enumerated() {
+          switch await call.result {
+          case .success: #expect(number % 7 == 3)
+          case .failure(let error): #expect(number % 7 != 3 && error is CancellationError)
+          }
+        }
+        #expect(log.cursor(of: me) == 101)
+        // No event is on its way any more once the processor is closed.
+        await log.close()
+        #expect(recorder.events.count == 101)
+      }
+    }
+  }
+
   @Test("O-60: whoever gets an event may write at once")
   func subscribersMayWrite() async throws {
     try await withPlace { place in
