@@ -52,8 +52,8 @@ extension LogIndexTracker {
   /// Notes that another place knows the log of the peer that writes here up to a cursor. Synced
   /// when it rises above what is stored; a lower cursor of the same peer changes nothing.
   ///
-  /// - Throws: ``SpindleError`` with `conflict` when other calls changed the fence meanwhile, again and
-  ///   again.
+  /// - Throws: ``SpindleError`` with `conflict` when other calls changed the fence meanwhile, each
+  ///   time that it was tried.
   public func raiseFence(of peer: PeerID, to cursor: UInt64) async throws {
     try await changeFence { stored in
       if let stored, stored.peer == peer, stored.cursor >= cursor { return nil }

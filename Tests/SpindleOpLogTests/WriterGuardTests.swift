@@ -148,6 +148,25 @@ private typealias CountingProcessor = Processor<Counting, Tracker>
     }
   }
 
+  @Test func theLastIndexOfALogIsNotUsed() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        try await processor.processOne(
+          peer: peer(1), index: .max - 2, entry: .expunged(someHash))
+        await expectError(.invalidArgument, reason: "index_overflow") {
+          try await processor.exec([Note("a"), Note("b")])
+        }
+        #expect(try await processor.exec(Note("a")).index == .max - 1)
+        await expectError(.invalidArgument, reason: "index_overflow") {
+          try await processor.exec(Note("b"))
+        }
+        #expect(processor.cursor(of: peer(1)) == .max)
+        await processor.close()
+      }
+    }
+  }
+
   @Test func aFenceThatCouldNotBeStoredIsStoredByTheNextCall() async throws {
     try await withPlace { place in
       let store = try await Store.small(at: place.path, clock: place.wall)
@@ -222,6 +241,50 @@ private typealias CountingProcessor = Processor<Counting, Tracker>
         #expect(store.commitSyncCount == before + 3)
         try await processor.tracker.expunge(peer: peer(1), index: 0)
         #expect(store.commitSyncCount == before + 4)
+        await processor.close()
+      }
+    }
+  }
+
+  @Test func aReceiptWhoseIndicesOverflowIsDamage() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        var batch = Batch()
+        try await processor.tracker.stage(
+          token, TokenReceipt(index: .max, count: 1, timestamp: .zero),
+          lifetimeMilliseconds: 1_000, now: store.clock.wallMilliseconds, into: &batch)
+        try await store.commit(batch, durability: .buffered)
+        await expectError(.corruption) { try await processor.exec(Note("x"), token: token) }
+        #expect(processor.cursor(of: peer(1)) == 0)
+        await processor.close()
+      }
+    }
+  }
+
+  /// Removing expired tokens never fails the call that uses one of them again.
+  @Test func expiredTokensAreUsedAgainWhileTheyAreSwept() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        let tokens = (0..<100).map { IdempotencyToken("t\($0)")! }
+        for token in tokens { try await processor.exec(Note("a"), token: token) }
+        let now = place.wall.wallMilliseconds + 1_000
+        place.wall.set(now)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask {
+            for _ in 0..<50 { _ = try? await processor.tracker.sweepTokens(now: now, limit: 3) }
+          }
+          for token in tokens {
+            group.addTask {
+              let executed = try await processor.exec(Note("b"), token: token)
+              #expect(!executed.isRepeat)
+            }
+          }
+          try await group.waitForAll()
+        }
+        #expect(processor.cursor(of: peer(1)) == 200)
+        #expect(try await findings(store) == [])
         await processor.close()
       }
     }
