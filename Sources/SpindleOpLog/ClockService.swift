@@ -32,9 +32,10 @@ internal import Synchronization
 /// - *Power loss after a buffered commit*: entries and register vanish together, since they are one
 ///   record of the log. Own entries must be synced before they leave the machine; else another
 ///   replica knows an entry whose index and time are used again here.
-/// - *A commit that failed but may be on disk* (a log sync that failed): the stage is abandoned,
-///   and the store refuses all further commits until it is opened anew, which reads the register as
-///   it is. No batch can be committed below it.
+/// - *A commit that failed but may be stored* (the sync behind it failed, or was refused because
+///   another append had failed): entries and register may be there, and the store may take writes
+///   again without being opened anew. Call ``reload()`` before the next batch, or that batch could
+///   lower the register.
 ///
 /// Make one service per prefix and process: two would each lower what the other saved.
 ///
@@ -57,16 +58,33 @@ public final class ClockService: Sendable {
   ///   register.
   public init(store: Store, prefix: String) async throws {
     space = try await OpLogSpace.open(store: store, prefix: prefix)
-    let bytes = try await store.get(space.log, key: OpLogKeys.clockKey)
-    let seed = try withSpindleErrors { () throws(LogTrackerError) -> Timestamp in
+    let seed = try await Self.register(in: space)
+    state = Mutex(State(clock: HybridClock(latest: seed), stored: seed))
+  }
+
+  private static func register(in space: OpLogSpace) async throws -> Timestamp {
+    let bytes = try await space.store.get(space.log, key: OpLogKeys.clockKey)
+    return try withSpindleErrors { () throws(LogTrackerError) -> Timestamp in
       guard let bytes else { return .zero }
-      guard let stored = Self.decode(bytes.span) else {
+      guard let stored = decode(bytes.span) else {
         throw .damagedMeta(
-          prefix: prefix, "its clock register has \(bytes.count) bytes; expected 8")
+          prefix: space.prefix, "its clock register has \(bytes.count) bytes; expected 8")
       }
       return stored
     }
-    state = Mutex(State(clock: HybridClock(latest: seed), stored: seed))
+  }
+
+  /// Reads the register again, after it may have risen without this service: by a commit that
+  /// failed but may be stored, or by rows that came past whoever holds the service. The clock goes
+  /// on behind what is found.
+  ///
+  /// - Throws: ``SpindleError`` with `io`, `closed` or `corruption`; nothing changed then.
+  public func reload() async throws {
+    let found = try await Self.register(in: space)
+    state.withLock { state in
+      state.stored = found
+      state.clock = HybridClock(latest: max(state.clock.latest, found))
+    }
   }
 
   /// Reads a register; nil unless it has 8 bytes.

@@ -19,9 +19,20 @@ final class Combiner<Request: Sendable>: Sendable {
   private enum Next { case wait, lead(Bench), refuse(any Error) }
 
   private struct Waiter {
+    /// Ascends in the queue.
     let id: UInt64
+    /// Nil once the caller has given up.
+    var call: Call?
+  }
+
+  private struct Call {
     let request: Request
     let continuation: CheckedContinuation<Result<Reply, any Error>, Never>
+  }
+
+  /// Under which number a caller waits, for its cancellation; 0 until it is queued.
+  private final class Place: Sendable {
+    let id = Atomic<UInt64>(0)
   }
 
   private struct Content {
@@ -30,6 +41,8 @@ final class Combiner<Request: Sendable>: Sendable {
     /// In the order in which they came; those before `head` are gone.
     var waiters: [Waiter] = []
     var head = 0
+    /// Those from `head` on who have given up.
+    var absentCount = 0
     /// Requests that the leader serves now.
     var servedCount = 0
     var nextID: UInt64 = 0
@@ -46,11 +59,14 @@ final class Combiner<Request: Sendable>: Sendable {
       return onIdle
     }
 
-    var waitingCount: Int { waiters.count - head }
+    var waitingCount: Int { waiters.count - head - absentCount }
 
-    mutating func takeGroup(_ limit: Int) -> [Waiter] {
-      let group = Array(waiters[head..<min(head + limit, waiters.count)])
-      head += group.count
+    mutating func takeGroup(_ limit: Int) -> [Call] {
+      var group: [Call] = []
+      while group.count < limit, head < waiters.count {
+        if let call = waiters[head].call.take() { group.append(call) } else { absentCount -= 1 }
+        head += 1
+      }
       servedCount = group.count
       if head == waiters.count {
         waiters = []
@@ -60,6 +76,26 @@ final class Combiner<Request: Sendable>: Sendable {
         head = 0
       }
       return group
+    }
+
+    /// Takes out who waits under a number; nil when nobody does any more.
+    mutating func remove(_ id: UInt64) -> Call? {
+      var (lower, upper) = (head, waiters.count)
+      while lower < upper {
+        let middle = (lower + upper) / 2
+        if waiters[middle].id < id { lower = middle + 1 } else { upper = middle }
+      }
+      guard lower < waiters.count, waiters[lower].id == id,
+        let call = waiters[lower].call.take()
+      else { return nil }
+      absentCount += 1
+      // Those who gave up take no more room than those who wait, and a group's.
+      if absentCount > waitingCount + Combiner.groupLimit {
+        waiters.removeAll { $0.call == nil }
+        head = 0
+        absentCount = 0
+      }
+      return call
     }
   }
 
@@ -98,20 +134,17 @@ final class Combiner<Request: Sendable>: Sendable {
   ///
   /// - Throws: ``SpindleError`` with `overloaded` or `closed`, or `CancellationError`.
   func wait(_ request: Request, service: @escaping Service) async throws -> Reply {
-    let id = content.withLock { content in
-      content.nextID += 1
-      return content.nextID
-    }
+    let place = Place()
     return try await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
-        enqueue(Waiter(id: id, request: request, continuation: continuation), service)
+        enqueue(Call(request: request, continuation: continuation), place, service)
       }
     } onCancel: {
-      cancel(id)
+      cancel(place)
     }.get()
   }
 
-  private func enqueue(_ waiter: Waiter, _ service: @escaping Service) {
+  private func enqueue(_ call: Call, _ place: Place, _ service: @escaping Service) {
     let next = content.withLock { content -> Next in
       if content.isClosed { return .refuse(Self.closed) }
       // A task is marked cancelled before its handler runs. So either the mark is seen here, or the
@@ -123,25 +156,23 @@ final class Combiner<Request: Sendable>: Sendable {
             .overloaded, "\(Self.waitingLimit) calls wait for the op-log already",
             reason: "oplog_queue"))
       }
-      content.waiters.append(waiter)
+      content.nextID += 1
+      place.id.store(content.nextID, ordering: .relaxed)
+      content.waiters.append(Waiter(id: content.nextID, call: call))
       // The leader may have ended since the caller looked.
       return content.bench.take().map { .lead($0) } ?? .wait
     }
     switch next {
     case .wait: break
     case .lead(let bench): Task { await serveAll(bench, service) }
-    case .refuse(let error): waiter.continuation.resume(returning: .failure(error))
+    case .refuse(let error): call.continuation.resume(returning: .failure(error))
     }
   }
 
-  private func cancel(_ id: UInt64) {
-    let waiter = content.withLock { content -> Waiter? in
-      guard let index = content.waiters[content.head...].firstIndex(where: { $0.id == id }) else {
-        return nil
-      }
-      return content.waiters.remove(at: index)
-    }
-    waiter?.continuation.resume(returning: .failure(CancellationError()))
+  private func cancel(_ place: Place) {
+    // The lock orders the number: it is written under it.
+    let call = content.withLock { $0.remove(place.id.load(ordering: .relaxed)) }
+    call?.continuation.resume(returning: .failure(CancellationError()))
   }
 
   /// Serves groups until nobody waits. Runs in a task that nobody cancels.
@@ -156,8 +187,8 @@ final class Combiner<Request: Sendable>: Sendable {
       if group.isEmpty { return }
       let replies = await service(group.map(\.request), &bench)
       content.withLock { $0.servedCount = 0 }
-      for (waiter, reply) in zip(group, replies) {
-        waiter.continuation.resume(returning: .success(reply))
+      for (call, reply) in zip(group, replies) {
+        call.continuation.resume(returning: .success(reply))
       }
       // Those just served often come back at once: let them, before anybody has to lead alone.
       await Task.yield()

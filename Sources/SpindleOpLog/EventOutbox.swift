@@ -35,6 +35,8 @@ final class EventOutbox<Event: Sendable>: Sendable {
     var events: [Event] = []
     var isDelivering = false
     var hasLost = false
+    /// Those who wait until everything is delivered.
+    var onIdle: [CheckedContinuation<Void, Never>] = []
   }
 
   private let content = Mutex(Content())
@@ -54,23 +56,50 @@ final class EventOutbox<Event: Sendable>: Sendable {
     }
   }
 
-  /// Delivers what waits, unless somebody does already.
+  /// Delivers what waits, unless somebody does already. What comes meanwhile is left to a task, so
+  /// that no caller works for others for ever.
   func deliver() {
-    var isFirst = true
-    while true {
-      let (events, hasLost) = content.withLock { content -> ([Event], Bool) in
-        if isFirst, content.isDelivering { return ([], false) }
-        defer {
-          content.events = []
-          content.hasLost = false
-        }
-        content.isDelivering = !content.events.isEmpty
-        return (content.events, content.hasLost)
+    guard deliverRound(isFirst: true) else { return }
+    Task {
+      while deliverRound(isFirst: false) { await Task.yield() }
+    }
+  }
+
+  /// Delivers what waits now, at most ``limit`` events.
+  ///
+  /// - Returns: Whether more came meanwhile; who called delivers it then.
+  private func deliverRound(isFirst: Bool) -> Bool {
+    let (events, hasLost) = content.withLock { content -> ([Event], Bool) in
+      if isFirst, content.isDelivering || content.events.isEmpty { return ([], false) }
+      defer {
+        content.events = []
+        content.hasLost = false
       }
-      isFirst = false
-      if events.isEmpty { return }
-      for event in events { publisher.publish(event) }
-      if hasLost { publisher.lostEvents() }
+      content.isDelivering = true
+      return (content.events, content.hasLost)
+    }
+    if events.isEmpty, isFirst { return false }
+    for event in events { publisher.publish(event) }
+    if hasLost { publisher.lostEvents() }
+    let idle = content.withLock { content -> [CheckedContinuation<Void, Never>]? in
+      content.isDelivering = !content.events.isEmpty
+      if content.isDelivering { return nil }
+      defer { content.onIdle = [] }
+      return content.onIdle
+    }
+    for continuation in idle ?? [] { continuation.resume() }
+    return idle == nil
+  }
+
+  /// Waits until everything added before the call is delivered.
+  func drained() async {
+    deliver()
+    await withCheckedContinuation { continuation in
+      let isIdle = content.withLock { content in
+        if content.isDelivering { content.onIdle.append(continuation) }
+        return !content.isDelivering
+      }
+      if isIdle { continuation.resume() }
     }
   }
 }

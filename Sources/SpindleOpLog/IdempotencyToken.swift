@@ -62,7 +62,8 @@ struct TokenRecord: Equatable {
       let expiry = try? reader.readBigEndian(UInt64.self),
       let index = try? reader.readBigEndian(UInt64.self),
       let count = try? reader.readBigEndian(UInt32.self), count > 0,
-      let packed = try? reader.readBigEndian(UInt64.self)
+      let packed = try? reader.readBigEndian(UInt64.self),
+      index <= .max - UInt64(count)
     else { return nil }
     self.expiry = expiry
     receipt = TokenReceipt(index: index, count: count, timestamp: Timestamp(packed: packed))

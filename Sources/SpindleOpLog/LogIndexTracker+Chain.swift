@@ -11,7 +11,8 @@ extension LogIndexTracker {
   public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
     if index == 0 { return .seed(of: peer) }
     let floor = try await space.store.blocking { try space.floor(of: peer) }
-    if index <= floor.next { return index == floor.next ? floor.head : nil }
+    if index < floor.next || floor.hasLateChain { return nil }
+    if index == floor.next { return floor.head }
     if let first = try await row(peer: peer, index: 0), first.chain == nil { return nil }
     return try await row(peer: peer, index: index - 1)?.chain
   }

@@ -29,7 +29,11 @@ extension LogIndexTracker {
     }
     let row: OpLogRow = try Self.decode(bytes.span, peer: peer, index: index)
     let hash = row.hash(peer: peer, index: index)
-    if row.isExpunged { return hash }
+    if row.isExpunged {
+      // The marker may have come by a call that asked for less.
+      if durability == .synced { try await space.store.synchronize() }
+      return hash
+    }
     var marker = OpLogRow(expunged: hash)
     if let chain = row.chain { marker = marker.chained(chain) }
     var batch = Batch()

@@ -89,8 +89,10 @@ extension LogIndexTracker {
 
   /// Below which index a peer's log was trimmed; 0 for one that was not.
   public func floor(of peer: PeerID) async throws -> UInt64 {
-    try await space.store.blocking { try space.floor(of: peer).next }
+    try await space.store.blocking { try floorBlocking(of: peer) }
   }
+
+  package func floorBlocking(of peer: PeerID) throws -> UInt64 { try space.floor(of: peer).next }
 
   /// The floor of every peer that has one.
   public func floors() async throws -> PeerCursors {

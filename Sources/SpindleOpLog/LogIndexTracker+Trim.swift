@@ -60,7 +60,11 @@ extension LogIndexTracker {
     guard let last = try rowBlocking(peer: peer, index: target - 1) else {
       throw LogTrackerError.missingEntry(peer: peer, index: target - 1).spindleError
     }
-    let floor = LogPosition(next: target, head: last.chain)
+    var floor = LogPosition(next: target, head: last.chain)
+    floor.startsLate =
+      try present.next > 0
+      ? present.hasLateChain
+      : rowBlocking(peer: peer, index: 0).map { $0.chain == nil } ?? false
     let key = OpLogKeys.floor(peer)
     var batch = Batch()
     if present.next == 0 {

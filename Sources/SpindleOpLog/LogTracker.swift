@@ -64,6 +64,9 @@ public protocol LogTracker<Op>: Sendable {
 
   /// Notes durably that another place knows a peer's log up to a cursor.
   func raiseFence(of peer: PeerID, to cursor: UInt64) async throws
+
+  /// Forgets what ``raiseFence(of:to:)`` noted.
+  func resetFence(of peer: PeerID) async throws
 }
 
 /// The end of one peer's log.
@@ -74,6 +77,8 @@ public struct LogPosition: Sendable, Hashable {
   public var head: ChainHead?
   /// The last entry's timestamp; nil where it is not known, such as behind an expunged marker.
   public var timestamp: Timestamp?
+  /// Of a floor: whether the chain began behind rows that were in none.
+  var startsLate = false
 
   public init(next: UInt64, head: ChainHead? = nil, timestamp: Timestamp? = nil) {
     self.next = next
@@ -127,6 +132,8 @@ extension LogTracker {
   public func fence(of peer: PeerID) async throws -> UInt64 { 0 }
 
   public func raiseFence(of peer: PeerID, to cursor: UInt64) async throws {}
+
+  public func resetFence(of peer: PeerID) async throws {}
 }
 
 /// A tracker that refuses a batch which offers a taken index. The reducer beside it need not be

@@ -52,18 +52,50 @@ extension LogIndexTracker {
   /// Notes that another place knows the log of the peer that writes here up to a cursor. Synced
   /// when it rises above what is stored; a lower cursor of the same peer changes nothing.
   ///
-  /// - Throws: ``SpindleError`` with `conflict` when another call changed the fence meanwhile.
+  /// - Throws: ``SpindleError`` with `conflict` when other calls changed the fence meanwhile, each
+  ///   time that it was tried.
   public func raiseFence(of peer: PeerID, to cursor: UInt64) async throws {
-    var batch = Batch()
-    if let bytes = try await space.store.get(space.log, key: OpLogKeys.fenceKey) {
-      let fence = try decodeFence(bytes)
-      if fence.peer == peer, fence.cursor >= cursor { return }
-      batch.requireEqual(space.log, key: OpLogKeys.fenceKey, bytes: bytes)
-    } else {
-      batch.requireAbsent(space.log, key: OpLogKeys.fenceKey, owner: "fence")
+    try await changeFence { stored in
+      if let stored, stored.peer == peer, stored.cursor >= cursor { return nil }
+      return .put(OpLogFence(peer: peer, cursor: cursor))
     }
-    batch.put(
-      space.log, key: OpLogKeys.fenceKey, value: OpLogFence(peer: peer, cursor: cursor).bytes)
-    try await space.store.commit(batch, durability: .synced)
+  }
+
+  /// Forgets the fence of a peer; see ``Processor/resetFence()``. Synced.
+  public func resetFence(of peer: PeerID) async throws {
+    try await changeFence { stored in stored?.peer == peer ? .delete : nil }
+  }
+
+  private enum FenceChange { case put(OpLogFence), delete }
+
+  /// How often a change of the fence is tried again. Each refusal means that another call's change
+  /// went through, and few calls change it at the same time.
+  private static var fenceAttemptLimit: Int { 64 }
+
+  private func changeFence(_ change: (OpLogFence?) -> FenceChange?) async throws {
+    var attempts = 0
+    while true {
+      attempts += 1
+      var batch = Batch()
+      let bytes = try await space.store.get(space.log, key: OpLogKeys.fenceKey)
+      switch change(try bytes.map(decodeFence)) {
+      case nil: return
+      case .put(let fence): batch.put(space.log, key: OpLogKeys.fenceKey, value: fence.bytes)
+      case .delete: batch.delete(space.log, key: OpLogKeys.fenceKey)
+      }
+      if let bytes {
+        batch.requireEqual(space.log, key: OpLogKeys.fenceKey, bytes: bytes)
+      } else {
+        batch.requireAbsent(space.log, key: OpLogKeys.fenceKey, owner: "fence")
+      }
+      do {
+        return try await space.store.commit(batch, durability: .synced)
+      } catch let error as SpindleError
+        where [.conflict, .uniqueViolation].contains(error.kind)
+        && attempts < Self.fenceAttemptLimit
+      {
+        continue
+      }
+    }
   }
 }

@@ -4,11 +4,14 @@ internal import SpindleStore
 
 /// Where the logs of trimmed peers begin. `Documentation/Formats/oplog-row.md`, Floors.
 extension OpLogSpace {
-  /// A floor's record: the first index that is there, and the chain's head before it.
+  /// A floor's record: the first index that is there, the chain's head before it, and whether that
+  /// chain began at index 0.
   static func encode(_ floor: LogPosition) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.appendBigEndian(floor.next)
-    floor.head?.hash.append(to: &bytes)
+    guard let head = floor.head else { return bytes }
+    head.hash.append(to: &bytes)
+    if floor.startsLate { bytes.append(lateMark) }
     return bytes
   }
 
@@ -17,9 +20,18 @@ extension OpLogSpace {
     var reader = ByteReader(bytes)
     guard let next = try? reader.readBigEndian(UInt64.self), next > 0 else { return nil }
     if reader.remaining == 0 { return LogPosition(next: next) }
-    guard let hash = EntryHash(bytes: reader.rest) else { return nil }
-    return LogPosition(next: next, head: ChainHead(hash))
+    let rest = reader.rest
+    guard rest.count <= 33, let hash = EntryHash(bytes: rest.extracting(0..<min(rest.count, 32)))
+    else { return nil }
+    var floor = LogPosition(next: next, head: ChainHead(hash))
+    if rest.count == 33 {
+      guard rest[32] == lateMark else { return nil }
+      floor.startsLate = true
+    }
+    return floor
   }
+
+  private static var lateMark: UInt8 { 1 }
 
   /// One peer's floor; ``LogPosition/start`` for a log that was never trimmed. May wait for the
   /// disk where the store is not owned.
@@ -66,4 +78,9 @@ extension OpLogSpace {
     LogTrackerError.damagedMeta(prefix: prefix, "the floor of peer \(peer) cannot be read")
       .spindleError
   }
+}
+
+extension LogPosition {
+  /// Of a floor: whether the rows above it are in a chain that another replica's began before.
+  var hasLateChain: Bool { startsLate || next > 0 && head == nil }
 }

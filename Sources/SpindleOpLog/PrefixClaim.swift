@@ -1,10 +1,10 @@
 internal import SpindleCore
-internal import SpindleStore
+package import SpindleStore
 internal import Synchronization
 
-/// The right to write the log of one prefix, held by one processor at a time: two would each keep
+/// The right to write the log of one prefix, held by one writer at a time: two would each keep
 /// cursors and a clock of their own. Given back when it goes out of scope.
-final class PrefixClaim: Sendable {
+package final class PrefixClaim: Sendable {
   private struct Key: Hashable {
     var store: ObjectIdentifier
     var prefix: String
@@ -16,12 +16,12 @@ final class PrefixClaim: Sendable {
   private let store: Store
 
   /// - Throws: ``SpindleError`` with `conflict`, reason `prefix_in_use`.
-  init(_ store: Store, prefix: String) throws {
+  package init(_ store: Store, prefix: String) throws {
     self.store = store
     key = Key(store: ObjectIdentifier(store), prefix: prefix)
     guard Self.taken.withLock({ [key] in $0.insert(key).inserted }) else {
       throw SpindleError(
-        .conflict, "the op-log \(printable(prefix)) has a processor in this store already",
+        .conflict, "the op-log \(printable(prefix)) has a writer in this store already",
         reason: "prefix_in_use")
     }
   }

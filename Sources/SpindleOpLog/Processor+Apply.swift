@@ -48,6 +48,8 @@ extension Processor: LogProcessor {
 
   /// Applies entries of one peer in order, up to ``LogPage/entryLimit`` in one commit, and tells
   /// the outcome of each. Stops at the first that fails; those before it are applied.
+  ///
+  /// - Parameter durability: `.synced` holds for repeats, too: what was there is synced then.
   public func applyRun(
     peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<R.Op>)],
     durability: Durability = .buffered
@@ -78,6 +80,10 @@ extension Processor: LogProcessor {
       }
     } catch {
       run.failure = failure(error)
+    }
+    // An entry that was there already may have come by a call that asked for less.
+    if durability == .synced, run.outcomes.contains(where: { !$0.new }) {
+      do { try await store.synchronize() } catch { run.failure = run.failure ?? .backend(error) }
     }
     return run
   }
@@ -216,15 +222,26 @@ extension Processor: LogProcessor {
 extension Processor: HasCursors {}
 
 extension Processor: LogSource where T: HistoryTracker<R.Op> {
-  /// A page of one peer's entries from an index on.
+  /// A page of one peer's entries from an index on, up to its cursor.
   ///
-  /// - Throws: ``SpindleError`` with `corruption`, `unsupportedFormat`, `io` or `closed`.
+  /// Own entries are synced before they are shown: another replica must not know one whose index is
+  /// used again here after a power loss. So a page with new ones waits for the disk.
+  ///
+  /// - Throws: ``SpindleError`` with `corruption`, `unsupportedFormat`, `io` or `closed`;
+  ///   `unavailable` for own entries that cannot be synced; `notFound`, reason `compacted`.
   public func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<R.Op>)] {
-    try await tracker.readPage(
+    let end = board[peer]
+    // Rows beyond the cursor belong to a commit whose outcome is not known yet.
+    guard index < end else { return [] }
+    if peer == selfID, end > writerMemory.synced {
+      try await store.synchronize()
+      writerMemory.synced(to: end)
+    }
+    return try await tracker.readPage(
       peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit
-    ).map { (index: $0, entry: $1) }
+    ).prefix { $0.0 < end }.map { (index: $0, entry: $1) }
   }
 }
 

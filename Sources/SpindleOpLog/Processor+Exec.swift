@@ -105,6 +105,9 @@ extension Processor {
       let timestamp = try tick(&turn)
       var skipped: [Int] = []
       for offset in request.ops.indices {
+        guard position.next < .max else {
+          throw LogTrackerError.indexOverflow(peer: selfID).spindleError
+        }
         let before = turn.skippedCount
         let context = OpContext(
           peer: selfID, index: position.next, timestamp: timestamp,

@@ -54,12 +54,18 @@ extension Processor {
   ///
   /// Where a row has come past the processor, so that its cursor is behind, the cursor is read
   /// again and the request served anew. Others may go on adding rows; after three times the caller
-  /// gets the refusal.
-  private func serveAlone(_ request: Request, _ bench: inout Bench) async -> Reply {
-    if case .exclusive(let body) = request { return await run(body) }
+  /// gets the refusal. An expired token that is swept at the same time is tried once more.
+  ///
+  /// Entries that are too large for one commit are halved until they fit; the caller comes back
+  /// with the rest.
+  private func serveAlone(_ whole: Request, _ bench: inout Bench) async -> Reply {
+    if case .exclusive(let body) = whole { return await run(body) }
+    var request = whole
     var repairs = 0
+    var hasSwept = false
     while true {
       do {
+        try await settle(&bench)
         var turn = try beginTurn()
         let reply = await process(request, &turn, &bench)
         do {
@@ -70,6 +76,15 @@ extension Processor {
         {
           repairs += 1
           try await repair(request.peer(selfID), &bench)
+        } catch let error as SpindleError
+          where error.kind == .conflict && request.hasToken && !hasSwept
+        {
+          hasSwept = true
+        } catch let error as SpindleError
+          where error.kind == .invalidArgument || error.kind == .tooLarge
+        {
+          guard let half = request.half else { throw error }
+          request = half
         }
       } catch {
         return request.failure(error)
@@ -86,9 +101,15 @@ extension Processor {
     }
   }
 
-  /// Reads one peer's cursor from the rows.
+  /// Reads again what a commit that failed may have stored.
+  private func settle(_ bench: inout Bench) async throws {
+    for peer in bench.doubtful { try await repair(peer, &bench) }
+  }
+
+  /// Reads one peer's cursor from the rows, and the clock's register that came with them.
   private func repair(_ peer: PeerID, _ bench: inout Bench) async throws {
     counters.repairs.add()
+    try await clock.reload()
     let position = try await tracker.position(of: peer)
     bench.repair(peer, position)
     board.advance(peer, to: position.next)
@@ -112,14 +133,15 @@ extension Processor {
 
   /// Serves as many requests as fit in one commit.
   ///
-  /// A request that fails takes back only its own changes. When the commit itself fails, nothing is
-  /// stored: if one of the requests may be the reason, each is served again alone; if it is the
+  /// A request that fails takes back only its own changes. When the commit itself fails and one of
+  /// the requests may be the reason, nothing is stored and each is served again alone; if it is the
   /// store, all of them fail.
   private func serveTurn(
     _ requests: ArraySlice<Request>, _ bench: inout Bench, into replies: inout [Reply]
   ) async {
     let first = replies.count
     do {
+      try await settle(&bench)
       var turn = try beginTurn()
       var durability = Durability.buffered
       for request in requests {
@@ -145,13 +167,24 @@ extension Processor {
     return [.uniqueViolation, .conflict, .invalidArgument, .tooLarge].contains(error.kind)
   }
 
+  /// Whether a failed commit has certainly stored nothing. Of the others, a batch whose sync
+  /// failed or was refused is in the store already, and the store may well keep it: the cure of a
+  /// failed log writes everything in memory to tables.
+  private static func leavesNothing(_ error: any Error) -> Bool {
+    guard let error = error as? SpindleError else { return error is CancellationError }
+    return [
+      .uniqueViolation, .conflict, .invalidArgument, .tooLarge, .overloaded, .deadlineExceeded,
+    ].contains(error.kind)
+  }
+
   // MARK: Commits
 
   private func beginTurn() throws -> Turn {
     Turn(data, try clock.begin(), wall: store.clock.wallMilliseconds)
   }
 
-  /// Commits a turn and tells who watches. On failure everything in memory is as before it.
+  /// Commits a turn and tells who watches. On failure everything in memory is as before it, or,
+  /// where the batch may be stored all the same, as the store says.
   ///
   /// Nothing here looks at cancellation between the commit and the last of what follows from it.
   private func commit(
@@ -162,9 +195,16 @@ extension Processor {
       turn.clock.saveIfBehind(into: &turn.pending.batch)
       try await store.commit(turn.pending.batch, durability: durability)
     } catch {
-      bench.rollBack(to: 0)
+      if Self.leavesNothing(error) {
+        bench.rollBack(to: 0)
+      } else {
+        bench.doubt()
+        // What cannot be read now is read before anybody else is served.
+        try? await settle(&bench)
+      }
       throw error
     }
+    if durability == .synced { writerMemory.synced(to: bench[selfID].next) }
     let (states, skipped) = (turn.states, turn.skippedCount)
     clock.committed(turn.clock)
     if bench.changes.count == 1 {
@@ -248,6 +288,15 @@ extension Processor.Request {
     case .apply(let request): request.durability
     case .exclusive: .buffered
     }
+  }
+
+  var hasToken: Bool { if case .exec(let request) = self { request.token != nil } else { false } }
+
+  /// The first half of several entries; nil for anything else.
+  var half: Self? {
+    guard case .apply(var request) = self, request.entries.count > 1 else { return nil }
+    request.entries = request.entries.prefix(request.entries.count / 2)
+    return .apply(request)
   }
 
   var isRaw: Bool { if case .apply(let request) = self { request.isRaw } else { false } }

@@ -18,6 +18,10 @@ internal import Synchronization
 ///   the entry offered again is a repeat.
 /// - *After the commit, before the event*: events are not replayed. Who must not miss any follows
 ///   the log.
+/// - *A synced commit that failed at its sync*: the caller gets the error, and the entries may be
+///   in the log all the same. Cursors and clock are read again before the next call is served, so
+///   the same entries offered again are repeats; a local op that is made again is recorded twice
+///   unless it has an idempotency token.
 /// - *Power loss after a buffered commit*: the newest entries vanish with their state and the
 ///   clock's register, as a suffix.
 ///
@@ -91,7 +95,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     self.settings = settings
     clock = try await ClockService(store: store, prefix: prefix)
     tracker = try await T(store: store, prefix: prefix, settings: settings.log)
-    writerMemory.raise(to: try await tracker.fence(of: selfID))
+    writerMemory.stored(try await tracker.fence(of: selfID))
     if let records = tracker as? any WriteRecords {
       _ = try await records.sweepTokens(
         now: store.clock.wallMilliseconds, limit: WriterMemory.sweepLimit)
@@ -105,12 +109,14 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
 
   deinit { board.finish() }
 
-  /// Ends the processor: new calls are refused, those that wait are served, watches end. The store
-  /// stays open, and the prefix can be opened again. Repeats do nothing.
+  /// Ends the processor: new calls are refused, those that wait are served, their events are
+  /// delivered, watches end. The store stays open, and the prefix can be opened again. Repeats do
+  /// nothing.
   public func close() async {
     combiner.close()
     // Whoever leads when the last caller was let in is the last to lead.
     await combiner.drained()
+    await outbox?.drained()
     board.finish()
     claim.withLock { $0 = nil }
   }

@@ -9,6 +9,10 @@ struct Bench: Sendable {
   /// What the batch in the making changed, to take it back.
   private(set) var changes: [(peer: PeerID, before: LogPosition?)] = []
 
+  /// Peers whose rows may be other than their positions say, because a commit failed that may be
+  /// stored all the same. Nobody is served before they were read again.
+  private(set) var doubtful: Set<PeerID> = []
+
   init(positions: [PeerID: LogPosition]) { self.positions = positions }
 
   subscript(peer: PeerID) -> LogPosition { positions[peer] ?? .start }
@@ -24,12 +28,19 @@ struct Bench: Sendable {
     }
   }
 
+  /// Takes back every change of a batch of which nobody knows whether it is stored.
+  mutating func doubt() {
+    for (peer, _) in changes { doubtful.insert(peer) }
+    rollBack(to: 0)
+  }
+
   /// Makes the changes final.
   mutating func keep() { changes.removeAll(keepingCapacity: true) }
 
   /// Takes what the tracker says, once no batch is in the making.
   mutating func repair(_ peer: PeerID, _ position: LogPosition) {
     positions[peer] = position.next == 0 ? nil : position
+    doubtful.remove(peer)
   }
 }
 

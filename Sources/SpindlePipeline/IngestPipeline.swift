@@ -19,6 +19,8 @@ public final class IngestPipeline: Sendable {
   package let store: Store
   public let spool: RocksSpool
   let worker: DrainWorker
+  /// Nobody else writes the log while the pipeline does. Given back once the worker has ended.
+  private let claim: Mutex<PrefixClaim?>
   private let data: StoreFamily
   /// Positions of before the leftovers of the last run were applied.
   private let startPositions: [PeerID: ProducerPosition]
@@ -29,7 +31,8 @@ public final class IngestPipeline: Sendable {
   /// Opens the pipeline of a store and starts to apply what the last run left in the spool.
   ///
   /// - Throws: ``SpindleError`` with `corruption` when the log and the producers' positions
-  ///   disagree.
+  ///   disagree, `conflict`, reason `prefix_in_use`, while another pipeline or a processor has the
+  ///   log open.
   public convenience init(store: Store) async throws {
     try await self.init(store: store, seriesLimit: LastValueReducer.defaultCacheLimit)
   }
@@ -37,6 +40,7 @@ public final class IngestPipeline: Sendable {
   /// - Parameter seriesLimit: Series kept in memory between commits.
   init(store: Store, seriesLimit: Int) async throws {
     self.store = store
+    claim = Mutex(try PrefixClaim(store, prefix: Self.name))
     spool = try await RocksSpool(store: store, name: Self.name)
     let tracker = try await LogIndexTracker<EncodedIngestOp>(store: store, prefix: Self.name)
     let clock = try await ClockService(store: store, prefix: Self.name)
@@ -154,11 +158,11 @@ public final class IngestPipeline: Sendable {
   /// Stops applying. What is spooled stays for the next run.
   public func close() async {
     await withCheckedContinuation { continuation in
-      let worker = worker
       do {
         // Joining a thread may block, so it has a thread of its own.
-        _ = try NamedThread(name: "spindle-stop") {
+        _ = try NamedThread(name: "spindle-stop") { [self] in
           worker.stop()
+          claim.withLock { $0 = nil }
           continuation.resume()
         }
       } catch {

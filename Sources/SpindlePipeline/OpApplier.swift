@@ -218,7 +218,8 @@ struct OpApplier: ~Copyable {
   }
 
   /// Handles a message whose index is taken: by the same op, then the message goes; by another,
-  /// then it moves to quarantine.
+  /// then it moves to quarantine. What was trimmed or expunged meanwhile cannot be compared any
+  /// more; it was applied, so the message goes.
   private func dropRepeat(_ entry: Entry, isInBatch: Bool) throws {
     if isInBatch {
       throw BadMessage(
@@ -227,7 +228,13 @@ struct OpApplier: ~Copyable {
     let row = try log.tracker.rowBlocking(peer: entry.message.peer, index: entry.message.index)
     let offered = try OpLogRow(
       timestamp: .zero, serverUser: nil, entry: entry.message.op.entry)
-    guard let row, row.hasSameOperation(as: offered) else {
+    let isSame: Bool
+    if let row {
+      isSame = row.isExpunged || row.hasSameOperation(as: offered)
+    } else {
+      isSame = try entry.message.index < log.tracker.floorBlocking(of: entry.message.peer)
+    }
+    guard isSame else {
       try spool.quarantineBlocking(
         entry.item.id,
         reason: "another op was applied under index \(entry.message.index) already")

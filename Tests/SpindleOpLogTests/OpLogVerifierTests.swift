@@ -186,7 +186,7 @@ import Testing
         }
         #expect(
           try await findings(store) == [
-            "the floor of peer \(peer(1)) has 1 bytes or is 0; expected 8 or 40",
+            "the floor of peer \(peer(1)) has 1 bytes or is 0; expected 8, 40 or 41",
             "the key of a floor has 2 bytes; expected 17",
             "an idempotency token has 0 bytes; expected 1 to 128",
             "the record of an idempotency token has 1 bytes or counts no entry",

@@ -118,6 +118,53 @@ import Testing
     }
   }
 
+  /// The sync is refused because another writer's append failed meanwhile. The entries are in the
+  /// store all the same, and its cure makes them durable.
+  @Test func afterARefusedSyncCursorsAndClockAreThoseOfTheRows() async throws {
+    try await withPlace { place in
+      let gate = SyncGate()
+      var hooks = StoreHooks.manual
+      hooks.beforeSync = { gate.wait() }
+      let store = try await Store.small(at: place.path, clock: place.wall, hooks: hooks)
+      let other = try await store.family("spool:other")
+      let log = try await Registers(
+        reducer: TestReducer(), store: store, prefix: "app", selfID: me)
+      try await log.exec(MaxRegisterOp("x", 1))
+      let high = (place.wall.wallMilliseconds + 30_000) << 16
+      for (peer, index) in [(me, UInt64(1)), (peer(1), 0)] {
+        gate.shut()
+        let call = Task {
+          if peer == me {
+            try await log.exec(MaxRegisterOp("x", 2), durability: .synced)
+          } else {
+            _ = try await log.apply(
+              peer: peer, index: index, entry: entry("x", 3, at: high), durability: .synced)
+          }
+        }
+        try await eventually { try await log.tracker.row(peer: peer, index: index) != nil }
+        store.guardian?.inject(.logAppend, partialBytes: 20)
+        var batch = Batch()
+        batch.put(other, key: [1], value: [1])
+        await expectError(.unavailable) { try await store.commit(batch, durability: .buffered) }
+        gate.open()
+        await #expect(throws: (any Error).self) { try await call.value }
+        try await store.heal()
+        #expect(log.cursor(of: peer) == index + 1)
+        #expect(try await log.tracker.allCursors() == log.cursors())
+      }
+      // The refused entry is there: offered again it is a repeat, and what follows is above it.
+      #expect(try await !log.apply(peer: peer(1), index: 0, entry: entry("x", 3, at: high)).new)
+      _ = try await log.apply(peer: peer(2), index: 0, entry: entry("y", 1, at: 7 << 16))
+      let stored = try await log.storedClock()
+      #expect(stored.map { $0.packed >= high } == true)
+      #expect(try await log.exec(MaxRegisterOp("x", 4)).timestamp.packed > high)
+      #expect(log.cursor(of: me) == 3)
+      #expect(try await findings(store) == [])
+      await log.close()
+      try await store.close()
+    }
+  }
+
   @Test("O-34: a failure after the commit costs the event only")
   func failureAfterTheCommitCostsTheEvent() async throws {
     try await withPlace { place in
@@ -141,6 +188,7 @@ import Testing
     try await withPlace { place in
       try await place.withRegisters { (log, _) async throws in
         var generator = SeededGenerator(seed: 7)
+        var successes = 0
         for _ in 0..<30 {
           let tasks = (0..<4).map { _ in
             Task { try await log.exec(MaxRegisterOp("x", 1), durability: .synced).index }
@@ -148,13 +196,18 @@ import Testing
           for _ in 0..<Int.random(in: 0..<20, using: &generator) { await Task.yield() }
           for task in tasks { task.cancel() }
           for task in tasks {
-            if case .success(let index) = await task.result { #expect(log.cursor(of: me) > index) }
+            if case .success(let index) = await task.result {
+              #expect(log.cursor(of: me) > index)
+              successes += 1
+            }
           }
           let stored = try await log.tracker.cursor(of: me)
           #expect(log.cursor(of: me) == stored)
         }
         let rows = try await log.tracker.readRows(peer: me, from: 0, limit: 1_000)
         #expect(rows.map(\.index) == Array(0..<log.cursor(of: me)))
+        // Whoever got an error recorded nothing.
+        #expect(successes == rows.count)
         #expect(try await log.exec(MaxRegisterOp("x", 2)).index == UInt64(rows.count))
         try await expectChainsHold(log.tracker)
       }
@@ -219,6 +272,35 @@ import Testing
         #expect(try await log.register("x") == 38)
         #expect(try await log.register("bad") == nil)
         try await expectChainsHold(log.tracker)
+      }
+    }
+  }
+
+  @Test func whoGivesUpInACrowdIsNotServedAndTheOthersAre() async throws {
+    try await withPlace { place in
+      let (trap, recorder) = (Trap(), Recorder())
+      try await place.withRegisters(trap, publisher: recorder) { (log, _) async throws in
+        trap.shut()
+        let leader = Task { try await log.exec(MaxRegisterOp("lead", 1)) }
+        await eventually { trap.arrivedCount == 1 }
+        let calls = (0..<700).map { number in
+          Task { try await log.exec(MaxRegisterOp("r\(number)", 1)) }
+        }
+        await eventually { log.callCount == 701 }
+        for (number, call) in calls.enumerated() where number % 7 != 3 { call.cancel() }
+        await eventually { log.callCount == 101 }
+        trap.open()
+        _ = try await leader.value
+        for (number, call) in calls.enumerated() {
+          switch await call.result {
+          case .success: #expect(number % 7 == 3)
+          case .failure(let error): #expect(number % 7 != 3 && error is CancellationError)
+          }
+        }
+        #expect(log.cursor(of: me) == 101)
+        // No event is on its way any more once the processor is closed.
+        await log.close()
+        #expect(recorder.events.count == 101)
       }
     }
   }

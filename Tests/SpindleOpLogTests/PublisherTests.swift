@@ -45,7 +45,10 @@ final class StoredLog: PublishedLog {
   func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
-    let page = try await processor.readSince(peer: peer, from: index)
+    // Past the processor, which would sync what it shows: here that is the publisher's to do.
+    let page = try await processor.tracker.readPage(
+      peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit
+    ).map { (index: $0, entry: $1) }
     pages.withLock { $0.append(page.count) }
     try await afterPage.withLock { $0 }?()
     return page

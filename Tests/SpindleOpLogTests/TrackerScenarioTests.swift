@@ -14,11 +14,20 @@ import Testing
         try tracker.trackOne(
           peer: peer(1), index: 0, timestamp: .zero, serverUser: nil, op: Note("x"), into: &batch)
         #expect(try await tracker.allCursors().isEmpty)
+        // A batch that another one comes before is refused whole: also its entries that were free.
+        try tracker.trackOne(
+          peer: peer(2), index: 0, timestamp: .zero, serverUser: nil, op: Note("x"), into: &batch)
+        try await tracker.add(store, peer(2), 0, Note("first"))
+        await expectError(.uniqueViolation, reason: "oplog") {
+          try await store.commit(batch, durability: .buffered)
+        }
       }
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
-        #expect(try await tracker.allCursors().isEmpty)
+        #expect(try await tracker.allCursors() == PeerCursors([peer(2): 1]))
         #expect(try await tracker.row(peer: peer(1), index: 0) == nil)
+        #expect(
+          try await tracker.row(peer: peer(2), index: 0)?.value == Array("first".utf8))
       }
     }
   }

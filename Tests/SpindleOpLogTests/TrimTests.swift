@@ -29,6 +29,64 @@ func findings(_ store: Store, _ prefix: String = "app") async throws -> [String]
 @Suite struct TrimTests {
   private let settings = OpLogSettings(indexes: .all)
 
+  /// Other replicas' chains began with the rows that are in none here, before a trim and after it.
+  @Test(arguments: [[UInt64(3)], [4], [1, 4], [2, 3, 5], [6]])
+  func aChainThatBeganLateStaysSo(floors: [UInt64]) async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        var head: ChainHead?
+        for index: UInt64 in 0..<6 {
+          var batch = Batch()
+          if index < 2 {
+            try tracker.trackOne(
+              peer: peer(1), index: index, timestamp: .zero, serverUser: nil, op: Note("x"),
+              into: &batch)
+          } else {
+            head = try tracker.trackOne(
+              peer: peer(1), index: index, timestamp: .zero, serverUser: nil, op: Note("x"),
+              following: head, into: &batch)
+          }
+          try await store.commit(batch, durability: .buffered)
+        }
+        for floor in [0] + floors {
+          _ = try await tracker.trim(below: PeerCursors([peer(1): floor]), forced: true)
+          for index: UInt64 in 1...6 {
+            #expect(try await tracker.chainHead(of: peer(1), before: index) == nil)
+          }
+          #expect(try await tracker.position(of: peer(1)).head == head)
+        }
+      }
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        #expect(try await tracker.chainHead(of: peer(1), before: 6) == nil)
+        #expect(try await findings(store).filter { !$0.contains("clock") } == [])
+      }
+    }
+  }
+
+  @Test func theHeadAtAFloorIsKnown() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        var heads: [ChainHead?] = [.seed(of: peer(1))]
+        for index: UInt64 in 0..<4 {
+          var batch = Batch()
+          heads.append(
+            try tracker.trackOne(
+              peer: peer(1), index: index, timestamp: .zero, serverUser: nil, op: Note("x"),
+              following: heads[Int(index)], into: &batch))
+          try await store.commit(batch, durability: .buffered)
+        }
+        _ = try await tracker.trim(below: PeerCursors([peer(1): 2]), forced: true)
+        for index: UInt64 in 2...4 {
+          #expect(try await tracker.chainHead(of: peer(1), before: index) == heads[Int(index)])
+        }
+        #expect(try await tracker.chainHead(of: peer(1), before: 1) == nil)
+      }
+    }
+  }
+
   @Test func aTrimmedLogGoesOnWhereItWas() async throws {
     try await withPlace { place in
       var head: ChainHead?

@@ -1,6 +1,8 @@
 import SpindleCore
 import SpindleOpLog
+import SpindleRocks
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 /// Counts the entries of each value under the value's bytes.
@@ -143,6 +145,167 @@ private typealias CountingProcessor = Processor<Counting, Tracker>
         #expect(try await other.exec(Note("x")).index == 0)
         await other.close()
       }
+    }
+  }
+
+  @Test func theLastIndexOfALogIsNotUsed() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        try await processor.processOne(
+          peer: peer(1), index: .max - 2, entry: .expunged(someHash))
+        await expectError(.invalidArgument, reason: "index_overflow") {
+          try await processor.exec([Note("a"), Note("b")])
+        }
+        #expect(try await processor.exec(Note("a")).index == .max - 1)
+        await expectError(.invalidArgument, reason: "index_overflow") {
+          try await processor.exec(Note("b"))
+        }
+        #expect(processor.cursor(of: peer(1)) == .max)
+        await processor.close()
+      }
+    }
+  }
+
+  @Test func aFenceThatCouldNotBeStoredIsStoredByTheNextCall() async throws {
+    try await withPlace { place in
+      let store = try await Store.small(at: place.path, clock: place.wall)
+      let processor = try await open(store)
+      try await processor.exec(Note("a"))
+      store.guardian?.inject(.logAppend, partialBytes: 20)
+      await expectError(.unavailable) {
+        try await processor.noteElsewhere(PeerCursors([peer(1): 9]))
+      }
+      await expectError(.unavailable, reason: "fenced") { try await processor.exec(Note("x")) }
+      #expect(try await processor.tracker.fence(of: peer(1)) == 0)
+      try await store.heal()
+      // A lower one, and many at once: the greatest is stored.
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for cursor in UInt64(0)..<20 {
+          group.addTask { try await processor.noteElsewhere(PeerCursors([peer(1): cursor])) }
+        }
+        try await group.waitForAll()
+      }
+      #expect(try await processor.tracker.fence(of: peer(1)) == 19)
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for cursor in UInt64(20)..<40 {
+          group.addTask { try await processor.tracker.raiseFence(of: peer(1), to: cursor) }
+        }
+        try await group.waitForAll()
+      }
+      #expect(try await processor.tracker.fence(of: peer(1)) == 39)
+      try await processor.tracker.resetFence(of: peer(2))
+      #expect(try await processor.tracker.fence(of: peer(1)) == 39)
+      try await processor.resetFence()
+      #expect(try await processor.tracker.fence(of: peer(1)) == 0)
+      #expect(try await processor.exec(Note("x")).index == 1)
+      await processor.close()
+      try await store.close()
+    }
+  }
+
+  @Test func ownEntriesAreSyncedBeforeTheyAreShown() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        try await processor.exec(Note("a"))
+        let entry = LogEntry(serverUser: nil, timestamp: .zero, op: Note("b"))
+        _ = try await processor.apply(peer: peer(2), index: 0, entry: .logEntry(entry))
+        let before = store.commitSyncCount
+        #expect(try await processor.readSince(peer: peer(2), from: 0).count == 1)
+        #expect(store.commitSyncCount == before)
+        let page = try await processor.readSince(peer: peer(1), from: 0)
+        #expect(page.count == 1 && store.commitSyncCount == before + 1)
+        // Nothing new: no sync.
+        #expect(try await processor.readSince(peer: peer(1), from: 0).count == 1)
+        #expect(try await processor.readSince(peer: peer(1), from: 1).isEmpty)
+        #expect(store.commitSyncCount == before + 1)
+        try await processor.exec(Note("c"), durability: .synced)
+        #expect(store.commitSyncCount == before + 2)
+        #expect(try await processor.readSince(peer: peer(1), from: 1).count == 1)
+        #expect(store.commitSyncCount == before + 2)
+
+        // A row past the cursor is not shown.
+        try await processor.tracker.add(store, peer(2), 1, Note("past"))
+        #expect(try await processor.readSince(peer: peer(2), from: 0).count == 1)
+
+        // A repeat is as durable as it was asked to be, once for all of a run.
+        let run = await processor.applyRun(
+          peer: peer(1), entries: page + page, durability: .synced)
+        #expect(run.failure == nil && run.newCount == 0)
+        #expect(store.commitSyncCount == before + 3)
+        _ = await processor.applyRun(peer: peer(1), entries: page)
+        #expect(store.commitSyncCount == before + 3)
+
+        try await processor.tracker.expunge(peer: peer(1), index: 0, durability: .buffered)
+        #expect(store.commitSyncCount == before + 3)
+        try await processor.tracker.expunge(peer: peer(1), index: 0)
+        #expect(store.commitSyncCount == before + 4)
+        await processor.close()
+      }
+    }
+  }
+
+  @Test func aReceiptWhoseIndicesOverflowIsDamage() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        var batch = Batch()
+        try await processor.tracker.stage(
+          token, TokenReceipt(index: .max, count: 1, timestamp: .zero),
+          lifetimeMilliseconds: 1_000, now: store.clock.wallMilliseconds, into: &batch)
+        try await store.commit(batch, durability: .buffered)
+        await expectError(.corruption) { try await processor.exec(Note("x"), token: token) }
+        #expect(processor.cursor(of: peer(1)) == 0)
+        await processor.close()
+      }
+    }
+  }
+
+  /// Removing expired tokens never fails the call that uses one of them again.
+  @Test func expiredTokensAreUsedAgainWhileTheyAreSwept() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let processor = try await open(store)
+        let tokens = (0..<100).map { IdempotencyToken("t\($0)")! }
+        for token in tokens { try await processor.exec(Note("a"), token: token) }
+        let now = place.wall.wallMilliseconds + 1_000
+        place.wall.set(now)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask {
+            for _ in 0..<50 { _ = try? await processor.tracker.sweepTokens(now: now, limit: 3) }
+          }
+          for token in tokens {
+            group.addTask {
+              let executed = try await processor.exec(Note("b"), token: token)
+              #expect(!executed.isRepeat)
+            }
+          }
+          try await group.waitForAll()
+        }
+        #expect(processor.cursor(of: peer(1)) == 200)
+        #expect(try await findings(store) == [])
+        await processor.close()
+      }
+    }
+  }
+
+  /// The second entry may not share a commit with the first.
+  @Test func entriesTooLargeForOneCommitAreTakenOneByOne() async throws {
+    try await withPlace { place in
+      var settings = StoreSettings.small
+      settings.valueByteLimit = 2_000
+      let store = try await Store.small(at: place.path, settings: settings, clock: place.wall)
+      let processor = try await open(store)
+      let text = String(repeating: "x", count: 700)
+      let entries = (0..<7).map { index in
+        let entry = LogEntry(serverUser: nil, timestamp: .zero, op: Note(text))
+        return (index: UInt64(index), entry: DecodedEntry<Note>.logEntry(entry))
+      }
+      #expect(try await processor.apply(peer: peer(2), entries: entries) == 7)
+      #expect(processor.cursor(of: peer(2)) == 7)
+      await processor.close()
+      try await store.close()
     }
   }
 

@@ -30,6 +30,42 @@ import Testing
     }
   }
 
+  @Test func aRepeatOfWhatWasTrimmedOrExpungedIsRemoved() async throws {
+    try await withPlace { place in
+      var maker = MessageMaker("p")
+      let messages = (0..<3).map { maker.next(line($0)) }
+      try await place.leave(messages)
+      try await place.withPipeline { pipeline in
+        try await pipeline.drain()
+        let peer = IngestPipeline.peer(of: "p")
+        let tracker = try await LogIndexTracker<EncodedIngestOp>(
+          store: pipeline.store, prefix: IngestPipeline.name)
+        _ = try await tracker.trim(below: PeerCursors([peer: 1]), forced: true)
+        try await tracker.expunge(peer: peer, index: 1)
+      }
+      try await place.leave(messages)
+      try await place.withPipeline { pipeline in
+        try await pipeline.drain()
+        #expect(try await pipeline.ids().isEmpty)
+        #expect(try await pipeline.quarantinedIDs().isEmpty)
+        #expect(pipeline.nextIndex("p") == 3)
+      }
+    }
+  }
+
+  @Test func aStoreHasOnePipelineAtATime() async throws {
+    try await withPlace { place in
+      try await place.withPipeline { pipeline in
+        let error = await #expect(throws: SpindleError.self) {
+          _ = try await IngestPipeline(store: pipeline.store)
+        }
+        #expect(error?.reason == "prefix_in_use")
+        await pipeline.close()
+        await (try IngestPipeline(store: pipeline.store)).close()
+      }
+    }
+  }
+
   @Test func aRepeatWithOtherContentGoesToQuarantineUnchanged() async throws {
     try await withPlace { place in
       var maker = MessageMaker("p")
