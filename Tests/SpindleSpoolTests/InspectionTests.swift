@@ -113,8 +113,10 @@ import Testing
   @Test func aCancelledVerificationEnds() async throws {
     try await withNewSpool { (spool) async throws in
       for number in 0..<200 { try await spool.put(spool.makeID(), payload(number)) }
-      let task = Task { try await spool.verify() }
-      task.cancel()
+      let task = Task {
+        withUnsafeCurrentTask { unsafe $0?.cancel() }
+        return try await spool.verify()
+      }
       await #expect(throws: CancellationError.self) { _ = try await task.value }
       try await spool.shutdown()
       await expectError(.closed) { _ = try await spool.verify() }

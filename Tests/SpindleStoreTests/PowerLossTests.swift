@@ -71,13 +71,17 @@ import Testing
 
   @Test func powerLossDuringASyncKeepsWhatWasSyncedBefore() async throws {
     let path = try TestDirectory.path("store")
-    let store = try await Store.small(at: path)
+    let gate = SyncGate()
+    var hooks = StoreHooks.manual
+    hooks.beforeSync = { gate.wait() }
+    let store = try await Store.small(at: path, hooks: hooks)
     let family = try await store.family("spool:a")
     for number in 0..<10 { try await store.put(family, number, .synced) }
-    store.guardian?.setSyncDelay(microseconds: 200_000)
+    gate.shut()
     let syncing = Task { try await store.put(family, 10, .synced) }
     try await eventually { try await store.get(family, key: numberedKey(10)) != nil }
     try store.copyAsAfterPowerLoss(to: path + "-crashed")
+    gate.open()
     try await syncing.value
     try await store.close()
     let again = try await Store.small(at: path + "-crashed")
