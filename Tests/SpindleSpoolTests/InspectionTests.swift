@@ -114,7 +114,7 @@ import Testing
     try await withNewSpool { (spool) async throws in
       for number in 0..<200 { try await spool.put(spool.makeID(), payload(number)) }
       let task = Task {
-        withUnsafeCurrentTask { unsafe $0?.cancel() }
+        unsafe withUnsafeCurrentTask { unsafe $0?.cancel() }
         return try await spool.verify()
       }
       await #expect(throws: CancellationError.self) { _ = try await task.value }
