@@ -29,8 +29,8 @@ public enum DirectoryProbe {
     }
   }
 
-  /// How the names of probe files begin.
-  static let prefix = ".spindle-dir-probe-"
+  /// How the names of probe files begin. One stays behind where the process was killed meanwhile.
+  package static let prefix = ".spindle-dir-probe-"
 
   /// Creates a file in a directory, locks, writes, syncs and renames it, compares what `access`
   /// and `open` say about it, and removes it. Nothing is left behind.

@@ -163,6 +163,7 @@ public final class Store: Sendable {
     // A store that is refused for its log is left as it is, so the directory is tried out now.
     if !isNew { warnings = try DirectoryProbe.run(directory.path) }
     // From here on the directory changes.
+    directory.removeOldProbes()
     try withSpindleErrors { () throws(IOFailure) in try directory.removeCleanMarker() }
     var options = settings.database
     options.createIfMissing = true

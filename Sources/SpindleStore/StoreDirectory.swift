@@ -41,12 +41,21 @@ package struct StoreDirectory: Sendable {
         .invalidArgument, "\(path) is not a directory; expected a store or a new path", path: path)
     }
     let names = try withSpindleErrors { () throws(IOFailure) in try Files.names(in: path) }
-    if let stranger = names.first(where: { !Self.allowedBeforeCreation.contains($0) }) {
+    if let stranger = names.first(where: { name in
+      !Self.allowedBeforeCreation.contains(name) && !name.hasPrefix(DirectoryProbe.prefix)
+    }) {
       throw SpindleError(
         .invalidArgument,
         "\(path) is not a Spindle store (it has no FORMAT file) and is not empty (it holds "
           + "\"\(printable(stranger))\"); expected a store, an empty directory or a new path",
         path: path)
+    }
+  }
+
+  /// Removes the files of probes that were killed. The caller owns the directory.
+  func removeOldProbes() {
+    for name in (try? Files.names(in: path)) ?? [] where name.hasPrefix(DirectoryProbe.prefix) {
+      try? Files.remove(path + "/" + name)
     }
   }
 
