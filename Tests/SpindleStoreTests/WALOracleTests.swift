@@ -145,7 +145,8 @@ import Testing
       let lenient = try Self.oracle(["open", "ro0", path])
       guard strict[0].ok else { continue }  // killed before the store was made
       let scan = try WALScanner().scanDirectory(at: path, manifest: try Self.manifest(path))
-      #expect(scan.decision == .open, "round \(round): \(scan.findings)")
+      // What the scan leaves to the double open is judged by it, and must agree below.
+      #expect([.open, .probe].contains(scan.decision), "round \(round): \(scan.findings)")
       #expect(strict[0].sequence == lenient[0].sequence)
       if let last = scan.files.compactMap(\.lastSequence).last {
         #expect(strict[0].sequence == last)
