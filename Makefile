@@ -12,6 +12,9 @@ SAMPLE   := Examples/nycflights13
 # unsafe line of their own.
 SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleStoreTests|SpindleSpoolTests)\.
 SANITIZERS := $(CURDIR)/Tests/Sanitizers
+# How many tests run at a time, for 2 processors. All at once, with their processes, they would wait
+# for memory and processors until those that wait for an event give up.
+FEW_AT_A_TIME := SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=8
 # The compiler that came with Swift.
 CLANG = $(shell dirname "$$(readlink -f "$$(command -v swift)")")/clang
 
@@ -65,7 +68,7 @@ run: setup
 
 test: setup
 	swift build --build-tests
-	swift test --skip-build
+	$(FEW_AT_A_TIME) swift test --skip-build
 
 check: setup
 	.ci/check
@@ -80,12 +83,11 @@ bench-store bench-spool bench-oplog: bench-%: setup
 	Benchmarks/compare$(if $(filter store,$*),,_$*).py | tee Benchmarks/Results/$*.md
 
 # Builds the tests with a sanitizer in a place of its own and runs them. The child processes of the
-# tests report into files too; a report fails the run, whatever the tests say. Few tests at a time:
-# all at once, with their processes, they would wait for memory and processors until they time out.
+# tests report into files too; a report fails the run, whatever the tests say.
 #   1: name of the place  2: options of the build  3: variables for the tests' processes
 define sanitize
 	rm -f .build/$(1)/report.*
-	$(3) SWIFT_BACKTRACE=enable=no SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=4 \
+	$(3) SWIFT_BACKTRACE=enable=no $(FEW_AT_A_TIME:8=4) \
 	  swift test --skip-build $(2) \
 	  --scratch-path .build/$(1) --filter '$(SANITIZED)'
 	@if ls .build/$(1)/report.* >/dev/null 2>&1; then \

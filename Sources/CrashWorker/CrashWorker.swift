@@ -3,6 +3,7 @@ import SpindleCore
 import SpindleRocks
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 
 /// Opens a store, writes, and says what was acknowledged, until somebody kills it or it dies at a
 /// point it was told.
@@ -54,8 +55,14 @@ enum CrashWorker {
     }
   }
 
+  /// A worker whose test gets no turn to kill it must not fill the disk: after so many lines, ten
+  /// times what the longest test waits for, it only waits.
+  private static let maxLineCount = 100_000
+  private static let lineCount = Atomic(0)
+
   /// One line, at once.
   static func say(_ text: String) {
+    if lineCount.add(1, ordering: .relaxed).oldValue >= maxLineCount { while true { pause() } }
     let line = Array((text + "\n").utf8)
     _ = unsafe line.withUnsafeBytes { unsafe Glibc.write(1, $0.baseAddress, $0.count) }
   }

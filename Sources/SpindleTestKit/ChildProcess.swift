@@ -11,8 +11,28 @@ public final class ChildProcess: Sendable {
     var isAtEnd = false
   }
   private let output = Mutex(Output())
+  private let fate: Fate
   private let reader = Mutex<NamedThread?>(nil)
   private let status = Mutex<Int32?>(nil)
+
+  /// What the thread that reads a process's output does to it. A test that waits for its turn
+  /// among a thousand others would let a writer fill the disk meanwhile.
+  public struct Fate: Sendable {
+    var signal: Int32 = 0
+    var lineCount: Int = .max
+    var pause: Duration = .zero
+
+    /// The process goes on until it ends or the test kills it.
+    public static let free = Self()
+
+    /// It is killed once so many lines came, or a moment after that.
+    public static func death(lines: Int, pause: Duration = .zero) -> Self {
+      Self(signal: SIGKILL, lineCount: lines, pause: pause)
+    }
+
+    /// It stands still once so many lines came, until ``ChildProcess/resume()``.
+    public static func halt(lines: Int) -> Self { Self(signal: SIGSTOP, lineCount: lines) }
+  }
 
   /// How a process ended.
   public enum Ending: Sendable, Equatable {
@@ -21,7 +41,8 @@ public final class ChildProcess: Sendable {
   }
 
   /// Starts a program; its standard output is collected line by line.
-  public init(_ executable: String, _ arguments: [String]) throws {
+  public init(_ executable: String, _ arguments: [String], fate: Fate = .free) throws {
+    self.fate = fate
     (pid, input) = try Self.spawning.withLock { _ in try Self.spawn(executable, arguments) }
     let thread = try NamedThread(name: "child-output") { [self] in collect(input) }
     reader.withLock { $0 = thread }
@@ -56,7 +77,7 @@ public final class ChildProcess: Sendable {
 
   deinit {
     if status.withLock({ $0 }) == nil {
-      kill(pid, SIGKILL)
+      send(SIGKILL)
       waitpid(pid, nil, 0)
     }
   }
@@ -64,6 +85,7 @@ public final class ChildProcess: Sendable {
   private func collect(_ file: Int32) {
     var rest: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 1 << 16)
+    var isDue = meetFate()
     while true {
       let count = unsafe chunk.withUnsafeMutableBytes {
         unsafe read(file, $0.baseAddress, $0.count)
@@ -76,10 +98,30 @@ public final class ChildProcess: Sendable {
       rest = Array(pieces.removeLast())
       let lines = pieces.map { String(decoding: $0, as: UTF8.self) }
       output.withLock { $0.lines += lines }
+      if !isDue { isDue = meetFate() }
     }
     close(file)
     output.withLock { $0.isAtEnd = true }
   }
+
+  private func meetFate() -> Bool {
+    guard output.withLock({ $0.lines.count >= fate.lineCount }) else { return false }
+    let (seconds, attoseconds) = fate.pause.components
+    var rest = timespec(tv_sec: Int(seconds), tv_nsec: Int(attoseconds / 1_000_000_000))
+    unsafe nanosleep(&rest, nil)
+    send(fate.signal)
+    return true
+  }
+
+  /// A process that was waited for has given its number back: it gets no signal any more.
+  private func send(_ signal: Int32) {
+    status.withLock { status in
+      if status == nil { _ = Glibc.kill(pid, signal) }
+    }
+  }
+
+  /// Lets a process that stands still go on.
+  public func resume() { send(SIGCONT) }
 
   /// The whole lines so far; a line that was cut short is not among them.
   public var lines: [String] { output.withLock { $0.lines } }
@@ -93,8 +135,17 @@ public final class ChildProcess: Sendable {
 
   /// Kills the process as `kill -9` does and gives every line it wrote.
   public func killAndCollect() async throws -> [String] {
-    kill(pid, SIGKILL)
+    send(SIGKILL)
     _ = try await ending()
+    return lines
+  }
+
+  /// Waits until the process met the death it was started for and gives every line it wrote.
+  public func linesUntilDeath() async throws -> [String] {
+    let ending = try await ending()
+    guard ending == .signal(SIGKILL) else {
+      throw TestKitError("process \(pid) should be killed and ended by itself: \(ending)")
+    }
     return lines
   }
 

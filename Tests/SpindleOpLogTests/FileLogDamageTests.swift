@@ -111,13 +111,13 @@ import Testing
         let clock = ManualClock()
         let convergence = ConvergenceDriver(from: folder.puller(), into: target, clock: clock)
         let run = Task { try await convergence.run() }
-        try await until { convergence.progress[peer(1)]?.pause?.error is SpindleError }
-        try await until { convergence.progress[peer(2)] != nil }
+        try await eventually { convergence.progress[peer(1)]?.pause?.error is SpindleError }
+        try await eventually { convergence.progress[peer(2)] != nil }
         #expect(convergence.progress[peer(2)]?.pause == nil)
         if bytes != nil {
           // The file arrives once more.
           try writeFile(whole, to: folder.path(5))
-          try await until {
+          try await eventually {
             clock.advance(by: .seconds(1))
             return convergence.progress[peer(1)]?.pause == nil
           }

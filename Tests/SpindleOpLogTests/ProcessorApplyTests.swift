@@ -158,7 +158,7 @@ import Testing
       try await place.withRegisters(trap, publisher: recorder) { (log, _) async throws in
         for round in UInt64(0)..<20 {
           trap.shut()
-          let newCount = await withTaskGroup(of: Bool.self) { group in
+          let newCount = try await withThrowingTaskGroup(of: Bool.self) { group in
             for _ in 0..<16 {
               group.addTask {
                 (try? await log.apply(
@@ -166,13 +166,13 @@ import Testing
               }
             }
             // One leads and stands in `prepare`; all others wait behind it.
-            await eventually { log.callCount == 16 }
+            try await trap.eventually { log.callCount == 16 }
             trap.open()
-            return await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
+            return try await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
           }
           #expect(newCount == 1)
         }
-        await eventually { recorder.events.count >= 20 }
+        try await eventually { recorder.events.count >= 20 }
         #expect(recorder.events.count == 20 && log.cursor(of: peer(1)) == 20)
         #expect(log.counts.repeated == 300)
       }
@@ -257,12 +257,12 @@ import Testing
               #expect(applied.new)
             }
           }
-          await eventually { log.callCount == 8 }
+          try await trap.eventually { log.callCount == 8 }
           group.addTask {
             let done = try await log.exec(MaxRegisterOp("x", 10))
             #expect(done.index == 1)
           }
-          await eventually { log.callCount == 9 }
+          try await trap.eventually { log.callCount == 9 }
           trap.open()
           try await group.waitForAll()
         }
@@ -301,7 +301,7 @@ import Testing
         _ = try await log.apply(peer: peer(1), index: 0, entry: entry("x", 1))
         trap.shut()
         async let blocked = log.exec(MaxRegisterOp("y", 1))
-        await eventually { trap.arrivedCount == 2 }
+        try await trap.eventually { trap.arrivedCount == 2 }
         #expect(try await !log.apply(peer: peer(1), index: 0, entry: entry("x", 1)).new)
         #expect(try await log.readSince(peer: peer(1), from: 0).count == 1)
         #expect(log.cursor(of: me) == 0)
@@ -342,7 +342,7 @@ import Testing
         trap.shut()
         try await withThrowingTaskGroup(of: Void.self) { group in
           group.addTask { _ = try await log.exec(MaxRegisterOp("y", 1)) }
-          await eventually { trap.arrivedCount == 1 }
+          try await trap.eventually { trap.arrivedCount == 1 }
           group.addTask {
             let error = await syncError {
               try await log.apply(peer: peer(1), index: 0, entry: entry("x", 1, at: far))
@@ -359,7 +359,7 @@ import Testing
               #expect(applied.new)
             }
           }
-          await eventually { log.callCount == 6 }
+          try await trap.eventually { log.callCount == 6 }
           trap.open()
           try await group.waitForAll()
         }

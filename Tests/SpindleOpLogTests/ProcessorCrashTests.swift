@@ -9,8 +9,10 @@ import Testing
 @Suite(.temporaryDirectory) struct ProcessorCrashTests {
   typealias Log = Processor<MaxRegister, LogIndexTracker<MaxRegisterOp>>
 
-  private func start(_ arguments: String...) throws -> ChildProcess {
-    try ChildProcess(ChildProcess.builtProgram("CrashWorker"), arguments)
+  private func start(
+    _ arguments: String..., fate: ChildProcess.Fate = .free
+  ) throws -> ChildProcess {
+    try ChildProcess(ChildProcess.builtProgram("CrashWorker"), arguments, fate: fate)
   }
 
   private static func crashPeer(_ number: UInt64) -> PeerID {
@@ -51,9 +53,8 @@ import Testing
   @Test func acknowledgedEntriesSurviveKill() async throws {
     for round in 0..<3 {
       let path = try TestDirectory.path("store\(round)")
-      let worker = try start("oplog", path)
-      try await worker.waitForLines(300 + round * 271)
-      let lines = try await worker.killAndCollect()
+      let worker = try start("oplog", path, fate: .death(lines: 300 + round * 271))
+      let lines = try await worker.linesUntilDeath()
       #expect(!lines.contains { $0.hasPrefix("failed") }, "\(lines.suffix(3))")
       var acknowledged = PeerCursors()
       for line in lines {

@@ -188,7 +188,7 @@ import Testing
             }
           }
         }
-        await eventually { recorder.events.count == 800 }
+        try await eventually { recorder.events.count == 800 }
         let rows = try await log.tracker.readEntries(peer: me, from: 0, limit: 1_000)
         let ops = rows.compactMap { row -> MaxRegisterOp? in
           if case .logEntry(let entry) = row.1 { entry.op } else { nil }

@@ -220,14 +220,14 @@ import Testing
       try await place.withRegisters(trap) { (log, _) async throws in
         trap.shut()
         let leader = Task { try await log.exec(MaxRegisterOp("lead", 1), durability: .synced) }
-        await eventually { trap.arrivedCount == 1 }
+        try await trap.eventually { trap.arrivedCount == 1 }
         let others = (0..<8).map { number in
           Task { try await log.exec(MaxRegisterOp("x", UInt64(number)), durability: .synced) }
         }
-        await eventually { log.callCount == 9 }
+        try await trap.eventually { log.callCount == 9 }
         leader.cancel()
         others[3].cancel()
-        await eventually { log.callCount == 8 }
+        try await trap.eventually { log.callCount == 8 }
         trap.open()
         _ = await leader.result
         for (number, task) in others.enumerated() {
@@ -251,7 +251,7 @@ import Testing
         trap.fail(.apply, on: "bad")
         try await withThrowingTaskGroup(of: Void.self) { group in
           group.addTask { try await log.exec(MaxRegisterOp("lead", 1)) }
-          await eventually { trap.arrivedCount == 1 }
+          try await trap.eventually { trap.arrivedCount == 1 }
           for number in UInt64(0)..<40 {
             group.addTask {
               if number % 3 == 0 {
@@ -263,7 +263,7 @@ import Testing
               }
             }
           }
-          await eventually { log.callCount == 41 }
+          try await trap.eventually { log.callCount == 41 }
           trap.open()
           try await group.waitForAll()
         }
@@ -282,13 +282,13 @@ import Testing
       try await place.withRegisters(trap, publisher: recorder) { (log, _) async throws in
         trap.shut()
         let leader = Task { try await log.exec(MaxRegisterOp("lead", 1)) }
-        await eventually { trap.arrivedCount == 1 }
+        try await trap.eventually { trap.arrivedCount == 1 }
         let calls = (0..<700).map { number in
           Task { try await log.exec(MaxRegisterOp("r\(number)", 1)) }
         }
-        await eventually { log.callCount == 701 }
+        try await trap.eventually { log.callCount == 701 }
         for (number, call) in calls.enumerated() where number % 7 != 3 { call.cancel() }
-        await eventually { log.callCount == 101 }
+        try await trap.eventually { log.callCount == 101 }
         trap.open()
         _ = try await leader.value
         for (number, call) in calls.enumerated() {

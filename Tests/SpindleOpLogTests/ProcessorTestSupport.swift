@@ -81,6 +81,19 @@ final class Trap: Sendable {
     for continuation in waiting { continuation.resume() }
   }
 
+  /// Waits for something that must happen while calls are held here. When it does not they are let
+  /// go, or the test would wait for them for ever.
+  func eventually(
+    _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
+  ) async throws {
+    do {
+      try await SpindleTestKit.eventually(location, condition)
+    } catch {
+      open()
+      throw error
+    }
+  }
+
   /// How many came to `prepare`.
   var arrivedCount: Int { state.withLock { $0.arrived } }
 
@@ -176,19 +189,6 @@ func expectMismatch(
     return
   }
   #expect(wanted == expected && given == actual, sourceLocation: location)
-}
-
-/// Waits until something holds; the test's own time limit ends a wait in vain.
-func eventually(
-  location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
-) async rethrows {
-  while try await !condition() {
-    if Task.isCancelled {
-      Issue.record("waited in vain", sourceLocation: location)
-      return
-    }
-    await Task.yield()
-  }
 }
 
 /// Keeps every event, in the order in which they came.

@@ -140,8 +140,8 @@ private func write(_ count: Int, to replica: ModelReplica) {
         }
         await Task.yield()
       }
-      try await until { replicas[0].image == replicas[1].image }
-      try await until { drivers.allSatisfy { $0.progress.values.allSatisfy { $0.lag == 0 } } }
+      try await eventually { replicas[0].image == replicas[1].image }
+      try await eventually { drivers.allSatisfy { $0.progress.values.allSatisfy { $0.lag == 0 } } }
       #expect(drivers.map(\.newCount) == [200, 200])
       #expect(replicas[0].image.logs[peer(2)]?.count == 200)
     }
@@ -164,22 +164,22 @@ private func write(_ count: Int, to replica: ModelReplica) {
     let driver = ConvergenceDriver(from: source, into: target, settings: settings, clock: clock)
     try await running([driver]) {
       for (attempt, rest) in [100, 200, 400, 450, 450].enumerated() {
-        try await until { driver.progress[peer(1)]?.pause?.attemptCount == attempt + 1 }
+        try await eventually { driver.progress[peer(1)]?.pause?.attemptCount == attempt + 1 }
         let pause = try #require(driver.progress[peer(1)]?.pause)
         #expect(pause.reason == "blocked" && pause.error is SyncError)
         #expect(pause.until - clock.now == .milliseconds(rest))
-        try await until { clock.sleeperCount == 1 }
+        try await eventually { clock.sleeperCount == 1 }
         clock.advance(by: .milliseconds(rest - 1))
         #expect(clock.sleeperCount == 1)
         clock.advance(by: .milliseconds(1))
       }
       #expect(await target.cursors() == PeerCursors([peer(3): 5]))
       #expect(driver.progress[peer(1)]?.lag == 5)
-      try await until { driver.progress[peer(1)]?.pause?.attemptCount == 6 }
+      try await eventually { driver.progress[peer(1)]?.pause?.attemptCount == 6 }
       target.state.withLock { $0.refusals = [:] }
-      try await until { clock.sleeperCount == 1 }
+      try await eventually { clock.sleeperCount == 1 }
       clock.advance(by: .milliseconds(450))
-      try await until { driver.progress[peer(1)]?.lag == 0 }
+      try await eventually { driver.progress[peer(1)]?.lag == 0 }
       #expect(target.image == source.image)
       #expect(driver.progress[peer(1)]?.pause == nil)
     }
@@ -195,13 +195,13 @@ private func write(_ count: Int, to replica: ModelReplica) {
     settings.pollInterval = nil
     let driver = ConvergenceDriver(from: source, into: target, settings: settings, clock: clock)
     try await running([driver]) {
-      try await until { driver.progress[peer(1)]?.pause?.reason == "missing_history" }
+      try await eventually { driver.progress[peer(1)]?.pause?.reason == "missing_history" }
       #expect(driver.progress[peer(1)]?.lag == 6)
-      try await until { clock.sleeperCount == 1 }
+      try await eventually { clock.sleeperCount == 1 }
       #expect(source.state.withLock { $0.pages.count } == 2)
       source.state.withLock { $0.missing = [:] }
       clock.advance(by: .seconds(60))
-      try await until { target.image == source.image }
+      try await eventually { target.image == source.image }
     }
   }
 
@@ -210,10 +210,10 @@ private func write(_ count: Int, to replica: ModelReplica) {
     let clock = ManualClock()
     let driver = ConvergenceDriver(from: QuietSource(source), into: target, clock: clock)
     try await running([driver]) {
-      try await until { clock.sleeperCount == 1 }
+      try await eventually { clock.sleeperCount == 1 }
       write(3, to: source)
       clock.advance(by: .seconds(1))
-      try await until { target.image == source.image }
+      try await eventually { target.image == source.image }
     }
   }
 
@@ -228,14 +228,14 @@ private func write(_ count: Int, to replica: ModelReplica) {
     settings.backoff = .zero...(.zero)
     let driver = ConvergenceDriver(from: folder, into: target, settings: settings, clock: clock)
     try await running([driver]) {
-      try await until { clock.sleeperCount == 1 }
+      try await eventually { clock.sleeperCount == 1 }
       #expect(driver.sourceError is SpindleError)
       // It rests a millisecond at least.
       clock.advance(by: .microseconds(999))
       #expect(clock.sleeperCount == 1)
       folder.told.withLock { $0 = LogSurvey(cursors: PeerCursors([peer(1): 3])) }
       clock.advance(by: .microseconds(1))
-      try await until { target.image == source.image }
+      try await eventually { target.image == source.image }
       #expect(driver.sourceError == nil && clock.sleeperCount == 0)
     }
   }
@@ -248,10 +248,10 @@ private func write(_ count: Int, to replica: ModelReplica) {
     let clock = ManualClock()
     let driver = ConvergenceDriver(from: folder, into: target, clock: clock)
     try await running([driver]) {
-      try await until { driver.progress[peer(1)]?.pause?.reason == "missing_history" }
+      try await eventually { driver.progress[peer(1)]?.pause?.reason == "missing_history" }
       #expect(driver.progress[peer(1)]?.lag == 6)
       folder.told.withLock { $0 = LogSurvey(cursors: PeerCursors([peer(1): 3])) }
-      try await until {
+      try await eventually {
         clock.advance(by: .seconds(1))
         return driver.progress[peer(1)]?.lag == 0 && driver.progress[peer(1)]?.pause == nil
       }
@@ -261,7 +261,7 @@ private func write(_ count: Int, to replica: ModelReplica) {
       folder.told.withLock {
         $0 = LogSurvey(cursors: PeerCursors([peer(1): 3]), failures: [peer(3): failure])
       }
-      try await until {
+      try await eventually {
         clock.advance(by: .seconds(1))
         return driver.progress[peer(3)]?.pause?.reason == "test"
       }
@@ -274,7 +274,7 @@ private func write(_ count: Int, to replica: ModelReplica) {
     write(3, to: source)
     let driver = ConvergenceDriver(from: source, into: target, clock: ManualClock())
     let run = Task { try await driver.run() }
-    try await until { target.image == source.image }
+    try await eventually { target.image == source.image }
     await expectError(.conflict, reason: "driver_busy") { try await driver.run() }
     source.close()
     try await run.value
@@ -291,11 +291,11 @@ private func write(_ count: Int, to replica: ModelReplica) {
     let driver = ConvergenceDriver(
       from: source, into: target, settings: settings, clock: ManualClock())
     try await running([driver]) {
-      try await until { await target.cursor(of: peer(3)) == 3 }
+      try await eventually { await target.cursor(of: peer(3)) == 3 }
       source.exec(CellOp(cell: 1, value: 1), at: 9)
       other.exec(CellOp(cell: 1, value: 1), at: 9)
       _ = try await PullDriver(from: other, into: source).run()
-      try await until { await target.cursor(of: peer(3)) == 4 }
+      try await eventually { await target.cursor(of: peer(3)) == 4 }
       #expect(await target.cursors() == PeerCursors([peer(3): 4]))
       #expect(driver.progress.count == 1)
     }

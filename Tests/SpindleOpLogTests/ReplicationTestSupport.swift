@@ -155,14 +155,3 @@ func chain<Op: IndexableOp>(_ log: [DecodedEntry<Op>], of peer: PeerID) throws -
   for entry in log { try encoder.append(entry) }
   return encoder.state.head!
 }
-
-/// Waits until a condition holds, at most ten seconds.
-func until(
-  _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
-) async throws {
-  for _ in 0..<10_000 {
-    if try await condition() { return }
-    try await Task.sleep(for: .milliseconds(1))
-  }
-  Issue.record("the condition never came true", sourceLocation: location)
-}

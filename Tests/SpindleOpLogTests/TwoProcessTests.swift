@@ -14,12 +14,13 @@ import Testing
   private let writers = [peer(0xA), peer(0xB)]
 
   private func worker(
-    _ selfID: PeerID, root: String, goal: UInt64 = never
+    _ selfID: PeerID, root: String, goal: UInt64 = never, fate: ChildProcess.Fate = .free
   ) throws -> ChildProcess {
     try ChildProcess(
       ChildProcess.builtProgram("CrashWorker"),
       ["replica", TestDirectory.path("store-\(selfID)"), root, "\(selfID)", "\(goal)"]
-        + writers.map(\.description))
+        + writers.map(\.description),
+      fate: fate)
   }
 
   @Test(
@@ -28,11 +29,15 @@ import Testing
     let root = try TestDirectory.path("logs")
     var random = SeededGenerator(seed: Self.isSoak ? UInt64(time(nil)) : 1)
     for _ in 0..<(Self.isSoak ? 100 : 4) {
-      let children = try writers.map { try worker($0, root: root) }
-      for child in children.shuffled(using: &random) {
-        try await child.waitForLines(Int.random(in: 0..<12, using: &random))
-        try await Task.sleep(for: .microseconds(Int.random(in: 0..<3_000, using: &random)))
-        let lines = try await child.killAndCollect()
+      let children = try writers.map {
+        try worker(
+          $0, root: root,
+          fate: .death(
+            lines: Int.random(in: 0..<12, using: &random),
+            pause: .microseconds(Int.random(in: 0..<3_000, using: &random))))
+      }
+      for child in children {
+        let lines = try await child.linesUntilDeath()
         #expect(!lines.contains { $0.hasPrefix("failed") })
       }
     }

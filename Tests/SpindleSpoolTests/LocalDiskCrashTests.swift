@@ -14,9 +14,9 @@ struct LocalDiskCrashTests {
     var random = SeededGenerator(seed: 17)
     var acknowledged: [SpoolID: Int] = [:]
     for _ in 0..<20 {
-      let child = try ChildProcess(program, ["disk-write", path])
-      try await child.waitForLines(2 + Int(random.next() % 60))
-      let lines = try await child.killAndCollect()
+      let child = try ChildProcess(
+        program, ["disk-write", path], fate: .death(lines: 2 + Int(random.next() % 60)))
+      let lines = try await child.linesUntilDeath()
       #expect(lines.first == "opened")
       for line in lines.dropFirst() {
         let words = line.split(separator: " ")

@@ -233,7 +233,7 @@ struct PairedSpoolTests {
       let storing = Task {
         try await pair.store(id, meta: [7], data: [8], forceSync: false, deadline: nil)
       }
-      try await waitUntil { store.waitingCommits == 1 }
+      try await eventually { store.waitingCommits == 1 }
       gate.open()
       try await blocker.value
       try await storing.value

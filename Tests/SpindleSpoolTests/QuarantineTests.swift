@@ -183,10 +183,10 @@ struct QuarantineTests {
       try await spool.put(id, [1])
       let blocker = try await gate.hold(store)
       let moving = Task { try await spool.quarantine(id, reason: "a test") }
-      try await waitUntil { store.waitingCommits == 1 }
+      try await eventually { store.waitingCommits == 1 }
       // On its own it would not wait for anything.
       let storing = Task { try await spool.put(id, [2]) }
-      try await waitUntil { store.waitingCommits == 2 }
+      try await eventually { store.waitingCommits == 2 }
       #expect(try await spool.load(id) == [1])
       gate.open()
       try await blocker.value
@@ -394,18 +394,7 @@ extension SyncGate {
       batch.put(family, key: [1], value: [1])
       try await store.commit(batch, durability: .synced)
     }
-    try await waitUntil { try await store.get(family, key: [1]) != nil }
+    try await eventually { try await store.get(family, key: [1]) != nil }
     return blocker
   }
-}
-
-/// Waits until a condition holds, at most ten seconds.
-func waitUntil(
-  _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
-) async throws {
-  for _ in 0..<10_000 {
-    if try await condition() { return }
-    try await Task.sleep(for: .milliseconds(1))
-  }
-  Issue.record("the condition never came true", sourceLocation: location)
 }

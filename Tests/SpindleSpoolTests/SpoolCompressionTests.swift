@@ -70,7 +70,7 @@ struct SpoolCompressionTests {
           }
         }
       }
-      try await until { held.value == holders.count }
+      try await eventually { held.value == holders.count }
       #expect(try await spool.load(small) == payloads[small])
       #expect(try await spool.withPayload(small) { $0?.count } == limit - 100)
       let loads = [

@@ -21,9 +21,9 @@ struct SpoolCrashTests {
   ) async throws -> Int {
     let worker = try ChildProcess(
       ChildProcess.builtProgram("CrashWorker"),
-      [mode, place, script.rawValue, durability.rawValue, "\(bytes)", "\(first)"])
-    try await worker.waitForLines(count)
-    let lines = try await worker.killAndCollect()
+      [mode, place, script.rawValue, durability.rawValue, "\(bytes)", "\(first)"],
+      fate: .death(lines: count))
+    let lines = try await worker.linesUntilDeath()
     #expect(lines.count >= count)
     #expect(lines.compactMap { Int($0) } == Array(first..<(first + lines.count)))
     return first + lines.count
@@ -343,7 +343,7 @@ struct SpoolCrashTests {
     let place = try TestDirectory.path("store")
     let worker = try ChildProcess(
       ChildProcess.builtProgram("CrashWorker"),
-      ["spool", place, "store", "buffered", "200", "0"])
+      ["spool", place, "store", "buffered", "200", "0"], fate: .halt(lines: 20))
     try await worker.waitForLines(20)
     do {
       _ = try await Store.small(at: place)
@@ -354,11 +354,13 @@ struct SpoolCrashTests {
       #expect(error.message.contains("process \(worker.pid)"))
     }
     // The first holder goes on.
-    try await worker.waitForLines(worker.lines.count + 20)
-    let count = try await worker.killAndCollect().count
+    let count = worker.lines.count
+    worker.resume()
+    try await worker.waitForLines(count + 20)
+    let last = try await worker.killAndCollect().count
     try await withStore(place) { (store) async throws in
       let spool = try await RocksSpool(store: store, name: "main")
-      #expect(try await spool.allIDs().count >= count)
+      #expect(try await spool.allIDs().count >= last)
       let message = await expectError(.unavailable) { _ = try await Store.small(at: place) }
       #expect(message.contains("process \(ProcessInfo.processInfo.processIdentifier)"))
       try await spool.put(spool.makeID(), [1])

@@ -96,15 +96,15 @@ import Testing
     let spool = stalled.spool
     let largeCall = PendingCall { try await spool.put(large, payload) }
     for _ in 0..<500 {
-      try await until { stalled.clock.sleeperCount == 2 }
+      try await eventually { stalled.clock.sleeperCount == 2 }
       stalled.clock.advance(by: .milliseconds(1))
     }
     #expect(try await spool.loadIfPresent(id) == nil)
-    try await until { stalled.clock.sleeperCount == 2 }
+    try await eventually { stalled.clock.sleeperCount == 2 }
     try await stalled.setStopped(false)
     let start = stalled.clock.now
     while !(call.isDone && largeCall.isDone) {
-      try await until {
+      try await eventually {
         stalled.clock.sleeperCount + (call.isDone ? 1 : 0) + (largeCall.isDone ? 1 : 0) == 2
       }
       stalled.clock.advance(by: .milliseconds(1))
@@ -124,7 +124,7 @@ import Testing
     let spool = stalled.spool
     let timedOut = [stalled.store(spool.makeID()), stalled.store(spool.makeID(), forceSync: true)]
     let cancelled = [stalled.store(spool.makeID()), stalled.store(spool.makeID(), forceSync: true)]
-    try await until { stalled.clock.sleeperCount == 2 }
+    try await eventually { stalled.clock.sleeperCount == 2 }
     for call in cancelled { call.cancel() }
     for call in cancelled { #expect(await call.failure is CancellationError) }
     for call in timedOut { try await stalled.wait(forQueued: call) }
@@ -147,7 +147,7 @@ import Testing
     let calls = (0..<500).map { number in
       stalled.store(stalled.spool.makeID(), forceSync: number % 2 == 0, deadline: .seconds(10))
     }
-    try await until {
+    try await eventually {
       stalled.clock.sleeperCount == 250 && stalled.store.waitingCommits >= 100
     }
     // The bound leaves room for what other tests of this process do meanwhile.
@@ -166,15 +166,15 @@ import Testing
       var settings = settings()
       settings.concurrentStores = 1
       let stalled = try await StalledSpool(settings)
-      try await until { stalled.clock.sleeperCount == 1 }  // the timer of the metrics
+      try await eventually { stalled.clock.sleeperCount == 1 }  // the timer of the metrics
       try await stalled.setStopped(true)
       let permits = try #require(stalled.spool.storePolicy.permits)
       let asleep = stalled.store(stalled.spool.makeID())
-      try await until { permits.freeCount == 0 }
+      try await eventually { permits.freeCount == 0 }
       let waiting = stalled.store(stalled.spool.makeID())
-      try await until { permits.waitingCount == 1 }
+      try await eventually { permits.waitingCount == 1 }
       let queued = stalled.store(stalled.spool.makeID(), forceSync: true)
-      try await until { stalled.spool.storePolicy.waitingCount == 3 }
+      try await eventually { stalled.spool.storePolicy.waitingCount == 3 }
       let now = stalled.clock.now
       for call in [waiting, asleep, queued] {
         call.cancel()
@@ -207,7 +207,7 @@ import Testing
       stalled.store(spool.makeID()), stalled.store(spool.makeID()),
       stalled.store(spool.makeID(), forceSync: true),
     ]
-    try await until { stalled.clock.sleeperCount == 2 }
+    try await eventually { stalled.clock.sleeperCount == 2 }
     stalled.store.health.shutForOperator(note: "maintenance of /dev/sdb")
     stalled.clock.advance(by: .milliseconds(50))
     for call in calls {

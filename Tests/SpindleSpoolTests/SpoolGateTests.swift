@@ -417,7 +417,7 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
     let reasons = ["io_error", "disk_full", "backpressure", "background_error", "operator"]
     #expect(fixture.log.reasons == reasons)
     for reason in ["corruption"] + reasons {
-      try await until { dashboard.transitions(reason, to: "open") == 1 }
+      try await eventually { dashboard.transitions(reason, to: "open") == 1 }
       #expect(dashboard.transitions(reason, to: "shut") == 1, "\(reason)")
     }
   }

@@ -104,7 +104,7 @@ import Testing
         stalled.store(id, forceSync: true, deadline: .milliseconds(100)), stalled.remove(id),
       ]
       let policies = (stalled.spool.storePolicy, stalled.spool.removePolicy)
-      try await until { policies.0.waitingCount == 2 && policies.1.waitingCount == 1 }
+      try await eventually { policies.0.waitingCount == 2 && policies.1.waitingCount == 1 }
       #expect(try await stopped() == 1)
       #expect(factory.gauge("spool_waiting_stores", ["spool": "main"]) == 2)
       #expect(factory.gauge("spool_waiting_removes", ["spool": "main"]) == 1)
@@ -166,7 +166,7 @@ import Testing
         factory.count(
           "spool_gate_transitions_total", ["spool": "main", "reason": "operator", "to": to])
       }
-      try await until { transitions("open") == 1 }
+      try await eventually { transitions("open") == 1 }
       #expect(transitions("shut") == 1)
       try await store.close()
     }
@@ -218,17 +218,17 @@ import Testing
       let store = try await Store.small(at: path, clock: clock)
       let spool = try await RocksSpool(store: store, name: "main")
       let labels = ["spool": "main"]
-      try await until { clock.sleeperCount == 1 }
+      try await eventually { clock.sleeperCount == 1 }
       #expect(factory.gauge("spool_entries_estimate", labels) == 0)
       try await spool.put(spool.makeID(), [1])
       clock.advance(by: .milliseconds(4_999))
       #expect(clock.sleeperCount == 1)
       #expect(factory.gauge("spool_entries_estimate", labels) == 0)
       clock.advance(by: .milliseconds(1))
-      try await until { clock.sleeperCount == 1 }
+      try await eventually { clock.sleeperCount == 1 }
       #expect(factory.gauge("spool_entries_estimate", labels) == 1)
       try await spool.shutdown()
-      try await until { clock.sleeperCount == 0 }
+      try await eventually { clock.sleeperCount == 0 }
       try await store.close()
     }
   }
@@ -241,10 +241,10 @@ import Testing
     try await withMetricsFactory(factory) {
       let store = try await Store.small(at: path, clock: clock)
       var spool: RocksSpool? = try await RocksSpool(store: store, name: "main")
-      try await until { clock.sleeperCount == 1 }
+      try await eventually { clock.sleeperCount == 1 }
       weak let gone = spool
       spool = nil
-      try await until { gone == nil && clock.sleeperCount == 0 && factory.isAllDestroyed }
+      try await eventually { gone == nil && clock.sleeperCount == 0 && factory.isAllDestroyed }
       try await store.close()
     }
   }
@@ -293,7 +293,7 @@ import Testing
           let channel = SpoolEntryChannel(capacity: 300)
           let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
           // At every 256th key, before it is sent; and when the reader stalls.
-          try await until { (255...300).contains(entries() ?? 0) }
+          try await eventually { (255...300).contains(entries() ?? 0) }
           #expect(state() == 1)
           var count = 0
           for await _ in channel { count += 1 }
@@ -326,7 +326,7 @@ import Testing
           _ = try await spool.stats()
           _ = try await spool.verify()
           #expect(corruptions() == 3)
-          try await until {
+          try await eventually {
             factory.count(
               "spool_gate_transitions_total",
               ["spool": "main", "reason": "corruption", "to": "shut"]) == 1

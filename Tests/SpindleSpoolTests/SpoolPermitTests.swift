@@ -37,14 +37,14 @@ import Testing
     var calls: [PendingCall] = []
     for number in 0..<20 {
       calls.append(ask(permits, number, order))
-      try await until { permits.waitingCount == number + 1 }
+      try await eventually { permits.waitingCount == number + 1 }
     }
     // One in the middle leaves.
     calls[7].cancel()
     #expect(await calls[7].failure is CancellationError)
     for count in 1...19 {
       permits.release()
-      try await until { order.all.count == count }
+      try await eventually { order.all.count == count }
     }
     #expect(order.all == (0..<20).filter { $0 != 7 })
     permits.release()
@@ -59,7 +59,7 @@ import Testing
     #expect(try await !permits.acquire(until: clock.now - .seconds(1)))
     #expect(try await !permits.acquire(until: clock.now))
     let waiting = ask(permits, until: clock.now + .seconds(2))
-    try await until { clock.sleeperCount == 1 }
+    try await eventually { clock.sleeperCount == 1 }
     clock.advance(by: .milliseconds(1_999))
     #expect(!waiting.isDone)
     clock.advance(by: .milliseconds(1))
@@ -76,10 +76,10 @@ import Testing
     let permits = Permits(1, clock: clock)
     #expect(try await permits.acquire(until: nil))
     let waiting = ask(permits, until: clock.now + .seconds(60))
-    try await until { clock.sleeperCount == 1 && permits.waitingCount == 1 }
+    try await eventually { clock.sleeperCount == 1 && permits.waitingCount == 1 }
     permits.release()
     #expect(await waiting.failure == nil)
-    try await until { clock.sleeperCount == 0 }
+    try await eventually { clock.sleeperCount == 0 }
     permits.release()
     #expect(permits.freeCount == 1)
   }
@@ -141,7 +141,7 @@ import Testing
       stalled.store(
         stalled.spool.makeID(), deadline: number % 2 == 0 ? .milliseconds(200) : nil)
     }
-    try await until {
+    try await eventually {
       permits.waitingCount == 48 && permits.freeCount == 0 && stalled.clock.sleeperCount == 50
     }
     for call in calls { try await stalled.wait(forQueued: call, step: .milliseconds(1)) }
@@ -196,10 +196,10 @@ import Testing
     let removes = try #require(stalled.spool.removePolicy.permits)
     try await stalled.setStopped(true)
     let stored = (0..<3).map { _ in stalled.store(stalled.spool.makeID()) }
-    try await until { stores.waitingCount == 2 }
+    try await eventually { stores.waitingCount == 2 }
     #expect(removes.freeCount == 1)
     let removed = (0..<2).map { _ in stalled.remove(stalled.spool.makeID()) }
-    try await until { removes.waitingCount == 1 && removes.freeCount == 0 }
+    try await eventually { removes.waitingCount == 1 && removes.freeCount == 0 }
     #expect(stores.waitingCount == 2)
     try await stalled.setStopped(false)
     for call in stored + removed { try await stalled.wait(forQueued: call) }
@@ -225,7 +225,7 @@ import Testing
         #expect(found == [4])
       }
     }
-    try await until { permits.waitingCount == 3 }
+    try await eventually { permits.waitingCount == 3 }
     loads[1].cancel()
     #expect(await loads[1].failure is CancellationError)
     permits.release()

@@ -99,11 +99,11 @@ import Testing
     let first = PendingCall {
       try await spool.store(id, larger, forceSync: false, deadline: growing)
     }
-    try await until { stalled.clock.sleeperCount == 1 }
+    try await eventually { stalled.clock.sleeperCount == 1 }
     #expect(spool.usage?.bytes == before.map { $0.bytes + 990 })
     let second = stalled.store(id, deadline: .milliseconds(20))
     let third = stalled.remove(id)
-    try await until { stalled.clock.sleeperCount == 3 }
+    try await eventually { stalled.clock.sleeperCount == 3 }
     // The second's deadline passes while it waits for the first.
     stalled.clock.advance(by: .milliseconds(20))
     #expect(await second.kind == .deadlineExceeded)
@@ -126,9 +126,9 @@ import Testing
     let id = stalled.spool.makeID()
     try await stalled.setStopped(true)
     let first = stalled.store(id, deadline: .milliseconds(90))
-    try await until { stalled.clock.sleeperCount == 1 }
+    try await eventually { stalled.clock.sleeperCount == 1 }
     let second = stalled.store(id)
-    try await until { stalled.clock.sleeperCount == 2 }
+    try await eventually { stalled.clock.sleeperCount == 2 }
     stalled.clock.advance(by: .milliseconds(90))
     #expect(await first.kind == .deadlineExceeded)
     // Now the second is let in, and has the rest of its time.

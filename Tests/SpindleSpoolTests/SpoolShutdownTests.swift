@@ -27,9 +27,9 @@ import Testing
     try await stalled.setStopped(true)
     let id = spool.makeID()
     let call = stalled.store(id)
-    try await until { stalled.clock.sleeperCount == 1 }
+    try await eventually { stalled.clock.sleeperCount == 1 }
     let shutdown = PendingCall { try await spool.shutdown() }
-    try await until { stalled.clock.sleeperCount == 2 }
+    try await eventually { stalled.clock.sleeperCount == 2 }
     await expectError(.closed) { try await spool.put(spool.makeID(), [1]) }
     await expectError(.closed) { _ = try await spool.load(id) }
     #expect(!shutdown.isDone)
@@ -52,11 +52,11 @@ import Testing
     let spool = stalled.spool
     try await stalled.setStopped(true)
     let call = stalled.store(spool.makeID())
-    try await until { stalled.clock.sleeperCount == 1 }
+    try await eventually { stalled.clock.sleeperCount == 1 }
     let shutdown = PendingCall { try await spool.shutdown() }
     let start = stalled.clock.now
     while !shutdown.isDone {
-      try await until { shutdown.isDone || stalled.clock.sleeperCount == 2 }
+      try await eventually { shutdown.isDone || stalled.clock.sleeperCount == 2 }
       stalled.clock.advance(by: .milliseconds(500))
     }
     #expect((.seconds(30)...(.seconds(31))).contains(stalled.clock.now - start))
@@ -112,10 +112,10 @@ import Testing
     let before = syncs.load(ordering: .relaxed)
     gate.shut()
     let move = PendingCall { try await spool.quarantine(id, reason: "a test") }
-    try await until { syncs.load(ordering: .relaxed) > before }
+    try await eventually { syncs.load(ordering: .relaxed) > before }
     let shutdown = PendingCall { try await spool.shutdown() }
     // It looks again every 10 ms.
-    try await until { clock.sleeperCount == 1 }
+    try await eventually { clock.sleeperCount == 1 }
     #expect(!shutdown.isDone)
     gate.open()
     #expect(await move.failure == nil)
@@ -142,11 +142,11 @@ import Testing
         gate.wait()
       }
     }
-    try await until { reached.load(ordering: .acquiring) }
+    try await eventually { reached.load(ordering: .acquiring) }
     let shutdown = PendingCall { try await spool.shutdown() }
     let start = clock.now
     while !shutdown.isDone {
-      try await until { shutdown.isDone || clock.sleeperCount == 1 }
+      try await eventually { shutdown.isDone || clock.sleeperCount == 1 }
       clock.advance(by: .milliseconds(500))
     }
     #expect((.seconds(30)...(.seconds(31))).contains(clock.now - start))
@@ -164,9 +164,9 @@ import Testing
     try await stalled.setStopped(true)
     let spool = stalled.spool
     let call = stalled.store(spool.makeID())
-    try await until { stalled.clock.sleeperCount == 1 }
+    try await eventually { stalled.clock.sleeperCount == 1 }
     let shutdown = PendingCall { try await spool.shutdown() }
-    try await until { stalled.clock.sleeperCount == 2 }
+    try await eventually { stalled.clock.sleeperCount == 2 }
     shutdown.cancel()
     #expect(await shutdown.failure is CancellationError)
     call.cancel()

@@ -61,7 +61,7 @@ struct StalledSpool {
   func wait(for call: PendingCall, sleepers: Int = 1) async throws -> Duration {
     let start = clock.now
     while true {
-      try await until { call.isDone || clock.sleeperCount >= sleepers }
+      try await eventually { call.isDone || clock.sleeperCount >= sleepers }
       if call.isDone { return clock.now - start }
       clock.advance(by: .milliseconds(1))
     }
@@ -115,16 +115,4 @@ final class PendingCall: Sendable {
   var kind: SpindleError.Kind? {
     get async { await (failure as? SpindleError)?.kind }
   }
-}
-
-/// Waits for something that is about to happen.
-func until(
-  location: SourceLocation = #_sourceLocation, _ condition: () throws -> Bool
-) async throws {
-  for _ in 0..<30_000 {
-    if try condition() { return }
-    try await Task.sleep(for: .milliseconds(1))
-  }
-  Issue.record("it did not happen within 30 s", sourceLocation: location)
-  throw TestKitError("timed out")
 }

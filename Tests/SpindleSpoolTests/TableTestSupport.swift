@@ -24,17 +24,6 @@ extension RocksSpool {
   }
 }
 
-/// Waits until a condition holds, at most ten seconds.
-func eventually(
-  _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
-) async throws {
-  for _ in 0..<10_000 {
-    if try await condition() { return }
-    try await Task.sleep(for: .milliseconds(1))
-  }
-  Issue.record("the condition never came true", sourceLocation: location)
-}
-
 /// A payload of a number, all of its bytes of that number.
 func payload(_ number: Int, bytes: Int = 1_000) -> Bytes {
   Bytes(repeating: UInt8(truncatingIfNeeded: number), count: bytes)

@@ -10,8 +10,10 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
 
 /// A killed process loses nothing that was acknowledged, whatever the durability.
 @Suite(.temporaryDirectory) struct CrashTests {
-  private func start(_ arguments: String...) throws -> ChildProcess {
-    try ChildProcess(ChildProcess.builtProgram("CrashWorker"), arguments)
+  private func start(
+    _ arguments: String..., fate: ChildProcess.Fate = .free
+  ) throws -> ChildProcess {
+    try ChildProcess(ChildProcess.builtProgram("CrashWorker"), arguments, fate: fate)
   }
 
   private func stored(at path: String) async throws -> (plain: [Int], guarded: [Int], store: Store)
@@ -27,9 +29,8 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
     let path = try TestDirectory.path("store")
     for round in 0..<(2 * soakFactor) {
       let place = path + "\(round)"
-      let worker = try start(mode, place)
-      try await worker.waitForLines(100 + 137 * (round % 10))
-      let acknowledged = try await worker.killAndCollect().compactMap { Int($0) }
+      let worker = try start(mode, place, fate: .death(lines: 100 + 137 * (round % 10)))
+      let acknowledged = try await worker.linesUntilDeath().compactMap { Int($0) }
       #expect(acknowledged.count >= 100)
       let found = try await stored(at: place)
       #expect(!found.store.recovery.wasClean)
@@ -46,9 +47,8 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
   @Test func combinedWritesSurviveKill() async throws {
     for round in 0..<(2 * soakFactor) {
       let place = try TestDirectory.path("store\(round)")
-      let worker = try start("crowd", place)
-      try await worker.waitForLines(3000)
-      let lines = try await worker.killAndCollect()
+      let worker = try start("crowd", place, fate: .death(lines: 3000))
+      let lines = try await worker.linesUntilDeath()
       let acknowledged = Set(lines.compactMap { Int($0) })
       #expect(acknowledged.count == lines.count)
       let found = try await stored(at: place)
@@ -66,9 +66,8 @@ let soakFactor = ProcessInfo.processInfo.environment["SPINDLE_SOAK"] == nil ? 1 
   @Test func concurrentLanesSurviveKill() async throws {
     for round in 0..<(2 * soakFactor) {
       let place = try TestDirectory.path("store\(round)")
-      let worker = try start("many", place)
-      try await worker.waitForLines(2000)
-      let lines = try await worker.killAndCollect()
+      let worker = try start("many", place, fate: .death(lines: 2000))
+      let lines = try await worker.linesUntilDeath()
       let acknowledged = Set(lines.compactMap { Int($0) })
       #expect(acknowledged.count == lines.count)
       let found = try await stored(at: place)

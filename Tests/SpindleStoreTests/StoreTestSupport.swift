@@ -50,17 +50,6 @@ func refusal(
   return nil
 }
 
-/// Waits until a condition holds, at most ten seconds.
-func eventually(
-  _ location: SourceLocation = #_sourceLocation, _ condition: () async throws -> Bool
-) async throws {
-  for _ in 0..<10_000 {
-    if try await condition() { return }
-    try await Task.sleep(for: .milliseconds(1))
-  }
-  Issue.record("the condition never came true", sourceLocation: location)
-}
-
 /// A store whose writer a test can hold between a write and its sync.
 struct HeldStore {
   let store: Store
