@@ -144,7 +144,7 @@ extension LogIndexTracker {
 
   public func readPage(
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
-  ) async throws -> [(UInt64, DecodedEntry<Op>)] {
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
     try await space.store.blocking {
       try collect(peer: peer, from: index, limit: limit, byteLimit: byteLimit) { index, row in
         (index, try Self.decode(row, peer: peer, index: index))
@@ -194,6 +194,9 @@ extension LogIndexTracker {
   ) throws -> [Element] {
     guard limit > 0 else { return [] }
     var elements: [Element] = []
+    // A page at once: an array that grows throws a larger and a larger block away, and each of them
+    // makes malloc tidy up the small ones.
+    elements.reserveCapacity(min(limit, LogPage.entryLimit))
     var byteCount = 0
     var iterator = try space.store.iterator(
       space.log,

@@ -154,7 +154,7 @@ public protocol HistoryTracker<Op>: LogTracker {
   /// given. The default does not count bytes.
   func readPage(
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
-  ) async throws -> [(UInt64, DecodedEntry<Op>)]
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)]
 
   /// The head of a peer's chain before an index; nil where it is not known, as in a tracker without
   /// chains.
@@ -164,8 +164,8 @@ public protocol HistoryTracker<Op>: LogTracker {
 extension HistoryTracker {
   public func readPage(
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
-  ) async throws -> [(UInt64, DecodedEntry<Op>)] {
-    try await readEntries(peer: peer, from: index, limit: limit)
+  ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
+    try await readEntries(peer: peer, from: index, limit: limit).map { (index: $0, entry: $1) }
   }
 
   public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? { nil }

@@ -239,9 +239,10 @@ extension Processor: LogSource where T: HistoryTracker<R.Op> {
       try await store.synchronize()
       writerMemory.synced(to: end)
     }
-    return try await tracker.readPage(
-      peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit
-    ).prefix { $0.0 < end }.map { (index: $0, entry: $1) }
+    var page = try await tracker.readPage(
+      peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit)
+    while let last = page.last, last.index >= end { page.removeLast() }
+    return page
   }
 }
 

@@ -47,8 +47,7 @@ final class StoredLog: PublishedLog {
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
     // Past the processor, which would sync what it shows: here that is the publisher's to do.
     let page = try await processor.tracker.readPage(
-      peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit
-    ).map { (index: $0, entry: $1) }
+      peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit)
     pages.withLock { $0.append(page.count) }
     try await afterPage.withLock { $0 }?()
     return page
