@@ -8,9 +8,8 @@ STORE    ?= spindle-data
 SPINDLE  := .build/release/spindle
 SAMPLE   := Examples/nycflights13
 
-# The suites that the sanitizers run: everything below the op log. The others add no thread and no
-# unsafe line of their own.
-SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleStoreTests|SpindleSpoolTests)\.
+# The suites that the sanitizers run. The others add no thread and no unsafe line of their own.
+SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleStoreTests|SpindleSpoolTests|SpindleOpLogTests)\.
 SANITIZERS := $(CURDIR)/Tests/Sanitizers
 # How many tests run at a time, for 2 processors. All at once, with their processes, they would wait
 # for memory and processors until those that wait for an event give up.
@@ -29,7 +28,7 @@ help:
 	@echo "make bench  store, spool and op-log beside plain RocksDB; also bench-store, bench-spool,"
 	@echo "            bench-oplog (beside SQLite too)"
 	@echo "make test-thread, test-address, test-undefined"
-	@echo "            the lower layers' tests under a sanitizer"
+	@echo "            the tests of everything that has threads or unsafe lines"
 	@echo "make soak   the long versions of the crash tests"
 	@echo "make oplog-seeds   replicas converge after 10,000 random runs"
 	@echo "make fuzz-oplog    a minute of damaged segments"

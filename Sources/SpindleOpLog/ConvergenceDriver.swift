@@ -93,7 +93,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var pullingCount = 0
     var newCount = 0
     var isRunning = false
-    var sourceError: (any Error)?
+    /// Two, because one that works does not heal the other.
+    var askError: (any Error)?
+    var tellError: (any Error)?
 
     /// - Parameter merge: What becomes of the index known before and of the one known now.
     mutating func learn(
@@ -140,7 +142,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
 
   /// Why the source could not be asked for its cursors the last time, or the target not be told of
   /// them; nil when both worked.
-  public var sourceError: (any Error)? { state.withLock { $0.sourceError } }
+  public var sourceError: (any Error)? { state.withLock { $0.askError ?? $0.tellError } }
 
   /// Pulls until the task is cancelled or the source is closed.
   ///
@@ -197,10 +199,11 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       do {
         let ours = try await pull.target.cursors()
         let survey = try await pull.source.survey()
+        state.withLock { $0.askError = nil }
         await learn(survey, ours: ours)
         isWhole = survey.failures.isEmpty && sourceError == nil
       } catch {
-        state.withLock { $0.sourceError = error }
+        state.withLock { $0.askError = error }
       }
       wake.yield()
       failureCount = isWhole ? 0 : failureCount + 1
@@ -241,7 +244,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private func tellTarget(_ cursors: PeerCursors) async {
     var failure: (any Error)?
     do { try await pull.target.noteElsewhere(cursors) } catch { failure = error }
-    state.withLock { [failure] in $0.sourceError = failure }
+    state.withLock { [failure] in $0.tellError = failure }
   }
 
   // MARK: Pulling
