@@ -8,8 +8,8 @@ STORE    ?= spindle-data
 SPINDLE  := .build/release/spindle
 SAMPLE   := Examples/nycflights13
 
-# The suites that the sanitizers run. The others add no thread and no unsafe line of their own.
-SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleStoreTests|SpindleSpoolTests|SpindleOpLogTests)\.
+# The suites that the sanitizers run: all but those that start the uninstrumented command line.
+SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleFormatsTests|SpindleStoreTests|SpindleSpoolTests|SpindleOpLogTests|SpindlePipelineTests)\.
 SANITIZERS := $(CURDIR)/Tests/Sanitizers
 # How many tests run at a time, for 2 processors. All at once, with their processes, they would wait
 # for memory and processors until those that wait for an event give up.

@@ -67,8 +67,9 @@ public final class Spindle: Sendable {
   /// The pipeline that applies what is ingested.
   public var pipeline: IngestPipeline {
     get async throws {
-      try await shared({ $0.pipeline }, { $0.pipeline = $1 }) { [store] in
-        try await IngestPipeline(store: store)
+      let spool = try await spool(IngestPipeline.name)
+      return try await shared({ $0.pipeline }, { $0.pipeline = $1 }) { [store] in
+        try await IngestPipeline(store: store, spool: spool)
       }
     }
   }

@@ -33,7 +33,7 @@ extension OpLogArchive {
         "\(path) holds rows without the state that follows from them; apply it to a log in use",
         path: path, reason: "no_state")
     }
-    let claim = try PrefixClaim(store, prefix: prefix)
+    let claim = try WriterClaim(store, prefix: prefix)
     defer { withExtendedLifetime(claim) {} }
     let space = try await OpLogSpace.open(
       store: store, prefix: prefix, settings: OpLogSettings(indexes: indexes),

@@ -44,7 +44,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   let outbox: EventOutbox<R.Event>?
   let counters = ProcessorCounters()
   let writerMemory = WriterMemory()
-  private let claim: Mutex<PrefixClaim?>
+  private let claim: Mutex<WriterClaim?>
 
   /// Opens the op-log of a prefix, which no other processor may have open, and creates it where it
   /// is missing. For a tracker that refuses repeats; any reducer goes with it.
@@ -87,7 +87,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     opening reducer: R, _ store: Store, _ prefix: String, _ selfID: PeerID,
     _ settings: ProcessorSettings, _ publisher: (any EventPublisher<R.Event>)?
   ) async throws {
-    claim = Mutex(try PrefixClaim(store, prefix: prefix))
+    claim = Mutex(try WriterClaim(store, prefix: prefix))
     self.reducer = reducer
     self.store = store
     self.prefix = prefix

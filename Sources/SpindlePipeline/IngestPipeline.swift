@@ -20,7 +20,8 @@ public final class IngestPipeline: Sendable {
   public let spool: RocksSpool
   let worker: DrainWorker
   /// Nobody else writes the log while the pipeline does. Given back once the worker has ended.
-  private let claim: Mutex<PrefixClaim?>
+  private let claim: Mutex<WriterClaim?>
+  private let ownsSpool: Bool
   private let data: StoreFamily
   /// Positions of before the leftovers of the last run were applied.
   private let startPositions: [PeerID: ProducerPosition]
@@ -34,14 +35,26 @@ public final class IngestPipeline: Sendable {
   ///   disagree, `conflict`, reason `prefix_in_use`, while another pipeline or a processor has the
   ///   log open.
   public convenience init(store: Store) async throws {
-    try await self.init(store: store, seriesLimit: LastValueReducer.defaultCacheLimit)
+    try await self.init(store: store, spool: nil)
   }
 
-  /// - Parameter seriesLimit: Series kept in memory between commits.
-  init(store: Store, seriesLimit: Int) async throws {
+  /// - Parameters:
+  ///   - spool: The spool ``name``, open already with settings of its own; its owner shuts it down.
+  ///     nil opens it with the defaults, until ``close()``.
+  ///   - seriesLimit: Series kept in memory between commits.
+  package init(
+    store: Store, spool: RocksSpool?, seriesLimit: Int = LastValueReducer.defaultCacheLimit
+  ) async throws {
     self.store = store
-    claim = Mutex(try PrefixClaim(store, prefix: Self.name))
-    spool = try await RocksSpool(store: store, name: Self.name)
+    ownsSpool = spool == nil
+    claim = Mutex(try WriterClaim(store, prefix: Self.name))
+    let opened: RocksSpool
+    if let spool {
+      opened = spool
+    } else {
+      opened = try await RocksSpool(store: store, name: Self.name)
+    }
+    self.spool = opened
     let tracker = try await LogIndexTracker<EncodedIngestOp>(store: store, prefix: Self.name)
     let clock = try await ClockService(store: store, prefix: Self.name)
     let data = tracker.dataFamily
@@ -62,7 +75,7 @@ public final class IngestPipeline: Sendable {
     }
     startPositions = positions
     worker = try DrainWorker(
-      store: store, spool: spool,
+      store: store, spool: opened,
       log: IngestLog(tracker: tracker, clock: clock, data: data), positions: positions,
       seriesLimit: seriesLimit)
   }
@@ -155,7 +168,8 @@ public final class IngestPipeline: Sendable {
       .sorted { $0.position.producer < $1.position.producer }
   }
 
-  /// Stops applying. What is spooled stays for the next run.
+  /// Stops applying. What is spooled stays for the next run. A spool that the pipeline opened
+  /// itself is shut down.
   public func close() async {
     await withCheckedContinuation { continuation in
       do {
@@ -169,5 +183,7 @@ public final class IngestPipeline: Sendable {
         continuation.resume()
       }
     }
+    // What it could not sync, the store's close does.
+    if ownsSpool { try? await spool.shutdown() }
   }
 }

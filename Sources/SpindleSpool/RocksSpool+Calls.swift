@@ -116,5 +116,6 @@ extension RocksSpool {
           + "compactions are still under way after 30 s", reason: "in_flight")
     }
     isShutDown.store(true, ordering: .releasing)
+    right.withLock { $0 = nil }
   }
 }

@@ -34,6 +34,8 @@ public final class RocksSpool: Spool {
   /// Calls under way.
   let calls = Atomic<Int>(0)
   let claims = Mutex(SpoolClaims())
+  /// The right to change the spool; nil for a reader of the store, and once the spool is shut down.
+  let right: Mutex<WriterClaim?>
   package let storePolicy: WritePolicy
   package let removePolicy: WritePolicy
   package let loadPermits: Permits?
@@ -57,13 +59,22 @@ public final class RocksSpool: Spool {
   ///   - settings: How the spool waits, refuses and stores.
   /// - Throws: ``SpindleError``: `invalidArgument` for the name, `notFound` for a reader of a
   ///   store without that spool.
-  /// - Complexity: O(1) without a quota. With one, every message is read once to count it. A spool
-  ///   with a quota must be opened once at a time: each object keeps its own count.
+  ///   `conflict`, reason `spool_in_use`, while another object of this process has it: each would
+  ///   count its own quota and know its own claims. Shut that one down, or let it go.
+  /// - Complexity: O(1) without a quota. With one, every message is read once to count it.
   public init(
     store: Store, name: String, settings: SpoolSettings = SpoolSettings()
   ) async throws {
     try Self.checkName(name)
     try settings.validate()
+    right = Mutex(
+      store.view != .owned
+        ? nil
+        : try WriterClaim(
+          store, part: "spool:" + name,
+          refusal: SpindleError(
+            .conflict, "the spool \(printable(name)) is open in this store already",
+            path: store.path, reason: "spool_in_use")))
     let family = try await store.family("spool:" + name)
     self.name = name
     self.settings = settings

@@ -157,12 +157,12 @@ public final class Store: Sendable {
       warnings = try DirectoryProbe.run(directory.path)
       try directory.create()
     }
-    try directory.createParts()
     let cleanSequence = directory.readCleanMarker()
     let probe = try OpenProbe(directory).run(cleanSequence: cleanSequence)
     // A store that is refused for its log is left as it is, so the directory is tried out now.
     if !isNew { warnings = try DirectoryProbe.run(directory.path) }
     // From here on the directory changes.
+    try directory.createParts()
     directory.removeOldProbes()
     try withSpindleErrors { () throws(IOFailure) in try directory.removeCleanMarker() }
     var options = settings.database
@@ -230,14 +230,13 @@ public final class Store: Sendable {
     let mode: Database.Mode
     var tornTailBytes: UInt64 = 0
     if lock != nil || !hasOwnerFile {
-      guard Files.exists(directory.database + "/CURRENT") else {
+      let probe = try OpenProbe(directory).run(cleanSequence: directory.readCleanMarker())
+      guard !probe.isNew else {
         throw SpindleError(
           .notFound, "the store \(directory.path) was never opened for writing: it holds nothing",
           path: directory.path)
       }
-      tornTailBytes = try OpenProbe(directory).run(
-        cleanSequence: directory.readCleanMarker()
-      ).tornTailBytes
+      tornTailBytes = probe.tornTailBytes
       mode = .readOnly
       view = .shut
       secondaryScratch = nil

@@ -36,7 +36,8 @@ struct TestPlace {
     _ body: (IngestPipeline) async throws -> Result
   ) async throws -> Result {
     try await withStore { store in
-      let pipeline = try await IngestPipeline(store: store, seriesLimit: seriesLimit)
+      let pipeline = try await IngestPipeline(
+        store: store, spool: nil, seriesLimit: seriesLimit)
       do {
         let result = try await body(pipeline)
         await pipeline.close()

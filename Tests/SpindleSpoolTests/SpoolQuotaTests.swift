@@ -67,6 +67,7 @@ import Testing
     try await spool.remove(ids[0])
     try await spool.put(ids[2], [])
     // Opened with less than it holds, it may shrink and not grow.
+    try await spool.shutdown()
     let small = try await RocksSpool(
       store: store, name: "main", settings: settings(bytes: 100, entries: 1))
     #expect(small.usage == spool.usage)
