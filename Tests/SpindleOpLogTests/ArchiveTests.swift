@@ -290,7 +290,7 @@ private final class PlainReplica: LogProcessor {
         await expectError(.notFound) {
           _ = try await OpLogArchive(path: place.path + ".none", store: store).verify()
         }
-        await expectError(.notFound) { try OpLogArchive.look(at: place.path + ".none") }
+        await expectError(.notFound) { _ = try OpLogArchive.verify(at: place.path + ".none") }
       }
     }
   }
@@ -304,8 +304,8 @@ private final class PlainReplica: LogProcessor {
         let bytes = try Files.read(file)
         #expect(hexString(bytes.prefix(8)) == "8953504c0d0a1a0a")
         #expect(
-          hexString(bytes[8..<31]) == "010000000e" + "010303617070" + "00000000000003e8"
-            + "f920a87a")
+          hexString(bytes[8..<31]) == "010000000e" + "020303617070" + "00000000000003e8"
+            + "4b8b3089")
         #expect(hexString(bytes[31..<61]) == "0500000039" + String(repeating: "00", count: 25))
       }
     }
