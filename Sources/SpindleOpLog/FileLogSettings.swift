@@ -28,5 +28,8 @@ package struct FileLogHooks: Sendable {
   /// as a crash would.
   package var afterRepairStep: @Sendable (String) throws -> Void = { _ in }
 
+  /// Called with each path that is to be synced before a sink goes on where the files end.
+  package var beforeSync: @Sendable (String) throws -> Void = { _ in }
+
   package init() {}
 }

@@ -185,10 +185,9 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   private func withTail<Result: Sendable>(
     _ body: @escaping @Sendable (SegmentFiles<Op>, inout SegmentState?) throws -> Result
   ) async throws -> Result {
-    let selfID = selfID
-    return try await withFiles { files, tail in
+    try await withFiles { [self] files, tail in
       var state: SegmentState?
-      if case .known(let known) = tail { state = known } else { state = try files.recover(selfID) }
+      if case .known(let known) = tail { state = known } else { state = try recover(files) }
       let result = try body(files, &state)
       tail = .known(state)
       return result
@@ -221,6 +220,10 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
         throw error
       }
     }
+  }
+
+  private func recover(_ files: SegmentFiles<Op>) throws -> SegmentState? {
+    try files.recover(selfID, beforeSync: settings.hooks.beforeSync)
   }
 
   private var isBusy: SpindleError {
@@ -383,7 +386,9 @@ extension SegmentFiles {
 
   /// Where a peer's own writer goes on: the end of the last segment, whose torn end the next write
   /// cuts off. Nil before the first segment.
-  fileprivate func recover(_ peer: PeerID) throws -> SegmentState? {
+  fileprivate func recover(
+    _ peer: PeerID, beforeSync: (String) throws -> Void
+  ) throws -> SegmentState? {
     let acknowledged = try AcknowledgedMark.read(folder.mark(of: peer))?.next ?? 0
     do {
       var starts = try folder.starts(of: peer)
@@ -398,24 +403,31 @@ extension SegmentFiles {
         try check(segment, acknowledged)
         if let previous = starts.last { try checkLink(segment, after: previous, of: peer) }
         // What an earlier run added, or another program put there, is counted from here on.
+        try beforeSync(path)
         try Files.synchronize(path)
-        try synchronizeDirectories(of: peer)
+        try synchronizeDirectories(of: peer, beforeSync)
         return segment.content.state
       }
     } catch let error as IOFailure {
       throw error.spindleError
     }
     guard acknowledged == 0 else { throw damage(of: folder.segment(of: peer, start: 0)) }
-    do throws(IOFailure) { try synchronizeDirectories(of: peer) } catch { throw error.spindleError }
+    try synchronizeDirectories(of: peer, beforeSync)
     return nil
   }
 
   /// Makes the names durable that lead to a peer's segments: a crash may have come between their
   /// making and the sync.
-  private func synchronizeDirectories(of peer: PeerID) throws(IOFailure) {
-    try Files.synchronizeDirectory(folder.directory(of: peer))
-    try Files.synchronizeDirectory(folder.root)
-    try Files.synchronizeDirectory(Files.directory(of: folder.root))
+  private func synchronizeDirectories(
+    of peer: PeerID, _ beforeSync: (String) throws -> Void
+  ) throws {
+    let paths = [folder.directory(of: peer), folder.root, Files.directory(of: folder.root)]
+    for path in paths {
+      try beforeSync(path)
+      do throws(IOFailure) { try Files.synchronizeDirectory(path) } catch {
+        throw error.spindleError
+      }
+    }
   }
 
   /// Only an end that looks torn may be cut off, and only what was not acknowledged.

@@ -13,7 +13,7 @@ import Testing
 
   private static var isSoak: Bool { unsafe getenv("SPINDLE_SOAK") != nil }
   private static let peers = [peer(0xA), peer(0xB)]
-  private static let rowCount: UInt64 = 2_600
+  private static let rowCount: UInt64 = 1_300
   private static let indexes: OpLogIndexes = [.byTime, .byUser, .byKey]
 
   /// What a log is, seen from outside.
@@ -24,7 +24,7 @@ import Testing
     var clock: [UInt8]?
   }
 
-  /// A closed store with a log of two peers, more than two batches of upkeep each.
+  /// A closed store with a log of two peers, more than one batch of upkeep each.
   private func makeStore(indexes: OpLogIndexes) async throws -> String {
     let path = try TestDirectory.path("origin")
     let store = try await Store.small(at: path)
@@ -81,7 +81,7 @@ import Testing
   ) async throws {
     var random = SeededGenerator(seed: Self.isSoak ? UInt64(time(nil)) : 3)
     var writes = 1
-    var left = Self.isSoak ? 100 : 6
+    var left = Self.isSoak ? 100 : 4
     while left > 0 {
       let path = try TestDirectory.path("copy")
       try copyFolder(origin, to: path)
