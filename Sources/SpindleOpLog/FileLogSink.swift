@@ -59,9 +59,11 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   }
 
   /// Opens the files of an op-log's own peer, and mends what is missing or damaged in them from
-  /// the op-log before anything is added: see ``Publisher/repair()``.
+  /// the op-log before anything is added: see ``Publisher/repair()``. Files that do not agree with
+  /// the op-log are opened as they are, so that what it lacks can be pulled; ``Publisher/sync()``
+  /// tells of them.
   ///
-  /// - Throws: as ``init(root:selfID:settings:store:)``, and as ``Publisher/repair()``.
+  /// - Throws: as ``init(root:selfID:settings:store:)``, and what the op-log throws.
   /// - Complexity: O(bytes of the files).
   public convenience init(
     root: String, settings: FileLogSettings, store: Store,
@@ -69,7 +71,11 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   ) async throws {
     try await self.init(locking: root, selfID: log.selfID, settings: settings, store: store)
     try await closingOnFailure {
-      _ = try await repair(from: log)
+      do { _ = try await repair(from: log) } catch let error as SpindleError
+        where error.kind == .conflict
+      {
+        // Nothing was changed; the first publishing tries again and tells.
+      }
       _ = try await position()
     }
   }

@@ -433,9 +433,14 @@ import Testing
         await expectError(.conflict, reason: "chain_mismatch") { _ = try await publisher.sync() }
         #expect(try all(folder) == before)
         try sink.close()
+        // It opens, so that others can be pulled from the folder, and does not publish.
+        let again = try await mending(log, folder)
+        await expectError(.conflict, reason: "chain_mismatch") {
+          _ = try await Publisher(log: log, sink: again).sync()
+        }
+        #expect(try all(folder) == before)
+        try again.close()
         // More than the op-log has.
-        let ahead = try await folder.sink(peer(2))
-        try ahead.close()
         let other = try FileLogPlace(store: store, root: folder.root + "-ahead")
         let longer = try await other.sink()
         try await longer.write(indexed(0..<9))
@@ -445,7 +450,13 @@ import Testing
           try await Publisher(log: log, sink: longer).repair()
         }
         #expect(log.fence.withLock { $0 } == 9)
+        try longer.close()
+        let fenced = try await mending(log, other)
+        await expectError(.conflict, reason: "fenced") {
+          _ = try await Publisher(log: log, sink: fenced).sync()
+        }
         #expect(try all(other) == before)
+        try fenced.close()
         await log.processor.close()
       }
     }
