@@ -441,7 +441,8 @@ import Testing
         #expect(try all(folder) == before)
         try again.close()
         // More than the op-log has.
-        let other = try FileLogPlace(store: store, root: folder.root + "-ahead")
+        var other = try FileLogPlace(store: store, root: folder.root + "-ahead")
+        other.settings.rotationEntryCount = 3
         let longer = try await other.sink()
         try await longer.write(indexed(0..<9))
         try Files.remove(other.path(0))
