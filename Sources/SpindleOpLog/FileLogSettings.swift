@@ -24,8 +24,8 @@ public struct FileLogSettings: Sendable {
 
 /// What tests inject into a log in files.
 package struct FileLogHooks: Sendable {
-  /// Called with the name of each step of a repair once it is done; throwing stops the repair there,
-  /// as a crash would.
+  /// Called with the name of each step of a repair once it is done; throwing stops the repair
+  /// there, as a crash would.
   package var afterRepairStep: @Sendable (String) throws -> Void = { _ in }
 
   /// Called with each path that is to be synced before a sink goes on where the files end.
