@@ -17,7 +17,7 @@ enum CrashWorker {
     guard arguments.count >= 3 else {
       say(
         "usage: CrashWorker inline|crowd|group|synced|many|hold|parent|append|cure|sync|spool|pair"
-          + "|apart|health|oplog|oplog-die|replica STORE [ARGUMENT]...")
+          + "|apart|health|oplog|oplog-die|oplog-upkeep|replica STORE [ARGUMENT]...")
       exit(64)
     }
     try ChildProcess.endWithReader()
@@ -29,6 +29,10 @@ enum CrashWorker {
     var hooks = StoreHooks.manual
     if arguments[1] == "cure" {
       hooks.beforeCureStepNamed = { if $0 == argument { die() } }
+    }
+    hooks.afterWrite = {
+      // Only one write brings it to zero.
+      if writesLeft.subtract(1, ordering: .relaxed).newValue == 0 { die() }
     }
     let store = try await Store.small(at: arguments[2], hooks: hooks)
     if let worker = SpoolWorker(store, arguments) { return try await worker.run() }
@@ -54,6 +58,9 @@ enum CrashWorker {
     default: exit(64)
     }
   }
+
+  /// After how many more writes of batches the process dies; below zero for none.
+  static let writesLeft = Atomic(-1)
 
   /// A worker whose test gets no turn to kill it must not fill the disk: after so many lines, ten
   /// times what the longest test waits for, it only waits.

@@ -3,13 +3,16 @@ import SpindleCore
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 
 /// The modes that work on an op-log:
 ///
 /// - `oplog STORE`: eight tasks execute and apply registers, singly, several at once and by pages;
 ///   each line says how far a peer is acknowledged, `PEER NEXT`;
-/// - `oplog-die STORE PHASE COUNT`: executes until the given phase of a reducer has run COUNT
-///   times, then dies in it.
+/// - `oplog-die STORE apply|commit COUNT`: executes until an entry was applied COUNT times, then
+///   dies before its batch is committed, or as soon as that was written;
+/// - `oplog-upkeep STORE trim|index|import WRITES [FILE]`: says `ready`, does the upkeep and says
+///   `done`; dies behind the given number of written batches, or waits to be killed for 0.
 struct OpLogWorker {
   let store: Store
   let arguments: [String]
@@ -22,14 +25,43 @@ struct OpLogWorker {
 
   func run() async throws {
     if arguments[1] == "oplog" { return try await writeMany() }
-    guard arguments.count == 5, let count = Int(arguments[4]) else { exit(64) }
+    guard arguments.count >= 5, let count = Int(arguments[4]) else { exit(64) }
+    if arguments[1] == "oplog-upkeep" { return try await upkeep(arguments[3], dyingAfter: count) }
+    let reducer = MortalReducer(count: arguments[3] == "apply" ? count : .max)
     let log = try await Processor<MortalReducer, LogIndexTracker<MaxRegisterOp>>(
-      reducer: MortalReducer(phase: arguments[3], count: count), store: store, prefix: "crash",
-      selfID: crashPeer(0))
+      reducer: reducer, store: store, prefix: "crash", selfID: crashPeer(0))
     for number in 0... {
+      if arguments[3] == "commit", number == count - 1 {
+        CrashWorker.writesLeft.store(1, ordering: .relaxed)
+      }
       try await log.exec(MaxRegisterOp("r", UInt64(number)))
       CrashWorker.say("\(crashPeer(0)) \(number + 1)")
     }
+  }
+
+  private func upkeep(_ kind: String, dyingAfter count: Int) async throws {
+    typealias Tracker = LogIndexTracker<MaxRegisterOp>
+    // Made before the first write is counted.
+    let trimmed = kind == "trim" ? try await Tracker(store: store, prefix: "crash") : nil
+    CrashWorker.say("ready")
+    if count > 0 { CrashWorker.writesLeft.store(count, ordering: .relaxed) }
+    switch kind {
+    case "trim":
+      let cursors = try await trimmed?.allCursors() ?? PeerCursors()
+      let half = cursors.sorted.map { ($0.peer, $0.next - 100) }
+      _ = try await trimmed?.trim(
+        below: PeerCursors(Dictionary(uniqueKeysWithValues: half)), forced: true)
+    case "index":
+      _ = try await Tracker(
+        store: store, prefix: "crash", settings: OpLogSettings(indexes: [.byTime, .byUser, .byKey]))
+    case "import":
+      try await OpLogArchive(path: arguments[5], store: store).install(
+        prefix: "copy", indexes: .byTime)
+    default: exit(64)
+    }
+    CrashWorker.say("done")
+    if count > 0 { exit(0) }
+    while true { try await Task.sleep(for: .seconds(3600)) }
   }
 
   private func writeMany() async throws {
@@ -82,20 +114,12 @@ struct OpLogWorker {
 
 func crashPeer(_ number: UInt64) -> PeerID { PeerID(UUIDValue(high: 0xC, low: number)) }
 
-/// A register that kills the process in one of its phases.
+/// A register that kills the process when it has applied so many entries.
 private final class MortalReducer: Reducer {
   private let base = MaxRegister()
-  private let phase: String
   private let left: Countdown
 
-  init(phase: String, count: Int) {
-    self.phase = phase
-    left = Countdown(count)
-  }
-
-  private func pass(_ phase: String) {
-    if phase == self.phase, left.isOver() { CrashWorker.die() }
-  }
+  init(count: Int) { left = Countdown(count) }
 
   func prepare(
     _ op: MaxRegisterOp, _ context: OpContext, _ view: ReducerView
@@ -108,12 +132,9 @@ private final class MortalReducer: Reducer {
     into batch: inout ReducerBatch
   ) throws -> RegisterRaised? {
     let result = try base.apply(op, context, state, into: &batch)
-    pass("apply")
+    if left.isOver() { CrashWorker.die() }
     return result
   }
 
-  func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? {
-    pass("postApply")
-    return state
-  }
+  func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? { state }
 }

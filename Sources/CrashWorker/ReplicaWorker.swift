@@ -35,7 +35,7 @@ struct ReplicaWorker {
     var settings = FileLogSettings(magic: Self.mark)
     settings.rotationEntryCount = 40
     let folder = try await FileLogReplica<MaxRegisterOp>(
-      root: root, selfID: selfID, settings: settings, store: store)
+      root: root, settings: settings, store: store, repairingFrom: processor)
     let publisher = try Publisher(log: processor, sink: folder.sink)
     var pulling = ConvergenceSettings()
     pulling.pollInterval = .milliseconds(2)

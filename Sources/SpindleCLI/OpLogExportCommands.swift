@@ -96,12 +96,12 @@ struct OpLogImportCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingErrors {
-      // A wrong name must not leave an empty store behind.
-      try OpLogArchive.look(at: file)
+      // A file that is no good must not leave an empty store behind.
+      let manifest = try OpLogArchive.verifyInstallable(at: file)
       try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
         let isShown = Output.isTerminal && !json
-        let manifest = try await OpLogArchive(path: file, store: spindle.store).install(
-          prefix: target.prefix, progress: progress("importing", isShown: isShown))
+        try await OpLogArchive(path: file, store: spindle.store).install(
+          manifest, prefix: target.prefix, progress: progress("importing", isShown: isShown))
         try await spindle.store.synchronize()
         if isShown { Output.progress("") }
         let row = ManifestRow(manifest, file: file)

@@ -10,7 +10,8 @@ enum ArchiveBlock {
   // Part of the format; must not be changed.
   /// Bytes that no text file starts with and that text conversions damage.
   static let signature: [UInt8] = [0x89, 0x53, 0x50, 0x4C, 0x0D, 0x0A, 0x1A, 0x0A]
-  static let version: UInt8 = 1
+  /// The version that this code writes, and the newest it reads.
+  static let version: UInt8 = 2
   static let headByteCount = 5
   static let checksumByteCount = 4
   enum Kind {
@@ -25,7 +26,7 @@ enum ArchiveBlock {
   static let elementsPerBlock = 1_024
   static let bytesPerBlock = 1 << 20
 
-  case header(contents: OpLogArchive.Contents, prefix: String, created: UInt64)
+  case header(version: UInt8, contents: OpLogArchive.Contents, prefix: String, created: UInt64)
   case peer(OpLogManifest.Peer)
   case rows(ArchivePage)
   case state([(key: [UInt8], value: [UInt8])])
@@ -56,8 +57,8 @@ enum ArchiveBlock {
   private var body: [UInt8] {
     var bytes: [UInt8] = []
     switch self {
-    case .header(let contents, let prefix, let created):
-      bytes.append(Self.version)
+    case .header(let version, let contents, let prefix, let created):
+      bytes.append(version)
       bytes.append(contents.rawValue)
       bytes.appendBlob(Array(prefix.utf8))
       bytes.appendBigEndian(created)
@@ -65,7 +66,8 @@ enum ArchiveBlock {
       bytes += peer.peer.uuid.bytes
       bytes.appendBigEndian(peer.first)
       bytes.appendBigEndian(peer.next)
-      bytes.append((peer.firstHead == nil ? 0 : 1) | (peer.head == nil ? 0 : 2))
+      bytes.append(
+        (peer.firstHead == nil ? 0 : 1) | (peer.head == nil ? 0 : 2) | (peer.startsLate ? 4 : 0))
       peer.firstHead?.hash.append(to: &bytes)
       peer.head?.hash.append(to: &bytes)
     case .rows(let page):
@@ -90,12 +92,13 @@ enum ArchiveBlock {
     return bytes
   }
 
-  init(kind: UInt8, body: Span<UInt8>) throws(DecodingFailure) {
+  /// - Parameter version: The file's; 0 before its header.
+  init(kind: UInt8, version: UInt8, body: Span<UInt8>) throws(DecodingFailure) {
     var reader = ByteReader(body)
     switch kind {
     case Kind.header:
       let version = try reader.readUInt8()
-      guard version == Self.version else { throw .unknownVersion(version) }
+      guard (1...Self.version).contains(version) else { throw .unknownVersion(version) }
       let contents = OpLogArchive.Contents(rawValue: try reader.readUInt8())
       guard !contents.isEmpty, contents.isSubset(of: .everything) else {
         throw .invalid("contents 0x\(hexString(CollectionOfOne(contents.rawValue))) are unknown")
@@ -104,13 +107,16 @@ enum ArchiveBlock {
       let prefix = String(decoding: name, as: UTF8.self)
       guard Array(prefix.utf8) == name else { throw .invalid("the prefix is no text") }
       self = .header(
-        contents: contents, prefix: prefix, created: try reader.readBigEndian(UInt64.self))
+        version: version, contents: contents, prefix: prefix,
+        created: try reader.readBigEndian(UInt64.self))
     case Kind.peer:
       let peer = PeerID(try reader.readUUID())
       let first = try reader.readBigEndian(UInt64.self)
       let next = try reader.readBigEndian(UInt64.self)
       let flags = try reader.readUInt8()
-      guard flags < 4 else { throw .invalid("flags \(flags) of a peer are unknown") }
+      guard flags < (version == 1 ? 4 : 8) else {
+        throw .invalid("flags \(flags) of a peer are unknown")
+      }
       let firstHead = flags & 1 == 0 ? nil : try reader.readBytes(EntryHash.byteCount)
       let head = flags & 2 == 0 ? nil : try reader.readBytes(EntryHash.byteCount)
       guard first <= next, next > 0 else {
@@ -120,7 +126,8 @@ enum ArchiveBlock {
         OpLogManifest.Peer(
           peer: peer, first: first, next: next,
           firstHead: firstHead.flatMap { EntryHash(bytes: $0) }.map(ChainHead.init),
-          head: head.flatMap { EntryHash(bytes: $0) }.map(ChainHead.init)))
+          head: head.flatMap { EntryHash(bytes: $0) }.map(ChainHead.init),
+          startsLate: flags & 4 != 0))
     case Kind.rows:
       let peer = PeerID(try reader.readUUID())
       let first = try reader.readBigEndian(UInt64.self)

@@ -11,6 +11,7 @@ final class ArchiveReader {
   private var offset: UInt64 = 0
   private var digest: EntryHash
   private var audit = ArchiveAudit()
+  private var version: UInt8 = 0
 
   init(_ path: String) throws {
     self.path = path
@@ -77,7 +78,9 @@ final class ArchiveReader {
     }
     do throws(DecodingFailure) {
       let block = try ArchiveBlock(
-        kind: kind, body: bytes.span.extracting(ArchiveBlock.headByteCount..<body))
+        kind: kind, version: version, body: bytes.span.extracting(ArchiveBlock.headByteCount..<body)
+      )
+      if case .header(let version, _, _, _) = block { self.version = version }
       if kind != ArchiveBlock.Kind.end { digest = Self.digest(digest, bytes) }
       return block
     } catch {
@@ -140,7 +143,7 @@ struct ArchiveAudit {
   /// - Parameter digest: Of everything before the end block.
   mutating func add(_ block: ArchiveBlock, digest: EntryHash) throws(DecodingFailure) {
     switch block {
-    case .header(let contents, let prefix, let created):
+    case .header(_, let contents, let prefix, let created):
       guard manifest == nil else { throw .invalid("a second header") }
       manifest = OpLogManifest(
         contents: contents, prefix: prefix, created: created, peers: [], clock: nil,

@@ -1,8 +1,8 @@
-internal import SpindleCore
+package import SpindleCore
 
 /// Computes one peer's chain anew, row by row.
-struct ChainAudit {
-  enum Judgement: Equatable {
+package struct ChainAudit {
+  package enum Judgement: Equatable {
     case right
     /// A row without a chain, before one starts.
     case unchained
@@ -12,12 +12,12 @@ struct ChainAudit {
 
   /// Heads of which one must be the one before the next row. Two after a row that did not fit: the
   /// stored head if the content changed, the computed one if the head did. Empty when unknown.
-  private var heads: [ChainHead]
+  package private(set) var heads: [ChainHead]
   /// Whether a row with a chain came by.
   private var isChained: Bool
   private var isLost = false
 
-  init(floor: LogPosition) {
+  package init(floor: LogPosition) {
     heads = floor.head.map { [$0] } ?? []
     isChained = floor.head != nil
   }
@@ -27,7 +27,7 @@ struct ChainAudit {
 
   /// - Parameter follows: Whether the row is the one after the row before; behind a hole its head
   ///   is taken as it is.
-  mutating func judge(
+  package mutating func judge(
     _ row: OpLogRow, peer: PeerID, index: UInt64, follows: Bool
   ) -> Judgement {
     guard let stored = row.chain else {

@@ -26,7 +26,7 @@ public struct NoopPublisher<Event: Sendable>: EventPublisher {
 ///
 /// The leader of the log adds under its own turn; whoever is free delivers, one at a time. So no
 /// publisher runs under a lock, and no two writers deliver in each other's order.
-final class EventOutbox<Event: Sendable>: Sendable {
+package final class EventOutbox<Event: Sendable>: Sendable {
   /// Events that may wait for a slow publisher; beyond it the newest are dropped and the publisher
   /// is told.
   static var limit: Int { 65_536 }
@@ -42,12 +42,12 @@ final class EventOutbox<Event: Sendable>: Sendable {
   private let content = Mutex(Content())
   private let publisher: any EventPublisher<Event>
 
-  init(_ publisher: any EventPublisher<Event>) { self.publisher = publisher }
+  package init(_ publisher: any EventPublisher<Event>) { self.publisher = publisher }
 
   /// Adds events behind those that wait.
   ///
   /// - Returns: How many found no room.
-  func add(_ events: [Event]) -> Int {
+  package func add(_ events: [Event]) -> Int {
     content.withLock { content in
       let room = content.hasLost ? 0 : Self.limit - content.events.count
       content.events += events.prefix(room)
@@ -58,7 +58,7 @@ final class EventOutbox<Event: Sendable>: Sendable {
 
   /// Delivers what waits, unless somebody does already. What comes meanwhile is left to a task, so
   /// that no caller works for others for ever.
-  func deliver() {
+  package func deliver() {
     guard deliverRound(isFirst: true) else { return }
     Task {
       while deliverRound(isFirst: false) { await Task.yield() }
@@ -92,7 +92,7 @@ final class EventOutbox<Event: Sendable>: Sendable {
   }
 
   /// Waits until everything added before the call is delivered.
-  func drained() async {
+  package func drained() async {
     deliver()
     await withCheckedContinuation { continuation in
       let isIdle = content.withLock { content in

@@ -17,6 +17,18 @@ public struct FileLogReplica<Op: IndexableOp>: LogSource {
     sink = try await FileLogSink(root: root, selfID: selfID, settings: settings, store: store)
   }
 
+  /// Opens the folder, and mends the own files from the op-log where they miss something.
+  ///
+  /// - Throws: what ``FileLogSink/init(root:settings:store:repairingFrom:)`` throws.
+  public init(
+    root: String, settings: FileLogSettings, store: Store,
+    repairingFrom log: any PublishedLog<Op>
+  ) async throws {
+    source = FileLogPuller(root: root, settings: settings, store: store)
+    sink = try await FileLogSink(
+      root: root, settings: settings, store: store, repairingFrom: log)
+  }
+
   public var selfID: PeerID { sink.selfID }
 
   public func cursors() async throws -> PeerCursors { try await source.cursors() }

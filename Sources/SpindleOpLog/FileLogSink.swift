@@ -19,18 +19,21 @@ internal import Synchronization
 ///
 /// An entry below the mark that cannot be read was acknowledged and is damaged: the sink is refused
 /// then, and nothing is cut. It is refused also at any end that does not look torn, mark or not:
-/// damage, or what a newer version wrote.
+/// damage, or what a newer version wrote. With the op-log at hand it mends its files instead: see
+/// ``init(root:settings:store:repairingFrom:)``.
 public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Whose entries these are.
   public let selfID: PeerID
-  private let settings: FileLogSettings
+  let settings: FileLogSettings
   private let store: Store
   private let files: SegmentFiles<Op>
   private let lock: Mutex<FileLock?>
   private let tail: Mutex<Tail>
+  /// Whether all files were compared with the op-log since they were opened.
+  let isExamined = Atomic<Bool>(false)
 
   /// What is known of the last segment.
-  private enum Tail: Sendable {
+  enum Tail: Sendable {
     /// Nothing yet, or nothing for certain after a write that failed.
     case unknown
     /// Nil before the first segment.
@@ -48,8 +51,44 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// - Throws: ``SpindleError`` with `invalidArgument` for an empty mark, `unavailable`, reason
   ///   `locked`, while another sink on this machine has the peer's files, `io`; `corruption`,
   ///   reason `corrupt_segment`, when acknowledged entries are damaged or gone.
-  public init(
+  public convenience init(
     root: String, selfID: PeerID, settings: FileLogSettings, store: Store
+  ) async throws {
+    try await self.init(locking: root, selfID: selfID, settings: settings, store: store)
+    try await closingOnFailure { _ = try await position() }
+  }
+
+  /// Opens the files of an op-log's own peer, and mends what is missing or damaged in them from
+  /// the op-log before anything is added: see ``Publisher/repair()``. Files that do not agree with
+  /// the op-log are opened as they are, so that what it lacks can be pulled; ``Publisher/sync()``
+  /// tells of them.
+  ///
+  /// - Throws: as ``init(root:selfID:settings:store:)``, and what the op-log throws.
+  /// - Complexity: O(bytes of the files).
+  public convenience init(
+    root: String, settings: FileLogSettings, store: Store,
+    repairingFrom log: any PublishedLog<Op>
+  ) async throws {
+    try await self.init(locking: root, selfID: log.selfID, settings: settings, store: store)
+    try await closingOnFailure {
+      do { _ = try await repair(from: log) } catch let error as SpindleError
+        where error.kind == .conflict
+      {
+        // Nothing was changed; the first publishing tries again and tells.
+      }
+      _ = try await position()
+    }
+  }
+
+  private func closingOnFailure(_ body: () async throws -> Void) async throws {
+    do { try await body() } catch {
+      try? close()
+      throw error
+    }
+  }
+
+  private init(
+    locking root: String, selfID: PeerID, settings: FileLogSettings, store: Store
   ) async throws {
     guard !settings.magic.isEmpty else {
       throw SpindleError(
@@ -63,10 +102,6 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     self.files = files
     lock = Mutex(try await store.blocking { try files.lock(selfID) })
     tail = Mutex(.unknown)
-    do { _ = try await position() } catch {
-      try? close()
-      throw error
-    }
   }
 
   /// Lets another sink have the files. Repeats do nothing. Waits for the disk, at most one sync of
@@ -111,10 +146,21 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// - Complexity: one sync of a file; two more, and one of the directory, per segment begun. Each
   ///   change between entries with and without users begins one, and each fall of the timestamp.
   public func write(_ entries: [(index: UInt64, entry: DecodedEntry<Op>)]) async throws {
+    try await write(entries, startingAt: nil)
+  }
+
+  /// The same for an op-log whose beginning was trimmed.
+  ///
+  /// - Parameter start: Where it begins, with the chain's head there. Files that end before it get
+  ///   a segment that starts there; what lies between is in none.
+  func write(
+    _ entries: [(index: UInt64, entry: DecodedEntry<Op>)], startingAt start: LogPosition?
+  ) async throws {
     try await withTail { files, state in
-      let plan = try self.plan(entries, from: state)
+      let plan = try self.plan(entries, from: state, startingAt: start)
       for piece in plan {
         try self.write(piece, to: files)
+        try self.mark(piece.end, isSynced: piece.offset == nil, in: files)
         state = piece.end
       }
     }
@@ -145,30 +191,45 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   private func withTail<Result: Sendable>(
     _ body: @escaping @Sendable (SegmentFiles<Op>, inout SegmentState?) throws -> Result
   ) async throws -> Result {
+    try await withFiles { [self] files, tail in
+      var state: SegmentState?
+      if case .known(let known) = tail { state = known } else { state = try recover(files) }
+      let result = try body(files, &state)
+      tail = .known(state)
+      return result
+    }
+  }
+
+  /// The same for a call that looks after the last segment itself. One call at a time; after one
+  /// that failed nothing is known of the last segment.
+  func withFiles<Result: Sendable>(
+    _ body: @escaping @Sendable (SegmentFiles<Op>, inout Tail) throws -> Result
+  ) async throws -> Result {
     try await store.blocking { [self] in
-      let before = tail.withLock { tail in
+      var taken = tail.withLock { tail in
         let before = tail
         if case .closed = tail { return before }
         tail = .taken
         return before
       }
-      var state: SegmentState?
-      switch before {
+      switch taken {
       case .taken: throw isBusy
       case .closed: throw SpindleError(.closed, "the log files of peer \(selfID) are closed")
-      case .known(let known): state = known
-      case .unknown: break
+      case .known, .unknown: break
       }
       do {
-        if case .unknown = before { state = try files.recover(selfID) }
-        let result = try body(files, &state)
-        tail.withLock { $0 = .known(state) }
+        let result = try body(files, &taken)
+        tail.withLock { $0 = taken }
         return result
       } catch {
         tail.withLock { $0 = .unknown }
         throw error
       }
     }
+  }
+
+  private func recover(_ files: SegmentFiles<Op>) throws -> SegmentState? {
+    try files.recover(selfID, beforeSync: settings.hooks.beforeSync)
   }
 
   private var isBusy: SpindleError {
@@ -180,7 +241,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   // MARK: Writing
 
   /// One file's share of a call.
-  private struct Piece {
+  struct Piece {
     var bytes: [UInt8]
     /// Where they go in a segment that is there; nil for a new one.
     var offset: Int?
@@ -188,13 +249,18 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   }
 
   /// Encodes everything before anything is written, so that a bad entry costs nothing.
-  private func plan(
-    _ entries: [(index: UInt64, entry: DecodedEntry<Op>)], from state: SegmentState?
+  func plan(
+    _ entries: [(index: UInt64, entry: DecodedEntry<Op>)], from state: SegmentState?,
+    startingAt start: LogPosition?
   ) throws -> [Piece] {
     var pieces: [Piece] = []
     var next = state?.next ?? 0
     var encoder = state.map { SegmentEncoder<Op>(continuing: $0) }
     var offset = state?.byteCount
+    var firstHead: ChainHead? = .seed(of: selfID)
+    if let start, start.next > next {
+      (next, encoder, firstHead) = (start.next, nil, start.head)
+    }
     func finish() {
       guard var encoder, encoder.pendingByteCount > 0 else { return }
       pieces.append(
@@ -209,7 +275,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
           finish()
           let header = SegmentHeader(
             mode: entry.mode ?? settings.mode, peer: selfID, start: next,
-            head: encoder.map { $0.state.head } ?? .seed(of: selfID))
+            head: encoder.map { $0.state.head } ?? firstHead)
           encoder = try SegmentEncoder(magic: settings.magic, header: header)
           offset = nil
         }
@@ -235,7 +301,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     return entry.mode == state.header.mode && real.timestamp >= state.lastTimestamp
   }
 
-  private func write(_ piece: Piece, to files: SegmentFiles<Op>) throws {
+  func write(_ piece: Piece, to files: SegmentFiles<Op>) throws(SpindleError) {
     let path = files.folder.segment(of: selfID, start: piece.end.header.start)
     do throws(IOFailure) {
       if let offset = piece.offset {
@@ -246,10 +312,9 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     } catch {
       throw error.spindleError
     }
-    try mark(piece.end, isSynced: piece.offset == nil, in: files)
   }
 
-  private func mark(
+  func mark(
     _ end: SegmentState, isSynced: Bool, in files: SegmentFiles<Op>
   ) throws(SpindleError) {
     do throws(IOFailure) {
@@ -283,7 +348,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     return end
   }
 
-  private func encode(
+  func encode(
     _ entries: [DecodedEntry<Op>], _ header: SegmentHeader
   ) throws -> (bytes: [UInt8], end: SegmentState) {
     var index = header.start
@@ -327,7 +392,9 @@ extension SegmentFiles {
 
   /// Where a peer's own writer goes on: the end of the last segment, whose torn end the next write
   /// cuts off. Nil before the first segment.
-  fileprivate func recover(_ peer: PeerID) throws -> SegmentState? {
+  fileprivate func recover(
+    _ peer: PeerID, beforeSync: (String) throws -> Void
+  ) throws -> SegmentState? {
     let acknowledged = try AcknowledgedMark.read(folder.mark(of: peer))?.next ?? 0
     do {
       var starts = try folder.starts(of: peer)
@@ -342,24 +409,31 @@ extension SegmentFiles {
         try check(segment, acknowledged)
         if let previous = starts.last { try checkLink(segment, after: previous, of: peer) }
         // What an earlier run added, or another program put there, is counted from here on.
+        try beforeSync(path)
         try Files.synchronize(path)
-        try synchronizeDirectories(of: peer)
+        try synchronizeDirectories(of: peer, beforeSync)
         return segment.content.state
       }
     } catch let error as IOFailure {
       throw error.spindleError
     }
     guard acknowledged == 0 else { throw damage(of: folder.segment(of: peer, start: 0)) }
-    do throws(IOFailure) { try synchronizeDirectories(of: peer) } catch { throw error.spindleError }
+    try synchronizeDirectories(of: peer, beforeSync)
     return nil
   }
 
   /// Makes the names durable that lead to a peer's segments: a crash may have come between their
   /// making and the sync.
-  private func synchronizeDirectories(of peer: PeerID) throws(IOFailure) {
-    try Files.synchronizeDirectory(folder.directory(of: peer))
-    try Files.synchronizeDirectory(folder.root)
-    try Files.synchronizeDirectory(Files.directory(of: folder.root))
+  private func synchronizeDirectories(
+    of peer: PeerID, _ beforeSync: (String) throws -> Void
+  ) throws {
+    let paths = [folder.directory(of: peer), folder.root, Files.directory(of: folder.root)]
+    for path in paths {
+      try beforeSync(path)
+      do throws(IOFailure) { try Files.synchronizeDirectory(path) } catch {
+        throw error.spindleError
+      }
+    }
   }
 
   /// Only an end that looks torn may be cut off, and only what was not acknowledged.

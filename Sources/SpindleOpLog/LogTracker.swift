@@ -159,9 +159,15 @@ public protocol HistoryTracker<Op>: LogTracker {
   /// The head of a peer's chain before an index; nil where it is not known, as in a tracker without
   /// chains.
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
+
+  /// Below which index a peer's history is gone; 0 where all of it is kept, and in a tracker that
+  /// removes nothing.
+  func floor(of peer: PeerID) async throws -> UInt64
 }
 
 extension HistoryTracker {
+  public func floor(of peer: PeerID) async throws -> UInt64 { 0 }
+
   public func readPage(
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {

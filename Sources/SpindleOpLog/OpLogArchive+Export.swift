@@ -30,7 +30,9 @@ extension LogIndexTracker {
       let writer = try ArchiveWriter(path, progress: progress)
       let peers = try exportedPeers(contents, in: snapshot)
       let created = space.store.clock.wallMilliseconds
-      try writer.add(.header(contents: contents, prefix: prefix, created: created))
+      try writer.add(
+        .header(
+          version: ArchiveBlock.version, contents: contents, prefix: prefix, created: created))
       for peer in peers { try writer.add(.peer(peer)) }
       if contents.contains(.rows) {
         for peer in peers { try exportRows(of: peer, in: snapshot, to: writer) }
@@ -73,12 +75,29 @@ extension LogIndexTracker {
       positions[peer] = LogPosition(
         next: next, head: (try Self.decode(row, peer: peer, index: next - 1) as OpLogRow).chain)
     }
-    return PeerCursors(positions.mapValues(\.next)).sorted.compactMap { peer, next in
+    return try PeerCursors(positions.mapValues(\.next)).sorted.compactMap { peer, next in
       guard let position = positions[peer] else { return nil }
-      let first = contents.contains(.rows) ? floors[peer] ?? .start : position
+      let floor = floors[peer] ?? .start
+      let first = contents.contains(.rows) ? floor : position
+      let isLate =
+        try floor.next > 0 ? floor.hasLateChain : beginsUnchained(peer, in: snapshot)
       return OpLogManifest.Peer(
-        peer: peer, first: first.next, next: next, firstHead: first.head, head: position.head)
+        peer: peer, first: first.next, next: next, firstHead: first.head, head: position.head,
+        startsLate: isLate && position.head != nil)
     }
+  }
+
+  /// Whether a log that was never trimmed begins with rows in no chain.
+  private func beginsUnchained(_ peer: PeerID, in snapshot: Snapshot?) throws -> Bool {
+    var isUnchained = false
+    try space.store.scan(
+      space.log,
+      options(from: OpLogKeys.entry(peer, 0), to: OpLogKeys.entry(peer, 1), in: snapshot)
+    ) { _, value in
+      isUnchained = try (Self.decode(value, peer: peer, index: 0) as OpLogRow).chain == nil
+      return false
+    }
+    return isUnchained
   }
 
   private func exportRows(

@@ -10,7 +10,9 @@ extension OpLogArchive {
   /// Crash windows. The file's digest is committed first, under a key that keeps the prefix from
   /// being opened; the commit that removes it also stores the floors and the clock. A crash in
   /// between leaves a prefix that refuses to open, until the same file is installed again: that
-  /// writes the same keys once more and loses nothing.
+  /// writes the same keys once more and loses nothing. Where the file itself fails in between,
+  /// because it was replaced or damaged after it was looked at, all that was stored is removed and
+  /// the key last, so the prefix is empty again; a crash on the way leaves it refusing as above.
   ///
   /// - Parameters:
   ///   - prefix: A prefix without any entry and state, created if it is missing. A processor has it
@@ -26,13 +28,30 @@ extension OpLogArchive {
     prefix: String, indexes: OpLogIndexes = [],
     progress: @escaping @Sendable (_ stored: UInt64) -> Void = { _ in }
   ) async throws -> OpLogManifest {
-    let manifest = try await verify()
+    let path = path
+    let manifest = try await store.blocking { try Self.verifyInstallable(at: path) }
+    try await install(manifest, prefix: prefix, indexes: indexes, progress: progress)
+    return manifest
+  }
+
+  /// Reads the whole file as ``verify()`` does, on the calling thread, and says whether it can be
+  /// installed.
+  package static func verifyInstallable(at path: String) throws -> OpLogManifest {
+    let manifest = try verify(at: path)
     guard manifest.contents.contains(.state) else {
       throw SpindleError(
         .invalidArgument,
         "\(path) holds rows without the state that follows from them; apply it to a log in use",
         path: path, reason: "no_state")
     }
+    return manifest
+  }
+
+  /// Installs a file that was looked at before.
+  package func install(
+    _ manifest: OpLogManifest, prefix: String, indexes: OpLogIndexes = [],
+    progress: @escaping @Sendable (_ stored: UInt64) -> Void = { _ in }
+  ) async throws {
     let claim = try WriterClaim(store, prefix: prefix)
     defer { withExtendedLifetime(claim) {} }
     let space = try await OpLogSpace.open(
@@ -40,7 +59,6 @@ extension OpLogArchive {
       isInstalling: true)
     let installation = ArchiveInstallation(space: space, archive: self, manifest: manifest)
     try await store.blocking { try installation.run(progress: progress) }
-    return manifest
   }
 }
 
@@ -52,15 +70,29 @@ struct ArchiveInstallation: Sendable {
 
   func run(progress: (UInt64) -> Void) throws {
     try begin()
+    var isStoreSound = true
+    do { try storeContent(progress: progress, isStoreSound: &isStoreSound) } catch {
+      // What the store could not take is left for the next attempt.
+      if isStoreSound { try? undo() }
+      throw error
+    }
+    try end()
+  }
+
+  private func storeContent(
+    progress: (UInt64) -> Void, isStoreSound: inout Bool
+  ) throws {
     var batch = Self.emptyBatch
     var count: UInt64 = 0
     func flush() throws {
+      isStoreSound = false
       try space.store.commitBlocking(batch)
+      isStoreSound = true
       batch = Self.emptyBatch
       progress(count)
     }
     let indexes = space.memory.indexes
-    let read = try archive.read { block in
+    let read = try OpLogArchive.read(archive.path) { block in
       switch block {
       case .rows(let page):
         for (offset, row) in page.rows.enumerated() {
@@ -83,7 +115,26 @@ struct ArchiveInstallation: Sendable {
     }
     try OpLogArchive.check(read, is: manifest, path: archive.path)
     try flush()
-    try end()
+  }
+
+  /// Empties the prefix again.
+  private func undo() throws {
+    var batch = Self.emptyBatch
+    for (family, lower) in [(space.log, [OpLogKeys.metaSubspace + 1]), (space.data, nil)] {
+      var isDone = false
+      while !isDone {
+        isDone = true
+        try space.store.scan(family, IterationOptions(lowerBound: lower)) { key, _ in
+          batch.delete(family, key: copyBytes(key))
+          isDone = batch.byteCount < OpLogSpace.bytesPerBatch
+          return isDone
+        }
+        try space.store.commitBlocking(batch)
+        batch = Self.emptyBatch
+      }
+    }
+    batch.delete(space.log, key: OpLogKeys.installingKey)
+    try space.store.commitBlocking(batch)
   }
 
   /// What fitted into the exported store fits here, with its index keys.

@@ -37,7 +37,14 @@ public struct OpLogArchive: Sendable {
   ///   off, `unsupportedFormat` for a newer one, `notFound`, `io`.
   /// - Complexity: O(bytes of the file), in bounded memory.
   public func verify() async throws -> OpLogManifest {
-    try await store.blocking { try read { _ in } }
+    let path = path
+    return try await store.blocking { try Self.verify(at: path) }
+  }
+
+  /// The same without a store, on the calling thread, which waits for the disk: a file that is no
+  /// good must not leave a store behind that was made for it.
+  package static func verify(at path: String) throws -> OpLogManifest {
+    try read(path) { _ in }
   }
 
   /// Applies the rows to a log in use, as if another replica had sent them. What it has already is
@@ -76,12 +83,6 @@ public struct OpLogArchive: Sendable {
     return count
   }
 
-  /// Reads the beginning of a file, which tells whether it is an export at all, before anything is
-  /// made for it. Waits for the disk.
-  ///
-  /// - Throws: ``SpindleError`` as ``verify()`` does.
-  package static func look(at path: String) throws { _ = try ArchiveReader(path).next() }
-
   /// Compares two readings of the file.
   static func check(
     _ read: OpLogManifest, is manifest: OpLogManifest, path: String
@@ -95,7 +96,9 @@ public struct OpLogArchive: Sendable {
   /// Reads the file from its start to its end on the calling thread.
   ///
   /// - Parameter body: Gets each block that is neither the header nor the end.
-  func read(_ body: (ArchiveBlock) throws -> Void) throws -> OpLogManifest {
+  static func read(
+    _ path: String, _ body: (ArchiveBlock) throws -> Void
+  ) throws -> OpLogManifest {
     let reader = try ArchiveReader(path)
     while let block = try reader.next() { try body(block) }
     return try reader.manifest
@@ -115,6 +118,9 @@ public struct OpLogManifest: Sendable, Hashable {
     public var firstHead: ChainHead?
     /// The chain's head after the last row; nil for none.
     public var head: ChainHead?
+    /// Whether the chain began behind rows that were in none, so that other replicas' chains of
+    /// this peer are others. Files of version 1 do not tell: false.
+    public var startsLate = false
   }
 
   public var contents: OpLogArchive.Contents
@@ -142,6 +148,8 @@ public struct OpLogManifest: Sendable, Hashable {
     peers.reduce(into: [:]) { floors, peer in
       if peer.first > 0 {
         floors[peer.peer] = LogPosition(next: peer.first, head: peer.firstHead)
+        // A floor without a head tells it by that.
+        floors[peer.peer]?.startsLate = peer.startsLate && peer.firstHead != nil
       }
     }
   }

@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 
 /// Judges the keys and values of an op-log as they come, in order. Reads nothing but what it has to
 /// look up beside them.
@@ -6,8 +6,8 @@ internal import SpindleCore
 /// The walk is one view, a look-up is the newest one. So what a look-up does not bear out is looked
 /// up the other way round before it is a finding: the row may have been trimmed or expunged
 /// meanwhile.
-struct OpLogAudit {
-  typealias Lookup = (_ key: [UInt8]) throws -> [UInt8]?
+package struct OpLogAudit {
+  package typealias Lookup = (_ key: [UInt8]) throws -> [UInt8]?
 
   let prefix: String
   let lookup: Lookup
@@ -29,14 +29,14 @@ struct OpLogAudit {
   private var hasProgress = false
   private var lastSubspace: UInt8 = 0
 
-  init(prefix: String, lookup: @escaping Lookup) {
+  package init(prefix: String, lookup: @escaping Lookup) {
     self.prefix = prefix
     self.lookup = lookup
   }
 
-  mutating func readAhead(floors: [PeerID: LogPosition]) { self.floors = floors }
+  package mutating func readAhead(floors: [PeerID: LogPosition]) { self.floors = floors }
 
-  mutating func add(key: Span<UInt8>, value: Span<UInt8>) {
+  package mutating func add(key: Span<UInt8>, value: Span<UInt8>) {
     hasProgress = true
     if key.isEmpty {
       report.add("a key is empty")
@@ -261,7 +261,7 @@ struct OpLogAudit {
     return OpLogKeys.upperBound(of: peer)
   }
 
-  mutating func finish() -> OpLogReport {
+  package mutating func finish() -> OpLogReport {
     checkClock()
     checkMeta()
     if report.untold > 0 {

@@ -6,6 +6,10 @@ extension Processor: PublishedLog where T: HistoryTracker<R.Op> {
     try await tracker.chainHead(of: peer, before: index)
   }
 
+  public func floor(of peer: PeerID) async throws -> UInt64 {
+    try await tracker.floor(of: peer)
+  }
+
   public func raiseFence(to cursor: UInt64) async throws {
     try await noteElsewhere(PeerCursors([selfID: cursor]))
   }

@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import Synchronization
 
 /// A local op-log as a ``Publisher`` sees it: one with a writer on this machine.
 public protocol PublishedLog<Op>: LogSource {
@@ -8,12 +9,19 @@ public protocol PublishedLog<Op>: LogSource {
   /// The head of a peer's chain before an index; nil where it is not known.
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
 
+  /// Below which index a peer's log was trimmed; 0 for one that was not, which is the default.
+  func floor(of peer: PeerID) async throws -> UInt64
+
   /// Refuses new entries of ``selfID`` until its log has reached a cursor, also after the next
   /// open.
   func raiseFence(to cursor: UInt64) async throws
 
   /// Makes every entry that was committed before the call survive power loss.
   func synchronize() async throws
+}
+
+extension PublishedLog {
+  public func floor(of peer: PeerID) async throws -> UInt64 { 0 }
 }
 
 /// Copies the entries that this machine makes from its op-log to its files.
@@ -31,6 +39,10 @@ public protocol PublishedLog<Op>: LogSource {
 /// writes under the same name. The op-log is fenced then: it takes no new entries of its own until
 /// the missing ones were pulled back. A file with another history is refused likewise, and only a
 /// new peer id helps.
+///
+/// What the op-log was trimmed below cannot be published: files that end before that go on where
+/// the op-log begins. A replica that has all up to there, from a snapshot, follows them; one that
+/// has less is told that the history is missing.
 public actor Publisher<Op: IndexableOp> {
   private let log: any PublishedLog<Op>
   private let sink: FileLogSink<Op>
@@ -51,7 +63,8 @@ public actor Publisher<Op: IndexableOp> {
     self.sink = sink
   }
 
-  /// Publishes every entry that was committed before the call.
+  /// Publishes every entry that was committed before the call. The first call looks through all
+  /// own files before, unless they were when they were opened, as ``repair()`` does.
   ///
   /// Cancelling it stops between two pages; what was written stays.
   ///
@@ -60,9 +73,29 @@ public actor Publisher<Op: IndexableOp> {
   ///   op-log, reason `chain_mismatch` when they hold other entries; what the op-log and the sink
   ///   throw. ``SyncError/cursorMismatch(peer:expected:actual:)`` for a hole in the op-log.
   /// - Complexity: one sync of the op-log, and one of the file per 256 entries. Nothing to write
-  ///   costs no sync.
+  ///   costs no sync. The first call reads the files: O(their bytes).
   public func sync() async throws -> Int {
     try await inTurn { publisher in try await publisher.publish() }
+  }
+
+  /// Looks through the own files, and writes what is missing or damaged in them once more from the
+  /// op-log. Call it when a reader of the folder tells of damage or of a hole.
+  ///
+  /// A damaged file is kept under the name `<name>.damaged`, which nobody reads. It may hold what
+  /// is expunged later: remove it when it is of no more use. What neither the files nor the op-log
+  /// has, because it was trimmed there, is told and stays missing; publishing goes on.
+  ///
+  /// No publishing runs meanwhile. Readers that follow find the old files or the new ones, or for a
+  /// moment a log that ends earlier.
+  ///
+  /// - Returns: What was mended, and what could not be. Each is a line in the log, too.
+  /// - Throws: ``SpindleError`` with `conflict`: reason `fenced` when the files have acknowledged
+  ///   more than the op-log holds, reason `chain_mismatch` when they hold other entries than it;
+  ///   `io`; what the op-log throws. What was mended until then stays, and the next call goes on.
+  /// - Complexity: O(bytes of the files), one segment and one page in memory.
+  @discardableResult
+  public func repair() async throws -> FileLogRepair {
+    try await inTurn { publisher in try await publisher.sink.repair(from: publisher.log) }
   }
 
   /// Puts the marker of a removed entry into the files, after the op-log has done so.
@@ -98,6 +131,7 @@ public actor Publisher<Op: IndexableOp> {
   }
 
   private func publish() async throws -> Int {
+    if !sink.isExamined.load(ordering: .relaxed) { _ = try await sink.repair(from: log) }
     let target = try await log.cursor(of: log.selfID)
     let position = try await sink.position()
     try await check(position, target)
@@ -105,19 +139,30 @@ public actor Publisher<Op: IndexableOp> {
     guard written < target else { return 0 }
     // Covers all that is below the target; what is committed from here on is not published now.
     try await log.synchronize()
+    let start = try await begin(behind: written)
+    written = max(written, start?.next ?? 0)
+    let first = written
     while written < target {
       try Task.checkCancellation()
       let page = try await log.readSince(peer: log.selfID, from: written)
         .prefix { $0.index < target }
-      guard let first = page.first else { break }
-      guard first.index == written else {
-        throw SyncError.cursorMismatch(
-          peer: log.selfID, expected: written, actual: first.index)
+      guard let found = page.first?.index else { break }
+      guard found == written else {
+        throw SyncError.cursorMismatch(peer: log.selfID, expected: written, actual: found)
       }
-      try await sink.write(Array(page))
+      try await sink.write(Array(page), startingAt: start)
       written += UInt64(page.count)
     }
-    return Int(written - position.next)
+    return Int(written - first)
+  }
+
+  /// Where the op-log begins, when the files end before that.
+  private func begin(behind written: UInt64) async throws -> LogPosition? {
+    let floor = try await log.floor(of: log.selfID)
+    guard floor > written else { return nil }
+    if written > 0 { sink.tell(lost: written..<floor) }
+    return LogPosition(
+      next: floor, head: try await log.chainHead(of: log.selfID, before: floor))
   }
 
   /// Compares the end of the files with the op-log.

@@ -161,6 +161,9 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
     bytes[..<(bytes.lastIndex { $0 != 0 }.map { $0 + 1 } ?? bytes.startIndex)]
   }
 
+  /// Lets the next look read all from the disk, also what seems unchanged.
+  func forget() { kept.withLock { $0 = [] } }
+
   private func keep(_ segment: LoadedSegment<Op>) {
     kept.withLock { kept in
       kept.removeAll { $0.path == segment.path }

@@ -10,11 +10,11 @@ public struct SegmentState: Sendable, Equatable {
   /// The chain's head after the last entry; nil where the header has none.
   public internal(set) var head: ChainHead?
   /// Bytes of the header and of all whole entries.
-  public internal(set) var byteCount: Int
+  public package(set) var byteCount: Int
   var dictionary = UUIDDictionary()
 
   /// The most bytes of a segment: 1 GiB. Readers hold one in memory.
-  static let byteLimit = 1 << 30
+  package static let byteLimit = 1 << 30
 
   init(_ header: SegmentHeader, byteCount: Int) {
     self.header = header

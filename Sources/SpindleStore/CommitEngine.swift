@@ -12,6 +12,7 @@ final class CommitEngine: Sendable {
   private let highWater: HighWaterFile
   let clock: any StoreClock
   private let beforeSync: @Sendable () -> Void
+  private let afterWrite: @Sendable () -> Void
   private let paused = ThreadSemaphore()
   private let syncs = Atomic<Int>(0)
   private let groupAttempts = Atomic<Int>(0)
@@ -19,9 +20,11 @@ final class CommitEngine: Sendable {
 
   init(
     database: Database, guardian: WALGuard, health: StoreHealth, registry: FamilyRegistry,
-    highWater: HighWaterFile, clock: any StoreClock, beforeSync: @escaping @Sendable () -> Void
+    highWater: HighWaterFile, clock: any StoreClock, beforeSync: @escaping @Sendable () -> Void,
+    afterWrite: @escaping @Sendable () -> Void
   ) {
     self.beforeSync = beforeSync
+    self.afterWrite = afterWrite
     self.database = database
     self.guardian = guardian
     self.health = health
@@ -55,6 +58,7 @@ final class CommitEngine: Sendable {
     defer { health.endWrite() }
     do throws(RocksError) {
       try database.write(&record)
+      afterWrite()
       return true
     } catch {
       if error.kind == .incomplete { return false }

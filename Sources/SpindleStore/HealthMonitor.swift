@@ -307,6 +307,8 @@ package struct StoreHooks: Sendable {
   package var diskSpace: (@Sendable () -> DiskSpace?)?
   /// Called on the thread that is about to sync the log for a commit.
   package var beforeSync: @Sendable () -> Void = {}
+  /// Called on the thread that wrote a batch or a group of them, before anything else learns of it.
+  package var afterWrite: @Sendable () -> Void = {}
   /// The test calls ``Store/checkHealth()`` itself.
   package var disablesMonitorThread = false
 

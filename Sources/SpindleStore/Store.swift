@@ -176,7 +176,8 @@ public final class Store: Sendable {
     let highWater = try withSpindleErrors { () throws(IOFailure) in try HighWaterFile(directory) }
     let engine = CommitEngine(
       database: database, guardian: guardian, health: health, registry: registry,
-      highWater: highWater, clock: clock, beforeSync: hooks.beforeSync)
+      highWater: highWater, clock: clock, beforeSync: hooks.beforeSync,
+      afterWrite: hooks.afterWrite)
     path = directory.path
     view = .owned
     self.directory = directory

@@ -78,6 +78,9 @@ import Testing
       try await spindle(
         "oplog", "import", "--store", fourth.store, try place.file("text", "this was not exported")
       ).expectRefusal("is no exported op-log")
+      // Nor does one that is damaged further on.
+      try await spindle("oplog", "import", "--store", fourth.store, bad)
+        .expectRefusal("is damaged at byte")
       #expect(!FileManager.default.fileExists(atPath: fourth.store))
     }
   }

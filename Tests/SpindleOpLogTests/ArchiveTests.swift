@@ -3,6 +3,7 @@ import SpindleIO
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 import Testing
 
 /// A replica without state: applies entries in order, as rows.
@@ -12,6 +13,8 @@ private final class PlainReplica: LogProcessor {
   let tracker: Tracker
   /// How many entries it takes before it fails.
   let limit: UInt64
+  /// Runs when it is asked for a cursor.
+  let onCursor = Mutex<(@Sendable () throws -> Void)?>(nil)
 
   init(_ store: Store, prefix: String, limit: UInt64 = .max) async throws {
     self.store = store
@@ -20,7 +23,10 @@ private final class PlainReplica: LogProcessor {
   }
 
   func cursors() async throws -> PeerCursors { try await tracker.allCursors() }
-  func cursor(of peer: PeerID) async throws -> UInt64 { try await tracker.cursor(of: peer) }
+  func cursor(of peer: PeerID) async throws -> UInt64 {
+    try onCursor.withLock { $0 }?()
+    return try await tracker.cursor(of: peer)
+  }
   func watchCursors() -> CursorWatch { CursorBoard(PeerCursors()).watch() }
 
   func apply(
@@ -290,7 +296,163 @@ private final class PlainReplica: LogProcessor {
         await expectError(.notFound) {
           _ = try await OpLogArchive(path: place.path + ".none", store: store).verify()
         }
-        await expectError(.notFound) { try OpLogArchive.look(at: place.path + ".none") }
+        await expectError(.notFound) { _ = try OpLogArchive.verify(at: place.path + ".none") }
+      }
+    }
+  }
+
+  /// Rows 0 and 1 are in no chain, those up to 6 are; or all are, or none below the floor.
+  enum Beginning: CaseIterable { case unchained, chained, unchainedBelowTheFloor, trimmedLate }
+
+  @Test(arguments: Beginning.allCases, [OpLogArchive.Contents.everything, .state])
+  func aChainThatBeganLateStaysSoInACopy(
+    beginning: Beginning, contents: OpLogArchive.Contents
+  ) async throws {
+    try await withPlace { place in
+      let file = place.path + ".export"
+      try await place.withStore { store in
+        let source = try await Tracker(store: store, prefix: "app")
+        if beginning != .chained {
+          for index: UInt64 in 0..<2 { try await source.add(store, peer(1), index) }
+        }
+        if beginning == .unchainedBelowTheFloor {
+          _ = try await source.trim(below: PeerCursors([peer(1): 2]), forced: true)
+        }
+        try await addChained(store, source, peer(1), (beginning == .chained ? 0 : 2)..<6)
+        if beginning == .trimmedLate {
+          _ = try await source.trim(below: PeerCursors([peer(1): 4]), forced: true)
+        }
+        let manifest = try await source.export(to: file, contents: contents)
+        #expect(manifest.peers.map(\.startsLate) == [beginning != .chained])
+        #expect(try await OpLogArchive(path: file, store: store).verify() == manifest)
+        try await OpLogArchive(path: file, store: store).install(prefix: "copy")
+        let copy = try await Tracker(store: store, prefix: "copy")
+        // A snapshot does not tell the last entry's time.
+        let (end, copied) = try await (
+          source.position(of: peer(1)), copy.position(of: peer(1))
+        )
+        #expect(end.next == 6 && copied.next == 6 && end.head != nil && copied.head == end.head)
+        for tracker in [source, copy] {
+          let head = try await tracker.chainHead(of: peer(1), before: 6)
+          #expect((head != nil) == (beginning == .chained))
+          // Also when it goes on and is trimmed.
+          try await addChained(store, tracker, peer(1), 6..<9)
+          _ = try await tracker.trim(below: PeerCursors([peer(1): 8]), forced: true)
+          let later = try await tracker.chainHead(of: peer(1), before: 8)
+          #expect((later != nil) == (beginning == .chained))
+        }
+        #expect(try await findings(store, "copy") == [])
+      }
+    }
+  }
+
+  /// The same file as version 1 had it, where no flag of a late chain is set.
+  private func asVersion1(_ bytes: [UInt8]) -> [UInt8] {
+    var result = Array(bytes[..<8])
+    var digest = HashSuite.current.hash(result.span)
+    var offset = 8
+    while offset < bytes.count {
+      let length = bytes[(offset + 1)..<(offset + 5)].reduce(0) { $0 << 8 | Int($1) }
+      var block = Array(bytes[offset..<(offset + 5 + length)])
+      if block[0] == 1 { block[5] = 1 }
+      if block[0] == 5 { block.replaceSubrange((block.count - 32)..., with: digest.bytes) }
+      block.appendBigEndian(CRC32C.mask(CRC32C.checksum(block)))
+      let content = digest.bytes + block
+      digest = HashSuite.current.hash(content.span)
+      result += block
+      offset += length + 9
+    }
+    return result
+  }
+
+  @Test func filesOfVersion1AreRead() async throws {
+    try await withPlace { place in
+      let (file, old) = (place.path + ".export", place.path + ".old")
+      try await place.withStore { store in
+        let source = try await Tracker(store: store, prefix: "app")
+        try await addChained(store, source, peer(1), 0..<12)
+        _ = try await source.trim(below: PeerCursors([peer(1): 5]), forced: true)
+        let manifest = try await source.export(to: file)
+        try writeFile(asVersion1(try Files.read(file)), to: old)
+        var read = try await OpLogArchive(path: old, store: store).install(prefix: "copy")
+        #expect(read.digest != manifest.digest)
+        read.digest = manifest.digest
+        #expect(read == manifest)
+        let copy = try await Tracker(store: store, prefix: "copy")
+        #expect(try await copy.allPositions() == source.allPositions())
+        // It knew no such flag.
+        let late = try await Tracker(store: store, prefix: "late")
+        try await late.add(store, peer(1), 0)
+        try await addChained(store, late, peer(1), 1..<3)
+        try Files.remove(file)
+        try await late.export(to: file)
+        try writeFile(asVersion1(try Files.read(file)), to: old)
+        let message = await expectError(.corruption, reason: "corrupt_export") {
+          _ = try await OpLogArchive(path: old, store: store).verify()
+        }
+        #expect(message.contains("flags 6 of a peer are unknown"))
+      }
+    }
+  }
+
+  @Test func aFileThatFailsWhileItIsImportedLeavesThePrefixEmpty() async throws {
+    try await withPlace { place in
+      let (file, other) = (place.path + ".export", place.path + ".other")
+      try await place.withStore { store in
+        let source = try await fill(store)
+        var batch = Batch()
+        for number in 100..<UInt8(140) {
+          batch.put(
+            source.dataFamily, key: [number], value: Array(repeating: number, count: 60_000))
+        }
+        try await store.commit(batch, durability: .buffered)
+        try await source.export(to: file)
+        try await source.export(to: other)
+        let archive = OpLogArchive(path: file, store: store)
+        let whole = try Files.read(file, limit: .max)
+        var damaged = whole
+        damaged[damaged.count - 1_000] ^= 1
+        let stored = Atomic<UInt64>(0)
+        let bytes = damaged
+        await expectError(.corruption, reason: "corrupt_export") {
+          try await archive.install(prefix: "copy", indexes: .all) { count in
+            stored.store(count, ordering: .relaxed)
+            try? Files.overwrite(bytes, at: file)
+          }
+        }
+        #expect(stored.load(ordering: .relaxed) > 0)
+        let copy = try await Tracker(store: store, prefix: "copy")
+        #expect(try await copy.allCursors().isEmpty)
+        #expect(try content(store, copy.dataFamily).isEmpty)
+        #expect(
+          try content(store, copy.logFamily).keys.filter { $0[0] != OpLogKeys.metaSubspace } == [])
+        #expect(try await findings(store, "copy") == [])
+        // Any sound file goes into it then.
+        try await OpLogArchive(path: other, store: store).install(prefix: "copy")
+        #expect(try await rows(copy) == rows(source))
+        #expect(try content(store, copy.dataFamily) == content(store, source.dataFamily))
+      }
+    }
+  }
+
+  @Test func aFileThatIsReplacedWhileItIsAppliedIsTold() async throws {
+    try await withPlace { place in
+      let (file, other) = (place.path + ".export", place.path + ".other")
+      try await place.withStore { store in
+        let source = try await fill(store)
+        try await source.export(to: file)
+        try await addChained(store, source, peer(1), 12..<13)
+        try await source.export(to: other)
+        // It has everything already, so that only the file can be wrong.
+        let target = try await PlainReplica(store, prefix: "app")
+        #expect(try await OpLogArchive(path: file, store: store).apply(to: target) == 0)
+        target.onCursor.withLock {
+          $0 = { if Files.exists(other) { try Files.move(other, to: file) } }
+        }
+        let message = await expectError(.conflict) {
+          _ = try await OpLogArchive(path: file, store: store).apply(to: target)
+        }
+        #expect(message.contains("was replaced while it was read"))
       }
     }
   }
@@ -304,8 +466,8 @@ private final class PlainReplica: LogProcessor {
         let bytes = try Files.read(file)
         #expect(hexString(bytes.prefix(8)) == "8953504c0d0a1a0a")
         #expect(
-          hexString(bytes[8..<31]) == "010000000e" + "010303617070" + "00000000000003e8"
-            + "f920a87a")
+          hexString(bytes[8..<31]) == "010000000e" + "020303617070" + "00000000000003e8"
+            + "4b8b3089")
         #expect(hexString(bytes[31..<61]) == "0500000039" + String(repeating: "00", count: 25))
       }
     }

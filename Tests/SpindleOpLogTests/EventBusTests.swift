@@ -1,6 +1,61 @@
+import Glibc
 import SpindleCore
 import SpindleOpLog
+import SpindleTestKit
+import Synchronization
 import Testing
+
+@Suite struct EventOutboxTests {
+  /// Each event brings the next, until it is told to stop.
+  private final class Chatterbox: EventPublisher {
+    struct State {
+      var outbox: EventOutbox<Int>?
+      var numbers: [Int] = []
+      /// How many were published on the thread of the caller.
+      var ownCount = 0
+      var caller: pthread_t?
+      var isOver = false
+    }
+    let state = Mutex(State())
+
+    func publish(_ event: Int) {
+      state.withLock { state in
+        state.numbers.append(event)
+        if state.caller == pthread_self() { state.ownCount += 1 }
+        // One who would deliver for ever must come to an end in a test.
+        if !state.isOver, event < 10_000 { _ = state.outbox?.add([event + 1]) }
+      }
+    }
+  }
+
+  @Test func whoDeliversForOthersDoesSoForOneRound() async throws {
+    let publisher = Chatterbox()
+    let outbox = EventOutbox<Int>(publisher)
+    publisher.state.withLock { $0.outbox = outbox }
+    #expect(outbox.add([0]) == 0)
+    let ownCount = deliver(outbox, publisher)
+    #expect(ownCount == 1)
+    // The rest comes all the same, in order.
+    try await eventually { publisher.state.withLock { $0.numbers.count > 50 } }
+    publisher.state.withLock { $0.isOver = true }
+    await outbox.drained()
+    let numbers = publisher.state.withLock { state in
+      state.outbox = nil
+      return state.numbers
+    }
+    #expect(numbers == Array(0..<numbers.count))
+  }
+
+  /// No suspension in between, so nothing else runs on this thread.
+  private func deliver(_ outbox: EventOutbox<Int>, _ publisher: Chatterbox) -> Int {
+    publisher.state.withLock { $0.caller = pthread_self() }
+    outbox.deliver()
+    return publisher.state.withLock { state in
+      state.caller = nil
+      return state.ownCount
+    }
+  }
+}
 
 @Suite struct EventBusTests {
   struct Ping: RoutableEvent, Equatable {

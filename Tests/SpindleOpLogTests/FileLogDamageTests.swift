@@ -1,8 +1,10 @@
+import Glibc
 import SpindleCore
 import SpindleIO
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 import Testing
 
 /// Files that are damaged, and names and bytes that no sink wrote.
@@ -192,7 +194,60 @@ import Testing
     }
   }
 
+  @Test func aFileBeyondTheLimitOfASegmentIsNotRead() async throws {
+    try await withFolder { folder in
+      try await folder.sink().write(indexed(0..<9))
+      #expect(unsafe truncate(folder.path(0), off_t(SegmentState.byteLimit) + 1) == 0)
+      let error = try await folder.readAll(folder.puller()).error
+      #expect(error?.reason == "corrupt_segment")
+      #expect(error?.message.contains("has 1073741825 bytes") == true)
+    }
+  }
+
   // MARK: Writers
+
+  @Test func noEntryIsWrittenBeyondTheLimitOfASegment() throws {
+    var full = try SegmentEncoder<Note>(magic: testMagic, header: header())
+    try full.append(note("0"))
+    let entry = note(String(repeating: "x", count: 1_000))
+    var state = full.state
+    var room = SegmentEncoder<Note>(continuing: state)
+    try room.append(entry)
+    let count = room.pendingByteCount
+    state.byteCount = SegmentState.byteLimit - count
+    var encoder = SegmentEncoder<Note>(continuing: state)
+    try encoder.append(entry)
+    #expect(encoder.state.byteCount == SegmentState.byteLimit)
+    #expect(throws: CodecError.segmentTooLarge) { try encoder.append(entry) }
+    #expect(encoder.state.next == state.next + 1 && encoder.pendingByteCount == count)
+    state.byteCount += 1
+    encoder = SegmentEncoder<Note>(continuing: state)
+    #expect(throws: CodecError.segmentTooLarge) { try encoder.append(entry) }
+    #expect(encoder.state == state && encoder.pendingByteCount == 0)
+  }
+
+  @Test(arguments: [0, 9])
+  func aSinkGoesOnWhenAllThatLeadsToItsFilesIsSynced(count: Int) async throws {
+    try await withFolder { folder in
+      let sink = try await folder.sink()
+      try await sink.write(indexed(0..<count))
+      try sink.close()
+      let paths = Mutex<[String]>([])
+      folder.settings.hooks.beforeSync = { path in paths.withLock { $0.append(path) } }
+      try await folder.sink().close()
+      let directories = [
+        "\(folder.root)/\(peer(1))", folder.root, Files.directory(of: folder.root),
+      ]
+      let wanted = (count > 0 ? [folder.path(0)] : []) + directories
+      #expect(paths.withLock { $0 } == wanted)
+      // Without any of them it does not.
+      for path in wanted {
+        folder.settings.hooks.beforeSync = { if $0 == path { throw TrapError() } }
+        let place = folder
+        await #expect(throws: TrapError.self) { _ = try await place.sink() }
+      }
+    }
+  }
 
   @Test func aMarkThatIsBehindLetsNothingBeCutThatIsNotTorn() async throws {
     try await withFolder { folder in

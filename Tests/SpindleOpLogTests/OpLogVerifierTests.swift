@@ -268,4 +268,51 @@ import Testing
       }
     }
   }
+
+  /// A damaged log must not cost more with each row.
+  @Test func rowsThatDoNotFitLeaveTwoHeadsAtMost() throws {
+    var audit = ChainAudit(floor: .start)
+    var wrong = 0
+    for index in 0..<UInt64(50) {
+      let row = try OpLogRow(
+        timestamp: Timestamp(packed: index), serverUser: nil,
+        entry: IndexEntry(tag: 1, key: nil, value: nil)
+      ).chained(.seed(of: peer(index + 2)))
+      if case .wrong = audit.judge(row, peer: peer(1), index: index, follows: true) { wrong += 1 }
+      #expect(audit.heads.count <= 2)
+    }
+    #expect(wrong == 50)
+  }
+
+  /// The floors are read first, the walk begins later: what was trimmed in between is no hole.
+  @Test func aTrimBetweenTheFloorsAndTheWalkIsNoHole() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        for peer in [peer(1), peer(2)] { try await addChained(store, tracker, peer, 0..<9) }
+        _ = try await tracker.trim(below: PeerCursors([peer(2): 2]), forced: true)
+        let floors = try OpLogVerifier(store: store, prefix: "app").storedFloors()
+        _ = try await tracker.trim(
+          below: PeerCursors([peer(1): 4, peer(2): 5]), forced: true)
+        func audit(findsFloors: Bool) throws -> [String] {
+          var audit = OpLogAudit(prefix: "app") { key in
+            if !findsFloors, key[0] == OpLogKeys.floorSubspace { return nil }
+            return try store.getBlocking(tracker.logFamily, key: key)
+          }
+          audit.readAhead(floors: floors)
+          try store.scan(tracker.logFamily) { key, value in
+            audit.add(key: key, value: value)
+            return true
+          }
+          return audit.finish().findings
+        }
+        #expect(try audit(findsFloors: true) == [])
+        #expect(
+          try audit(findsFloors: false) == [
+            "the log of peer \(peer(1)) has a hole: indices 0 to 3",
+            "the log of peer \(peer(2)) has a hole: indices 2 to 4",
+          ])
+      }
+    }
+  }
 }

@@ -90,7 +90,7 @@ import Testing
     "O-68: a crash after the commit, before anybody knew: the cursor is past it, a repeat is old")
   func crashAfterTheCommit() async throws {
     let path = try TestDirectory.path("store")
-    let worker = try start("oplog-die", path, "postApply", "20")
+    let worker = try start("oplog-die", path, "commit", "20")
     #expect(try await worker.ending() == .signal(9))
     #expect(worker.lines.count == 19)
     let cursors = try await examine(path) { log in

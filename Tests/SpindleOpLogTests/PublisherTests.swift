@@ -23,6 +23,8 @@ final class StoredLog: PublishedLog {
 
   let processor: Processor<KeepingReducer, Tracker>
   let fence = Mutex<UInt64>(0)
+  /// The most entries of a page.
+  let pageLimit = Atomic(LogPage.entryLimit)
   /// How many entries each page had that was read.
   let pages = Mutex<[Int]>([])
   /// Runs after each page was read.
@@ -47,7 +49,8 @@ final class StoredLog: PublishedLog {
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
     // Past the processor, which would sync what it shows: here that is the publisher's to do.
     let page = try await processor.tracker.readPage(
-      peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit)
+      peer: peer, from: index, limit: pageLimit.load(ordering: .relaxed),
+      byteLimit: LogPage.byteLimit)
     pages.withLock { $0.append(page.count) }
     try await afterPage.withLock { $0 }?()
     return page
@@ -55,6 +58,10 @@ final class StoredLog: PublishedLog {
 
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
     try await processor.chainHead(of: peer, before: index)
+  }
+
+  func floor(of peer: PeerID) async throws -> UInt64 {
+    try await processor.floor(of: peer)
   }
 
   func raiseFence(to cursor: UInt64) async throws { fence.withLock { $0 = max($0, cursor) } }

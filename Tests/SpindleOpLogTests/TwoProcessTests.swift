@@ -1,5 +1,6 @@
 import Glibc
 import SpindleCore
+import SpindleIO
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
@@ -40,6 +41,7 @@ import Testing
         let lines = try await child.linesUntilDeath()
         #expect(!lines.contains { $0.hasPrefix("failed") })
       }
+      for writer in writers { try harm(writer, root: root, &random) }
     }
     try await withPlace { place in
       try await place.withStore { store in
@@ -54,6 +56,20 @@ import Testing
         #expect(try await puller.cursors() == cursors)
         for writer in writers { #expect(try await isWhole(writer, in: puller, goal: goal)) }
       }
+    }
+  }
+
+  /// Removes or damages a segment in the middle of a writer's files.
+  private func harm(_ writer: PeerID, root: String, _ random: inout SeededGenerator) throws {
+    let names = (try? Files.names(in: "\(root)/\(writer)"))?.filter { $0.hasSuffix(".seg") }
+    guard let name = names?.dropLast().randomElement(using: &random) else { return }
+    let path = "\(root)/\(writer)/\(name)"
+    var bytes = try Files.read(path)
+    try Files.remove(path)
+    if Bool.random(using: &random) {
+      // Behind the bytes that tell the format.
+      bytes[Int.random(in: 7..<bytes.count, using: &random)] ^= 4
+      try writeFile(bytes, to: path)
     }
   }
 

@@ -16,8 +16,8 @@ struct Replica {
     registers = try await Processor(
       reducer: MaxRegister(), store: store, prefix: "records", selfID: id)
     folder = try await FileLogReplica(
-      root: "shared", selfID: id, settings: FileLogSettings(magic: Array("RECS".utf8)),
-      store: store)
+      root: "shared", settings: FileLogSettings(magic: Array("RECS".utf8)), store: store,
+      repairingFrom: registers)
     publisher = try Publisher(log: registers, sink: folder.sink)
   }
 
