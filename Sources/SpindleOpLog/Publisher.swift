@@ -34,6 +34,7 @@ public protocol PublishedLog<Op>: LogSource {
 public actor Publisher<Op: IndexableOp> {
   private let log: any PublishedLog<Op>
   private let sink: FileLogSink<Op>
+  private let metrics: PublishMetrics?
   /// The end of the last call. Each waits for the one before it; callers are suspended, so nothing
   /// else grows.
   private var last: Task<Void, Never>?
@@ -49,6 +50,7 @@ public actor Publisher<Op: IndexableOp> {
     }
     self.log = log
     self.sink = sink
+    metrics = PublishMetrics(peer: sink.selfID)
   }
 
   /// Publishes every entry that was committed before the call.
@@ -62,7 +64,7 @@ public actor Publisher<Op: IndexableOp> {
   /// - Complexity: one sync of the op-log, and one of the file per 256 entries. Nothing to write
   ///   costs no sync.
   public func sync() async throws -> Int {
-    try await inTurn { publisher in try await publisher.publish() }
+    try await inTurn { publisher in try await publisher.measuredPublish() }
   }
 
   /// Puts the marker of a removed entry into the files, after the op-log has done so.
@@ -97,6 +99,18 @@ public actor Publisher<Op: IndexableOp> {
     }
   }
 
+  private func measuredPublish() async throws -> Int {
+    guard let metrics else { return try await publish() }
+    let start = ContinuousClock.now
+    defer { metrics.took(ContinuousClock.now - start) }
+    do {
+      return try await publish()
+    } catch {
+      metrics.failed(error)
+      throw error
+    }
+  }
+
   private func publish() async throws -> Int {
     let target = try await log.cursor(of: log.selfID)
     let position = try await sink.position()
@@ -116,6 +130,7 @@ public actor Publisher<Op: IndexableOp> {
       }
       try await sink.write(Array(page))
       written += UInt64(page.count)
+      metrics?.published(page.count)
     }
     return Int(written - position.next)
   }
