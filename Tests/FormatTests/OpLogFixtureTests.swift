@@ -28,16 +28,18 @@ import Testing
   private func time(_ index: UInt64) -> Timestamp { Timestamp(packed: 0x2_0000 + index) }
 
   private func make(at path: String) async throws {
-    let store = try await Store.open(at: path, settings: .small)
+    // The moment at which the fixture was made; the log notes when it was created.
+    let clock = ManualClock(wallMilliseconds: 1_795_277_736_082)
+    let store = try await Store.open(at: path, settings: .small, clock: clock)
     let log = try await Log(
       store: store, prefix: "app",
       settings: OpLogSettings(indexes: [.byTime, .byUser, .byKey]))
-    let clock = try await ClockService(store: store, prefix: "app")
+    let service = try await ClockService(store: store, prefix: "app")
     for (peer, count, plain) in [(whole, 8, 0), (mixed, 5, 2), (gone, 4, 0)] {
       var head: ChainHead?
       for index in 0..<UInt64(count) {
         var batch = Batch()
-        var stage = try clock.begin()
+        var stage = try service.begin()
         try stage.observe(time(index), into: &batch)
         if index < plain {
           try log.trackOne(
@@ -56,7 +58,7 @@ import Testing
             into: &batch)
         }
         try await store.commit(batch, durability: .buffered)
-        clock.committed(stage)
+        service.committed(stage)
       }
     }
     try await log.expunge(peer: whole, index: 5)

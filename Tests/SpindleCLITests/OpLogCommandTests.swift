@@ -387,4 +387,21 @@ import Testing
         .expectRefusal("no op-log")
     }
   }
+
+  @Test func everyVerbHasAnExampleInItsHelpAndInTheDocumentation() async throws {
+    let page = String(
+      decoding: try Data(
+        contentsOf: URL(fileURLWithPath: repository + "/Documentation/oplog.md")), as: UTF8.self)
+    let help = try await spindle("oplog", "--help").text
+    let list = try #require(help.components(separatedBy: "SUBCOMMANDS:\n").last)
+    let verbs = list.split(separator: "\n", omittingEmptySubsequences: false)
+      .prefix { !$0.isEmpty }.filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
+      .compactMap { $0.split(separator: " ").first.map(String.init) }
+    #expect(verbs.count == 10, "\(verbs)")
+    for verb in verbs {
+      #expect(page.contains("spindle oplog \(verb) "), "\(verb)")
+      let text = try await spindle("oplog", verb, "--help").text
+      #expect(text.contains("spindle oplog \(verb) --store"), "\(verb)")
+    }
+  }
 }

@@ -1,5 +1,6 @@
 import Metrics
 import SpindleCore
+import SpindleIO
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
@@ -40,6 +41,25 @@ import Testing
     ]
     #expect(factory.names == (calls + counters + gauges + others).sorted())
     try await eventually { factory.isAllDestroyed }
+    try expectListed(factory)
+  }
+
+  /// The page that lists them.
+  private static let page =
+    Files.directory(of: Files.directory(of: Files.directory(of: #filePath)))
+    + "/Documentation/oplog.md"
+
+  /// Every name of a metric must stand in a row of the page.
+  private func expectListed(
+    _ factory: MemoryMetrics, location: SourceLocation = #_sourceLocation
+  ) throws {
+    let text = String(decoding: try Files.read(Self.page), as: UTF8.self)
+    let rows = text.split(separator: "\n").filter { $0.hasPrefix("| `oplog_") }
+    for name in Set(factory.names.map { $0.split(separator: " ")[1] }) {
+      #expect(
+        rows.contains { $0.contains("`\(name)`") }, "\(name) is not listed",
+        sourceLocation: location)
+    }
   }
 
   @Test("A process without a metrics backend measures nothing and counts all the same")
@@ -100,6 +120,7 @@ import Testing
       #expect(factory.count("oplog_refusals_total", refused(op, kind)) == 1, "\(op) \(kind)")
     }
     #expect(factory.counters(named: "oplog_refusals_total").count == 5)
+    try expectListed(factory)
     #expect(factory.count("oplog_commits_total", log) == 4)
     #expect(factory.records("oplog_commit_entries", log) == [2, 1, 1, 3])
     #expect(factory.times("oplog_call_duration", exec)?.count == 6)
@@ -207,6 +228,7 @@ import Testing
     #expect(factory.gauge("oplog_pull_lag_entries", driver) == 5)
     let lags = factory.names.filter { $0.hasPrefix("gauge oplog_peer_lag_entries") }
     #expect(lags.count == 3)
+    try expectListed(factory)
     #expect(
       factory.gauge("oplog_peer_lag_entries", ["driver": "from-cellar", "peer": "other"]) == 1)
   }
@@ -241,5 +263,6 @@ import Testing
     #expect(factory.times("oplog_publish_duration", own)?.count == 3)
     #expect(factory.gauge("oplog_verify_findings", log) == 1)
     #expect(factory.count("oplog_verify_runs_total", log) == 2)
+    try expectListed(factory)
   }
 }
