@@ -126,7 +126,7 @@ struct OpLogReadCommand: AsyncParsableCommand {
     var left = limit
     var place: OpLogContinuation?
     repeat {
-      let page = try await log.query(query, limit: min(left, Self.pageLimit), after: place)
+      let page = try await page(of: query, limit: min(left, Self.pageLimit), after: place, log)
       for found in page.entries {
         let row = try OpLogRow(
           timestamp: found.entry.timestamp, serverUser: found.entry.serverUser,
@@ -136,6 +136,23 @@ struct OpLogReadCommand: AsyncParsableCommand {
       left -= page.entries.count
       place = page.next
     } while place != nil && left > 0 && Output.hasReader
+  }
+
+  /// Tells who lacks an index how to get it.
+  private func page(
+    of query: OpLogQuery, limit: Int, after place: OpLogContinuation?,
+    _ log: LogIndexTracker<RecordedOp>
+  ) async throws -> OpLogQueryPage<RecordedOp> {
+    do {
+      return try await log.query(query, limit: limit, after: place)
+    } catch let error as SpindleError where error.reason == "missing_index" {
+      let index: OpLogIndexCommand.Index =
+        user != nil ? .user : (key ?? keyHex) != nil ? .key : .time
+      throw SpindleError(
+        error.kind,
+        "the op-log \(target.prefix) keeps no index by \(index.rawValue); add it with "
+          + "\"spindle oplog index --add \(index.rawValue)\"", reason: error.reason)
+    }
   }
 
   /// - Returns: Whether nothing that was asked for is trimmed away.

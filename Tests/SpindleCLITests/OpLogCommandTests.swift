@@ -290,7 +290,9 @@ import Testing
       func times(_ result: CommandResult) throws -> [Int] {
         try result.objects().map { (($0["timestamp"] as? Int ?? 0) - Int(start)) / 1000 }
       }
-      try await read("--since", "0").expectRefusal("keeps no index by time")
+      try await read("--since", "0").expectRefusal("keeps no index by time; add it")
+      try await read("--key-hex", "00").expectRefusal("spindle oplog index --add key")
+      try await read("--user", user.description).expectRefusal("oplog index --add user")
       let none = try await spindle(
         "oplog", "index", "--store", place.store, "--prefix", "records")
       #expect(none.text == "no indexes\n")
