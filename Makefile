@@ -31,7 +31,7 @@ help:
 	@echo "            the tests of everything that has threads or unsafe lines"
 	@echo "make soak   the long versions of the crash tests"
 	@echo "make oplog-seeds   replicas converge after 10,000 random runs"
-	@echo "make fuzz-oplog    a minute of damaged segments"
+	@echo "make fuzz-oplog    a minute of damaged segments; FUZZ_SEED=N repeats one"
 	@echo "make clean  remove what the others made"
 
 # Installs the Debian packages that are missing, by name; asks nothing when all are there.
@@ -127,8 +127,11 @@ soak: setup
 oplog-seeds: setup
 	SPINDLE_OPLOG_SEEDS=10000 swift test --filter SpindleOpLogTests.ConvergenceTests
 
+# A run that failed is repeated with the seed that it printed: make fuzz-oplog FUZZ_SEED=N
 fuzz-oplog: setup
-	SPINDLE_FUZZ_SECONDS=60 swift test --filter SpindleOpLogTests.SegmentFuzzTests
+	swift build --build-tests
+	SPINDLE_FUZZ_SECONDS=60 SPINDLE_FUZZ_SEED=$(FUZZ_SEED) \
+	  swift test --skip-build --filter SpindleOpLogTests.SegmentFuzzTests
 
 clean:
 	rm -rf .build $(STORE) Benchmarks/Raw/build Examples/LinkedPipeline/.build

@@ -106,7 +106,10 @@ let package = Package(
     tests("SpindleFormatsTests", ["SpindleFormats"]),
     library(
       "SpindleTestKit",
-      ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging]),
+      [
+        "SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging,
+        metrics,
+      ]),
     .executableTarget(
       name: "CrashWorker",
       dependencies: [
@@ -133,7 +136,7 @@ let package = Package(
       "SpindleOpLogTests",
       [
         "CrashWorker", "SpindleOpLog", "SpindleTestKit", "SpindleStore", "SpindleRocks",
-        "SpindleIO", "SpindleCore",
+        "SpindleIO", "SpindleCore", metrics,
       ]),
     tests(
       "SpindlePipelineTests",

@@ -136,8 +136,23 @@ inline OpLogResult MeasureBatches(const OpLogRun& run, uint64_t threads,
   return result;
 }
 
-// The command line of both programs: `one` runs and prints one job.
-inline int OpLogMain(int count, char** arguments, const std::function<void(const OpLogRun&)>& one) {
+// What a program does for each job; exec is synced, too, where the job says so.
+struct OpLogJobs {
+  void (*apply)(const OpLogRun&);
+  void (*exec)(const OpLogRun&);
+  void (*read)(const OpLogRun&);
+  void (*cursors)(const OpLogRun&);
+
+  void RunOne(const OpLogRun& run) const {
+    if (run.job == "apply") apply(run);
+    else if (run.job == "read") read(run);
+    else if (run.job == "cursors") cursors(run);
+    else exec(run);
+  }
+};
+
+// The command line of both programs.
+inline int OpLogMain(int count, char** arguments, const OpLogJobs& jobs) {
   const std::string program = arguments[0];
   try {
     const std::vector<std::string> words(arguments + 1, arguments + count);
@@ -150,7 +165,7 @@ inline int OpLogMain(int count, char** arguments, const std::function<void(const
     const auto runs =
         settings.job == "all" ? AllOpLogRuns(settings) : std::vector<OpLogRun>{settings};
     for (uint64_t i = 0; i < settings.repeat; i++) {
-      for (const auto& run : runs) one(run);
+      for (const auto& run : runs) jobs.RunOne(run);
     }
     return 0;
   } catch (const UsageError& error) {

@@ -230,13 +230,8 @@ void RunCursors(const OpLogRun& run) {
   Print({run, peers, SecondsSince(start), {}});
 }
 
-void RunOne(const OpLogRun& run) {
-  if (run.job == "apply") RunApply(run);
-  else if (run.job == "read") RunRead(run);
-  else if (run.job == "cursors") RunCursors(run);
-  else RunExec(run);
-}
-
 }  // namespace
 
-int main(int count, char** arguments) { return OpLogMain(count, arguments, RunOne); }
+int main(int count, char** arguments) {
+  return OpLogMain(count, arguments, {RunApply, RunExec, RunRead, RunCursors});
+}

@@ -39,16 +39,12 @@ struct BenchStoreCommand: AsyncParsableCommand {
   @Option(help: "Tasks at once, 1 to 4096.") var tasks = 64
   @Option(help: "Puts at most; the default is 100000, less for values over 10 KiB.")
   var ops: Int?
-  @Option(help: "Seconds a run at most.") var seconds = 5.0
-  @Option(help: "Runs of each job.") var `repeat` = 1
-  @Option(help: "Where the temporary store is made.") var dir = "."
-  @Flag(help: "Print one JSON object a run.") var json = false
+  @OptionGroup var common: BenchOptions
 
   func validate() throws {
     guard (1...(16 << 20)).contains(valueBytes), (1...4096).contains(tasks),
-      seconds > 0, seconds <= 3600, (1...1000).contains(`repeat`),
       (1...1_000_000_000).contains(ops ?? 1)
-    else { throw ValidationError("an option is out of its range; see --help") }
+    else { throw BenchOptions.outOfRange }
   }
 
   /// One measured run. The keys are those of the raw program.
@@ -66,10 +62,10 @@ struct BenchStoreCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingErrors {
-      if !json {
+      if !common.json {
         Output.line("job             bytes  tasks      ops/s    p50 us    p99 us  fsync/op")
       }
-      for _ in 0..<`repeat` {
+      for _ in 0..<common.repeat {
         for plan in plans() {
           for result in try await measure(plan) { try show(result) }
         }
@@ -96,24 +92,22 @@ struct BenchStoreCommand: AsyncParsableCommand {
   }
 
   private func show(_ result: Result) throws {
-    if json { return try Output.json(result) }
-    func right(_ text: String, _ width: Int) -> String {
-      String(repeating: " ", count: max(width - text.count, 0)) + text
-    }
+    if common.json { return try Output.json(result) }
     let name = result.job.padding(toLength: 14, withPad: " ", startingAt: 0)
     let perOp = Double(result.fsyncs) / Double(max(result.ops, 1))
     Output.line(
-      name + right(String(result.valueBytes), 7) + right(String(result.threads), 7)
-        + right(Output.grouped(Int(result.opsPerSecond)), 11)
-        + right(String(format: "%.1f", result.p50us), 10)
-        + right(String(format: "%.1f", result.p99us), 10)
-        + right(String(format: "%.3f", perOp), 10))
+      name + Output.right(String(result.valueBytes), 7) + Output.right(String(result.threads), 7)
+        + Output.right(Output.grouped(Int(result.opsPerSecond)), 11)
+        + Output.right(String(format: "%.1f", result.p50us), 10)
+        + Output.right(String(format: "%.1f", result.p99us), 10)
+        + Output.right(String(format: "%.3f", perOp), 10))
   }
 
   private func measure(_ plan: Plan) async throws -> [Result] {
-    let directory = dir + "/spindle-bench-\(ProcessInfo.processInfo.processIdentifier)"
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    try? FileManager.default.removeItem(atPath: directory)
+    try await common.withDirectory { try await measure(plan, in: $0) }
+  }
+
+  private func measure(_ plan: Plan, in directory: String) async throws -> [Result] {
     var settings = StoreSettings()
     settings.ballastBytes = 0
     // The raw program's options.
@@ -129,7 +123,7 @@ struct BenchStoreCommand: AsyncParsableCommand {
     let store = try await Store.open(at: directory, settings: settings)
     let bench = try await BenchStore(
       store: store, valueBytes: plan.valueBytes,
-      limit: ops ?? min(100_000, max((1 << 30) / plan.valueBytes, 1)), seconds: seconds)
+      limit: ops ?? min(100_000, max((1 << 30) / plan.valueBytes, 1)), seconds: common.seconds)
     let results: [Result]
     do {
       switch plan.job {

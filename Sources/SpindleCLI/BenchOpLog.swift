@@ -74,22 +74,14 @@ final class BenchOpLog: Sendable {
   }
 
   private static func peer(_ number: Int) -> PeerID {
-    PeerID(UUIDValue(high: mix(UInt64(number)), low: UInt64(number)))
+    PeerID(UUIDValue(high: benchMix(UInt64(number)), low: UInt64(number)))
   }
 
   private static func cell(_ number: Int) -> [UInt8] {
     var bytes: [UInt8] = []
-    bytes.appendBigEndian(mix(UInt64(number)))
+    bytes.appendBigEndian(benchMix(UInt64(number)))
     bytes.appendBigEndian(UInt64(number))
     return bytes + [UInt8](repeating: 0, count: 8)
-  }
-
-  /// The raw program's source of randomness.
-  private static func mix(_ number: UInt64) -> UInt64 {
-    var value = number &+ 0x9E37_79B9_7F4A_7C15
-    value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-    value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-    return value ^ value >> 31
   }
 
   private func op(_ number: Int) -> BenchCellOp {

@@ -30,17 +30,13 @@ struct BenchOpLogCommand: AsyncParsableCommand {
   @Option(help: "Bytes of a value, 1 to 1048576.") var valueBytes = 100
   @Option(help: "Cells, 1 to 10000000.") var cells = 10_000
   @Option(help: "Entries of a run. The default is 200000; synced: 20000.") var ops: Int?
-  @Option(help: "Seconds a run at most.") var seconds = 5.0
-  @Option(help: "Runs of each job.") var `repeat` = 1
-  @Option(help: "Where the temporary store is made.") var dir = "."
-  @Flag(help: "Print one JSON object a run.") var json = false
+  @OptionGroup var common: BenchOptions
 
   func validate() throws {
     guard (1...4096).contains(batch), (1...4096).contains(tasks),
       (1...(1 << 20)).contains(valueBytes), (1...10_000_000).contains(cells),
-      seconds > 0, seconds <= 3600, (1...1000).contains(`repeat`),
       (1...1_000_000_000).contains(ops ?? 1)
-    else { throw ValidationError("an option is out of its range; see --help") }
+    else { throw BenchOptions.outOfRange }
   }
 
   /// One measured run. The keys are those of the raw programs.
@@ -65,10 +61,10 @@ struct BenchOpLogCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingErrors {
-      if !json {
+      if !common.json {
         Output.line("job       batch  tasks    entries/s    p50 us    p99 us  fsync/entry")
       }
-      for _ in 0..<`repeat` {
+      for _ in 0..<common.repeat {
         for plan in plans() { try show(try await measure(plan)) }
       }
     }
@@ -86,27 +82,23 @@ struct BenchOpLogCommand: AsyncParsableCommand {
   }
 
   private func measure(_ plan: Plan) async throws -> Result {
-    let directory = dir + "/spindle-bench-\(ProcessInfo.processInfo.processIdentifier)"
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    try? FileManager.default.removeItem(atPath: directory)
-    let bench = BenchOpLog(
-      directory: directory, plan: plan, ops: ops ?? (plan.job == .synced ? 20_000 : 200_000),
-      seconds: seconds, valueBytes: valueBytes, cells: cells)
-    return try await bench.run()
+    try await common.withDirectory { directory in
+      let bench = BenchOpLog(
+        directory: directory, plan: plan, ops: ops ?? (plan.job == .synced ? 20_000 : 200_000),
+        seconds: common.seconds, valueBytes: valueBytes, cells: cells)
+      return try await bench.run()
+    }
   }
 
   private func show(_ result: Result) throws {
-    if json { return try Output.json(result) }
-    func right(_ text: String, _ width: Int) -> String {
-      String(repeating: " ", count: max(width - text.count, 0)) + text
-    }
+    if common.json { return try Output.json(result) }
     let perOp = Double(result.fsyncs) / Double(max(result.ops, 1))
     Output.line(
       result.job.padding(toLength: 8, withPad: " ", startingAt: 0)
-        + right(String(result.batch), 7) + right(String(result.threads), 7)
-        + right(Output.grouped(Int(result.opsPerSecond)), 13)
-        + right(String(format: "%.1f", result.p50us), 10)
-        + right(String(format: "%.1f", result.p99us), 10)
-        + right(String(format: "%.3f", perOp), 13))
+        + Output.right(String(result.batch), 7) + Output.right(String(result.threads), 7)
+        + Output.right(Output.grouped(Int(result.opsPerSecond)), 13)
+        + Output.right(String(format: "%.1f", result.p50us), 10)
+        + Output.right(String(format: "%.1f", result.p99us), 10)
+        + Output.right(String(format: "%.3f", perOp), 13))
   }
 }

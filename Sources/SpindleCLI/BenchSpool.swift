@@ -112,17 +112,9 @@ final class BenchSpool: Sendable {
     let index = UInt64(number)
     let milliseconds = 1_767_225_600_000 + index / 4096
     let uuid = UUIDValue(
-      high: milliseconds << 16 | 0x7000 | index % 4096, low: mix(index) >> 2 | 1 << 63)
+      high: milliseconds << 16 | 0x7000 | index % 4096, low: benchMix(index) >> 2 | 1 << 63)
     guard let id = SpoolID(uuid) else { throw surprise }
     return id
-  }
-
-  /// The raw program's source of randomness.
-  private static func mix(_ number: UInt64) -> UInt64 {
-    var value = number &+ 0x9E37_79B9_7F4A_7C15
-    value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-    value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-    return value ^ value >> 31
   }
 
   private static func shuffled(_ count: Int) -> [Int] {
@@ -248,7 +240,7 @@ final class BenchSpool: Sendable {
       let measured = try await BenchRun(limit: limit, seconds: 86_400).measure { [self] number in
         try await put(liveCount + number, spool)
         let old = live.withLock { live in
-          let slot = Int(Self.mix(UInt64(number)) % UInt64(liveCount))
+          let slot = Int(benchMix(UInt64(number)) % UInt64(liveCount))
           defer { live[slot] = liveCount + number }
           return live[slot]
         }

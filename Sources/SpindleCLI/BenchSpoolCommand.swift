@@ -61,17 +61,13 @@ struct BenchSpoolCommand: AsyncParsableCommand {
   @Option(help: "none, lz4 or zstd.", transform: choice) var compression = PayloadCompression.none
   @Flag(help: "Messages of 4 KiB and more go to blob files.") var blobs = false
   @Flag(help: "load-cold: empty the system's page cache first; needs root.") var dropCaches = false
-  @Option(help: "Seconds a run at most; churn and memory run to their end.") var seconds = 5.0
-  @Option(help: "Runs of each job.") var `repeat` = 1
-  @Option(help: "Where the temporary store is made.") var dir = "."
-  @Flag(help: "Print one JSON object a run.") var json = false
+  @OptionGroup var common: BenchOptions
 
   func validate() throws {
     guard (1...(8 << 20)).contains(valueBytes ?? 1), (1...4096).contains(tasks),
-      seconds > 0, seconds <= 3600, (1...1000).contains(`repeat`),
       (1...1_000_000_000).contains(ops ?? 1), (1...100_000_000_000).contains(liveBytes),
       (1 << 20...1 << 36).contains(writeBufferBytes)
-    else { throw ValidationError("an option is out of its range; see --help") }
+    else { throw BenchOptions.outOfRange }
   }
 
   /// One measured run. The keys are those of the raw program.
@@ -103,8 +99,8 @@ struct BenchSpoolCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingErrors {
-      if !json { Output.line(Self.header) }
-      for _ in 0..<`repeat` {
+      if !common.json { Output.line(Self.header) }
+      for _ in 0..<common.repeat {
         for plan in plans() {
           let result = try await measure(plan)
           try show(result)
@@ -157,32 +153,28 @@ struct BenchSpoolCommand: AsyncParsableCommand {
   }
 
   private func measure(_ plan: Plan) async throws -> Result {
-    let directory = dir + "/spindle-bench-\(ProcessInfo.processInfo.processIdentifier)"
-    defer { try? FileManager.default.removeItem(atPath: directory) }
-    try? FileManager.default.removeItem(atPath: directory)
-    let bench = BenchSpool(
-      directory: directory, plan: plan, ops: ops, seconds: seconds,
-      writeBufferBytes: writeBufferBytes, payload: payload, compression: compression,
-      dropsCaches: dropCaches)
-    return try await bench.run()
+    try await common.withDirectory { directory in
+      let bench = BenchSpool(
+        directory: directory, plan: plan, ops: ops, seconds: common.seconds,
+        writeBufferBytes: writeBufferBytes, payload: payload, compression: compression,
+        dropsCaches: dropCaches)
+      return try await bench.run()
+    }
   }
 
   private static let header =
     "job            bytes  tasks        ops/s    p50 us    p99 us  fsync/op"
 
   private func show(_ result: Result) throws {
-    if json { return try Output.json(result) }
-    func right(_ text: String, _ width: Int) -> String {
-      String(repeating: " ", count: max(width - text.count, 0)) + text
-    }
+    if common.json { return try Output.json(result) }
     func mebibytes(_ bytes: Int) -> String { String(format: "%.1f MiB", Double(bytes) / 1_048_576) }
     var line = result.job.padding(toLength: 13, withPad: " ", startingAt: 0)
-    line += right(String(result.valueBytes), 7) + right(String(result.threads), 7)
-    line += right(Output.grouped(Int(result.opsPerSecond)), 13)
-    line += right(String(format: "%.3f", result.p50us), 10)
-    line += right(String(format: "%.3f", result.p99us), 10)
+    line += Output.right(String(result.valueBytes), 7) + Output.right(String(result.threads), 7)
+    line += Output.right(Output.grouped(Int(result.opsPerSecond)), 13)
+    line += Output.right(String(format: "%.3f", result.p50us), 10)
+    line += Output.right(String(format: "%.3f", result.p99us), 10)
     let perOp = Double(result.fsyncs) / Double(max(result.ops, 1))
-    line += right(String(format: "%.3f", perOp), 10)
+    line += Output.right(String(format: "%.3f", perOp), 10)
     if let stored = result.storedBytes, let kernel = result.kernelBytes,
       let live = result.liveBytes, let disk = result.diskBytes
     {

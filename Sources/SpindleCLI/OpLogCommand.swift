@@ -13,12 +13,13 @@ struct OpLogCommand: AsyncParsableCommand {
       Example:
         spindle oplog cursors --store data
         spindle oplog read --store data --peer 3f0c... --from 10 --limit 5
+        spindle oplog read --store data --since 2026-01-01T00:00:00Z
         spindle oplog verify --store data
       """,
     subcommands: [
-      Cursors.self, Read.self, OpLogFollowCommand.self, OpLogVerifyCommand.self,
-      OpLogExportCommand.self, OpLogImportCommand.self, OpLogExpungeCommand.self,
-      OpLogTrimCommand.self,
+      Cursors.self, OpLogReadCommand.self, OpLogFollowCommand.self, OpLogIndexCommand.self,
+      OpLogVerifyCommand.self, OpLogExportCommand.self, OpLogImportCommand.self,
+      OpLogExpungeCommand.self, OpLogTrimCommand.self, OpLogFenceCommand.self,
     ])
 
   /// The options of every verb.
@@ -96,125 +97,6 @@ struct OpLogCommand: AsyncParsableCommand {
           }
         }
       }
-    }
-  }
-
-  struct Read: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-      abstract: "Print rows of the log, by peer and index.",
-      discussion: "Example:\n  spindle oplog read --store data --limit 10 --json")
-    @OptionGroup var target: Target
-    @Option(help: "The peer, in any text form of a UUID. The default is every peer.")
-    var peer: String?
-    @Option(help: "The first index. The default is the first that is there.") var from: UInt64?
-    @Option(help: "The most rows a peer, 1 to 100000.") var limit = 100
-    @Flag(help: "Print an array of objects.") var json = false
-
-    private struct Row: Encodable {
-      var peer: String
-      var index: UInt64
-      /// Milliseconds since the Unix epoch and the counter of the hybrid clock.
-      var timestamp: UInt64
-      var counter: UInt16
-      var tag: UInt8
-      var keyBytes: Int?
-      var valueBytes: Int?
-      var expunged: String?
-      var user: String?
-      // Of ops of the ingest log:
-      var producer: String?
-      var byteOffset: UInt64?
-      var firstLine: UInt64?
-      var lines: UInt64?
-      var points: UInt64?
-      var rejected: UInt64?
-    }
-
-    func validate() throws {
-      guard (1...100_000).contains(limit) else {
-        throw ValidationError("--limit must be 1 to 100000, not \(limit)")
-      }
-      if let peer, PeerID(text: peer) == nil {
-        throw ValidationError("--peer must be a UUID, such as 32 hexadecimal digits")
-      }
-    }
-
-    /// Rows read at once.
-    private static let pageLimit = 256
-
-    func run() async throws {
-      try await reportingErrors {
-        var isComplete = true
-        try await withReader(target.options.store) { store in
-          var array = JSONArrayOutput()
-          if try target.isThere(in: store) {
-            let log = try await OpLogHandle(store: store, prefix: target.prefix)
-            var peers = try await log.cursors().sorted.map(\.peer)
-            if let peer, let wanted = PeerID(text: peer) { peers = [wanted] }
-            let floors = try await log.floors()
-            for peer in peers where Output.hasReader {
-              do {
-                try await printRows(of: peer, from: from ?? floors[peer], log, &array)
-              } catch let error as SpindleError where error.reason == "compacted" {
-                // Of this peer alone; others may have the index.
-                Output.problem("\(error)")
-                isComplete = false
-              }
-            }
-          }
-          if json { array.finish() }
-        }
-        if !isComplete { throw ExitCode(1) }
-      }
-    }
-
-    /// Prints a peer's rows page by page, so that few are held.
-    private func printRows(
-      of peer: PeerID, from start: UInt64, _ log: OpLogHandle, _ array: inout JSONArrayOutput
-    ) async throws {
-      var (next, left) = (start, limit)
-      while left > 0, Output.hasReader {
-        let page = try await log.readRows(
-          peer: peer, from: next, limit: min(left, Self.pageLimit))
-        guard let last = page.last else { return }
-        for entry in page {
-          let row = makeRow(peer, entry.index, entry.row)
-          if json { try array.add(row) } else { printRow(row) }
-        }
-        left -= page.count
-        guard last.index < .max else { return }
-        next = last.index + 1
-      }
-    }
-
-    private func makeRow(_ peer: PeerID, _ index: UInt64, _ stored: OpLogRow) -> Row {
-      var row = Row(
-        peer: peer.description, index: index, timestamp: stored.timestamp.wallMilliseconds,
-        counter: stored.timestamp.counter, tag: stored.tag, keyBytes: stored.key?.count,
-        valueBytes: stored.value?.count, expunged: stored.expungedHash?.description,
-        user: stored.serverUser?.description)
-      if target.prefix == IngestPipeline.name,
-        let op = try? IngestOp.fromIndexParts(
-          tag: stored.tag, key: stored.key, value: stored.value)
-      {
-        row.producer = op.producer
-        row.byteOffset = op.source.byteOffset
-        row.firstLine = op.source.firstLine
-        row.lines = op.source.lineCount
-        row.points = op.pointCount
-        row.rejected = op.rejectedCount
-      }
-      return row
-    }
-
-    private func printRow(_ row: Row) {
-      var text = "\(row.peer) \(row.index)  \(row.timestamp).\(row.counter)  tag \(row.tag)"
-      if let hash = row.expunged { text += "  expunged \(hash)" }
-      if let bytes = row.valueBytes, row.expunged == nil { text += "  \(bytes) bytes" }
-      if let points = row.points, let line = row.firstLine, let lines = row.lines {
-        text += "  \(points) points, lines \(line) to \(line + lines - min(lines, 1))"
-      }
-      Output.line(text)
     }
   }
 }

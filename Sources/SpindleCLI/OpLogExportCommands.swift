@@ -2,6 +2,7 @@ import ArgumentParser
 import Spindle
 import SpindleCore
 import SpindleOpLog
+import SpindlePipeline
 import SpindleStore
 
 /// What an exported file holds, as both commands show it.
@@ -81,21 +82,49 @@ struct OpLogExportCommand: AsyncParsableCommand {
 struct OpLogImportCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "import",
-    abstract: "Put an exported op-log into a prefix that is new.",
+    abstract: "Put an exported op-log into a prefix that is new, or add it to the ingest log.",
     discussion: """
       A damaged file is refused whole. An import that was interrupted is finished by the same
-      command. A missing store is created; it must not be running elsewhere. To add an export to a
-      log in use, apply it with the program that knows its ops.
+      command. A missing store is created; it must not be running elsewhere.
+
+      With --add the entries go into the ingest log of a store in use, with their points, as if they
+      had been ingested there. Those that are there already are left alone. All are tried first: a
+      file that has another entry than the log at an index, or begins behind its end, adds nothing.
+      To add to a log of another program, apply the file with that program, which knows its ops.
 
       Example:
         spindle oplog import --store copy ingest.oplog
+        spindle oplog import --store data --add ingest.oplog
       """)
   @OptionGroup var target: OpLogCommand.Target
   @Argument(help: "A file that `oplog export` wrote.") var file: String
+  @Flag(help: "Add the entries to the ingest log of a store in use.") var add = false
   @Flag(help: "Print one JSON object.") var json = false
+
+  func validate() throws {
+    if add, target.prefix != IngestPipeline.name {
+      throw ValidationError("--add knows the ops of the prefix \(IngestPipeline.name) only")
+    }
+  }
+
+  private struct Added: Encodable {
+    var file: String
+    var added: UInt64
+  }
+
+  private func addEntries() async throws {
+    try await withSpindle(target.options.store, createsIfMissing: false) { spindle in
+      let archive = OpLogArchive(path: file, store: spindle.store)
+      let count = try await IngestPipeline.add(archive, to: spindle.store)
+      try await spindle.store.synchronize()
+      if json { return try Output.json(Added(file: file, added: count)) }
+      Output.line("added \(Output.grouped(count)) rows")
+    }
+  }
 
   func run() async throws {
     try await reportingErrors {
+      if add { return try await addEntries() }
       // A file that is no good must not leave an empty store behind.
       let manifest = try OpLogArchive.verifyInstallable(at: file)
       try await withSpindle(target.options.store, createsIfMissing: true) { spindle in

@@ -27,19 +27,6 @@ struct OpLogFollowCommand: AsyncParsableCommand {
   /// Rows read at once.
   private static let pageLimit = 256
 
-  private struct Row: Encodable {
-    var peer: String
-    var index: UInt64
-    /// Milliseconds since the Unix epoch and the counter of the hybrid clock.
-    var timestamp: UInt64
-    var counter: UInt16
-    var tag: UInt8
-    var keyBytes: Int?
-    var valueBytes: Int?
-    var expunged: String?
-    var user: String?
-  }
-
   func validate() throws {
     if let peer { _ = try OpLogCommand.peer(peer) }
     if let limit, limit < 1 { throw ValidationError("--limit must be at least 1, not \(limit)") }
@@ -81,21 +68,7 @@ struct OpLogFollowCommand: AsyncParsableCommand {
   }
 
   private func show(_ peer: PeerID, _ found: IndexedOpLogRow) throws {
-    let row = found.row
-    if json {
-      return try Output.json(
-        Row(
-          peer: peer.description, index: found.index, timestamp: row.timestamp.wallMilliseconds,
-          counter: row.timestamp.counter, tag: row.tag, keyBytes: row.key?.count,
-          valueBytes: row.isExpunged ? nil : row.value?.count,
-          expunged: row.expungedHash?.description, user: row.serverUser?.description))
-    }
-    var text = "\(peer) \(found.index)  \(row.timestamp)  tag \(row.tag)"
-    if let hash = row.expungedHash {
-      text += "  expunged \(hash)"
-    } else if let value = row.value {
-      text += "  \(value.count) bytes"
-    }
-    Output.line(text)
+    let row = OpLogRowOutput(found.row, peer, found.index, prefix: target.prefix)
+    if json { try Output.json(row) } else { Output.line(row.text) }
   }
 }

@@ -94,6 +94,11 @@ enum Output {
     return text
   }
 
+  /// Text at the right end of a column.
+  static func right(_ text: String, _ width: Int) -> String {
+    String(repeating: " ", count: max(width - text.count, 0)) + text
+  }
+
   /// Columns padded to their widest cell; numbers belong in the first columns or the last.
   static func table(_ header: [String], _ rows: [[String]]) {
     let all = [header] + rows

@@ -14,6 +14,10 @@ public struct ConvergenceSettings: Sendable {
   public var backoff = Duration.milliseconds(100)...Duration.seconds(60)
   /// The most peers that are pulled at once; each holds one page in memory. The default is 4.
   public var concurrentPeerLimit = 4
+  /// The label `driver` of its metrics.
+  public var name = "pull"
+  /// How many peers have a metric of their own for their lag. The default is 32.
+  public var measuredPeerLimit = 32
 
   public init() {}
 }
@@ -67,6 +71,7 @@ public struct PullPause: Sendable {
     case .some(SyncError.nonMonotonicTimestamp): "non_monotonic"
     case .some(SyncError.compacted): "compacted"
     case .some(SyncError.backend(let error)): reason(of: error)
+    case .some(is CancellationError): "cancelled"
     case .some: "failed"
     }
   }
@@ -78,6 +83,9 @@ public struct PullPause: Sendable {
 /// each time, and does not stop the others; so does one that the source names and does not have
 /// wholly. What a driver does is never more than a ``PullDriver`` does, so any number may run on
 /// one target, and cancelling loses nothing. Two drivers make two replicas converge.
+///
+/// With a swift-metrics backend bound before it is made, it tells lags, pauses and what it pulled;
+/// `Documentation/oplog.md` lists the metrics.
 public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private struct Peer {
     var progress: PeerProgress
@@ -120,6 +128,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private let pull: PeerPull<Op>
   private let settings: ConvergenceSettings
   private let clock: any StoreClock
+  private let metrics: PullMetrics?
   private let state = Mutex(State())
 
   /// - Parameter clock: For intervals and rests. The default is the system's.
@@ -130,6 +139,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     pull = PeerPull(source: source, target: target)
     self.settings = settings
     self.clock = clock
+    metrics = PullMetrics(driver: settings.name, peerLimit: settings.measuredPeerLimit)
   }
 
   /// Every peer of the source, with how far it is pulled.
@@ -163,6 +173,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     await withDiscardingTaskGroup { group in
       group.addTask { await self.watch(wake) }
       group.addTask { await self.poll(wake) }
+      if metrics != nil { group.addTask { await self.publishRepeatedly() } }
       for await _ in wakes {
         for (peer, known) in takeDue() {
           group.addTask { await self.serve(peer, upTo: known, wake) }
@@ -178,6 +189,36 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       state.isRunning = false
     }
     try Task.checkCancellation()
+  }
+
+  // MARK: Metrics
+
+  /// How often the gauges are refreshed.
+  private static var publishInterval: Duration { .seconds(5) }
+
+  /// Refreshes the driver's gauges at once; it does so by itself every 5 s while it runs. Does
+  /// nothing in a process that had no metrics backend when the driver was made.
+  ///
+  /// - Complexity: O(peers of the source).
+  public func publishMetrics() {
+    guard let metrics else { return }
+    metrics.publish(
+      state.withLock { state in
+        var levels = PullMetrics.Levels()
+        for (peer, entry) in state.peers {
+          levels.peers += 1
+          if entry.progress.pause != nil { levels.paused += 1 }
+          levels.lags[peer] = entry.progress.lag
+        }
+        return levels
+      })
+  }
+
+  private func publishRepeatedly() async {
+    while !Task.isCancelled {
+      publishMetrics()
+      try? await clock.sleep(until: clock.now + Self.publishInterval)
+    }
   }
 
   // MARK: What the source has
@@ -204,6 +245,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
         isWhole = survey.failures.isEmpty && sourceError == nil
       } catch {
         state.withLock { $0.askError = error }
+        metrics?.sourceFailed(error)
       }
       wake.yield()
       failureCount = isWhole ? 0 : failureCount + 1
@@ -284,6 +326,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     return state.withLock { state in
       state.pullingCount -= 1
       state.newCount += outcome.newCount
+      metrics?.pulled(outcome.newCount)
       guard var entry = state.peers[peer] else { return nil }
       defer { state.peers[peer] = entry }
       entry.progress.next = max(entry.progress.next, outcome.next)
@@ -303,6 +346,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
         reason: PullPause.reason(of: error), error: error,
         attemptCount: entry.failureCount, until: now + rest(after: entry.failureCount))
       entry.progress.phase = .paused(pause)
+      metrics?.stopped(reason: pause.reason)
       return pause
     }
   }

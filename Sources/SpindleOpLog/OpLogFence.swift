@@ -34,11 +34,18 @@ extension LogIndexTracker {
   /// Up to which index the log of the peer that writes here is known to exist elsewhere; 0 when
   /// nothing is known of it.
   public func fence(of peer: PeerID) async throws -> UInt64 {
+    guard let fence = try await fence(), fence.peer == peer else { return 0 }
+    return fence.cursor
+  }
+
+  /// Which peer wrote here when more of its log was known elsewhere, and up to which index; nil
+  /// when nothing is known. For tools that do not know who writes.
+  public func fence() async throws -> (peer: PeerID, cursor: UInt64)? {
     guard let bytes = try await space.store.get(space.log, key: OpLogKeys.fenceKey) else {
-      return 0
+      return nil
     }
     let fence = try decodeFence(bytes)
-    return fence.peer == peer ? fence.cursor : 0
+    return (fence.peer, fence.cursor)
   }
 
   private func decodeFence(_ bytes: [UInt8]) throws -> OpLogFence {

@@ -62,7 +62,9 @@ public struct OpLogVerifier: Sendable {
   /// - Complexity: O(bytes of the log), and a point read for each key of an optional index and each
   ///   entry that must have one; on a thread of the store.
   public func verify() async throws -> OpLogReport {
-    try await store.blocking { try verifyBlocking() }
+    let report = try await store.blocking { try verifyBlocking() }
+    VerifyMetrics.finished(report, log: prefix)
+    return report
   }
 
   package func verifyBlocking() throws -> OpLogReport {

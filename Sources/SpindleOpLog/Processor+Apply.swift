@@ -54,6 +54,7 @@ extension Processor: LogProcessor {
     peer: PeerID, entries: [(index: UInt64, entry: DecodedEntry<R.Op>)],
     durability: Durability = .buffered
   ) async -> AppliedRun {
+    let start = metrics == nil ? nil : store.clock.now
     var run = AppliedRun()
     run.outcomes.reserveCapacity(entries.count)
     do {
@@ -71,6 +72,7 @@ extension Processor: LogProcessor {
         switch reply {
         case .applied(let count, let end):
           counters.applied.add(count)
+          metrics?.recorded(.apply, count)
           for _ in 0..<count { run.outcomes.append(Applied(new: true)) }
           if case .failed(let failure) = end { throw failure }
         case .failed(let error): throw error
@@ -85,7 +87,16 @@ extension Processor: LogProcessor {
     if durability == .synced, run.outcomes.contains(where: { !$0.new }) {
       do { try await store.synchronize() } catch { run.failure = run.failure ?? .backend(error) }
     }
+    if let metrics, let start { measure(run, since: start, metrics) }
     return run
+  }
+
+  private func measure(
+    _ run: AppliedRun, since start: ContinuousClock.Instant, _ metrics: OpLogMetrics
+  ) {
+    metrics.took(.apply, store.clock.now - start)
+    metrics.repeated(.apply, run.outcomes.count { !$0.new })
+    if let failure = run.failure { metrics.refused(.apply, failure) }
   }
 
   /// Compares an entry with what is recorded at its index.

@@ -60,20 +60,24 @@ extension Processor {
     guard !ops.isEmpty else {
       throw SpindleError(.invalidArgument, "there is no op to execute; expected at least one")
     }
-    let reply = try await submit(
-      .exec(
-        ExecRequest(
-          ops: ops, serverUser: serverUser, expectedCursor: expectedCursor,
-          durability: durability, token: token)))
-    switch reply {
+    let request = ExecRequest(
+      ops: ops, serverUser: serverUser, expectedCursor: expectedCursor, durability: durability,
+      token: token)
+    return try await measured(.exec) { try await execute(request) }
+  }
+
+  private func execute(_ request: ExecRequest) async throws -> Executed {
+    switch try await submit(.exec(request)) {
     case .executed(let executed):
       if executed.isRepeat {
+        metrics?.repeated(.exec)
         // The first call may have asked for less.
-        if durability == .synced { try await store.synchronize() }
+        if request.durability == .synced { try await store.synchronize() }
         return executed
       }
       counters.executed.add(executed.count)
-      if token != nil, writerMemory.countToken() { await sweepTokens() }
+      metrics?.recorded(.exec, executed.count)
+      if request.token != nil, writerMemory.countToken() { await sweepTokens() }
       return executed
     case .failed(let error): throw error
     case .applied, .done:

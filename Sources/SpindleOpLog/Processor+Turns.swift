@@ -109,6 +109,7 @@ extension Processor {
   /// Reads one peer's cursor from the rows, and the clock's register that came with them.
   private func repair(_ peer: PeerID, _ bench: inout Bench) async throws {
     counters.repairs.add()
+    metrics?.repaired()
     try await clock.reload()
     let position = try await tracker.position(of: peer)
     bench.repair(peer, position)
@@ -191,6 +192,8 @@ extension Processor {
     _ turn: consuming Turn, _ durability: Durability, _ bench: inout Bench
   ) async throws {
     if turn.entryCount == 0 { return }
+    let start = metrics == nil ? nil : store.clock.now
+    defer { if let start { metrics?.commitTook(store.clock.now - start) } }
     do {
       turn.clock.saveIfBehind(into: &turn.pending.batch)
       try await store.commit(turn.pending.batch, durability: durability)
@@ -206,6 +209,8 @@ extension Processor {
     }
     if durability == .synced { writerMemory.synced(to: bench[selfID].next) }
     let (states, skipped) = (turn.states, turn.skippedCount)
+    metrics?.committed(
+      entries: turn.entryCount, calls: turn.callCount, skipped: turn.skippedCount)
     clock.committed(turn.clock)
     if bench.changes.count == 1 {
       let peer = bench.changes[0].peer
@@ -232,6 +237,7 @@ extension Processor {
     }
     if let outbox, !events.isEmpty { lost += outbox.add(events) }
     counters.eventsLost.add(lost)
+    metrics?.lostEvents(lost)
   }
 
   // MARK: Entries
@@ -239,7 +245,9 @@ extension Processor {
   private func process(
     _ request: Request, _ turn: inout Turn, _ bench: inout Bench
   ) async -> Reply {
-    switch request {
+    let before = turn.entryCount
+    defer { if turn.entryCount > before { turn.callCount += 1 } }
+    return switch request {
     case .exec(let request): await execute(request, &turn, &bench)
     case .apply(let request): await apply(request, &turn, &bench)
     case .exclusive: .done

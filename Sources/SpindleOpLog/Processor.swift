@@ -27,6 +27,10 @@ internal import Synchronization
 ///
 /// While a commit runs nothing is cancelled: the entries of a group are stored and known, or
 /// neither.
+///
+/// With a swift-metrics backend bound before the processor is opened, it is measured: calls and
+/// refusals by kind, commits and how many calls share them, waiting calls, the clock.
+/// `Documentation/oplog.md` lists the metrics. ``counts`` needs no backend.
 public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   typealias Group = Combiner<Request>
 
@@ -43,6 +47,9 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   let combiner: Group
   let outbox: EventOutbox<R.Event>?
   let counters = ProcessorCounters()
+  let metrics: OpLogMetrics?
+  /// The task that publishes the gauges.
+  let publishing = Mutex<Task<Void, Never>?>(nil)
   let writerMemory = WriterMemory()
   private let claim: Mutex<WriterClaim?>
 
@@ -105,9 +112,14 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     board = CursorBoard(PeerCursors(positions.mapValues(\.next)))
     combiner = Combiner(Bench(positions: positions))
     outbox = publisher is NoopPublisher<R.Event> ? nil : publisher.map { EventOutbox($0) }
+    metrics = OpLogMetrics(log: prefix)
+    beginPublishing()
   }
 
-  deinit { board.finish() }
+  deinit {
+    endPublishing()
+    board.finish()
+  }
 
   /// Ends the processor: new calls are refused, those that wait are served, their events are
   /// delivered, watches end. The store stays open, and the prefix can be opened again. Repeats do
@@ -118,6 +130,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     await combiner.drained()
     await outbox?.drained()
     board.finish()
+    endPublishing()
     claim.withLock { $0 = nil }
   }
 

@@ -46,13 +46,20 @@ extension PublishedLog {
 public actor Publisher<Op: IndexableOp> {
   private let log: any PublishedLog<Op>
   private let sink: FileLogSink<Op>
+  private let clock: any StoreClock
+  private let metrics: PublishMetrics?
   /// The end of the last call. Each waits for the one before it; callers are suspended, so nothing
   /// else grows.
   private var last: Task<Void, Never>?
 
-  /// - Parameter sink: Of the same peer as the log.
+  /// - Parameters:
+  ///   - sink: Of the same peer as the log.
+  ///   - clock: Times calls for the metrics that `Documentation/oplog.md` lists. The default is the
+  ///     system's.
   /// - Throws: ``SpindleError`` with `invalidArgument` when the peers differ.
-  public init(log: any PublishedLog<Op>, sink: FileLogSink<Op>) throws {
+  public init(
+    log: any PublishedLog<Op>, sink: FileLogSink<Op>, clock: any StoreClock = SystemClock()
+  ) throws {
     guard log.selfID == sink.selfID else {
       throw SpindleError(
         .invalidArgument,
@@ -61,6 +68,8 @@ public actor Publisher<Op: IndexableOp> {
     }
     self.log = log
     self.sink = sink
+    self.clock = clock
+    metrics = PublishMetrics(peer: sink.selfID)
   }
 
   /// Publishes every entry that was committed before the call. The first call looks through all
@@ -75,7 +84,7 @@ public actor Publisher<Op: IndexableOp> {
   /// - Complexity: one sync of the op-log, and one of the file per 256 entries. Nothing to write
   ///   costs no sync. The first call reads the files: O(their bytes).
   public func sync() async throws -> Int {
-    try await inTurn { publisher in try await publisher.publish() }
+    try await inTurn { publisher in try await publisher.measuredPublish() }
   }
 
   /// Looks through the own files, and writes what is missing or damaged in them once more from the
@@ -130,6 +139,18 @@ public actor Publisher<Op: IndexableOp> {
     }
   }
 
+  private func measuredPublish() async throws -> Int {
+    guard let metrics else { return try await publish() }
+    let start = clock.now
+    defer { metrics.took(clock.now - start) }
+    do {
+      return try await publish()
+    } catch {
+      metrics.failed(error)
+      throw error
+    }
+  }
+
   private func publish() async throws -> Int {
     if !sink.isExamined.load(ordering: .relaxed) { _ = try await sink.repair(from: log) }
     let target = try await log.cursor(of: log.selfID)
@@ -152,6 +173,7 @@ public actor Publisher<Op: IndexableOp> {
       }
       try await sink.write(Array(page), startingAt: start)
       written += UInt64(page.count)
+      metrics?.published(page.count)
     }
     return Int(written - first)
   }

@@ -8,15 +8,19 @@ public import SpindleCore
 public struct PullDriver<Op: Sendable>: Sendable {
   private let pull: PeerPull<Op>
   private let skippedPeer: PeerID?
+  private let metrics: PullMetrics?
 
-  /// - Parameter skippedPeer: A peer that is never pulled: the own one, once its history is here.
-  ///   The default is nil, which brings back an own history that was lost.
+  /// - Parameters:
+  ///   - skippedPeer: A peer that is never pulled: the own one, once its history is here. The
+  ///     default is nil, which brings back an own history that was lost.
+  ///   - name: The label `driver` of its metrics.
   public init(
     from source: any LogSource<Op>, into target: any LogProcessor<Op>,
-    skipping skippedPeer: PeerID? = nil
+    skipping skippedPeer: PeerID? = nil, name: String = "pull"
   ) {
     pull = PeerPull(source: source, target: target)
     self.skippedPeer = skippedPeer
+    metrics = PullMetrics(driver: name)
   }
 
   /// Pulls up to where the source ends at the beginning of the call.
@@ -26,12 +30,13 @@ public struct PullDriver<Op: Sendable>: Sendable {
   ///   told of them; `CancellationError`.
   public func run() async throws -> PullReport {
     var report = PullReport()
-    let survey = try await pull.source.survey()
+    let survey = try await survey()
     try await pull.target.noteElsewhere(survey.cursors)
     for (peer, known) in survey.cursors.sorted where peer != skippedPeer {
       try Task.checkCancellation()
       let outcome = await pull.run(peer, upTo: known)
       if outcome.isUpToDate { continue }
+      metrics?.pulled(outcome.newCount)
       report.peers[peer] = outcome
     }
     for (peer, failure) in survey.failures where peer != skippedPeer {
@@ -43,7 +48,21 @@ public struct PullDriver<Op: Sendable>: Sendable {
       report.peers[peer] = outcome
     }
     try Task.checkCancellation()
+    if let metrics {
+      for outcome in report.peers.values where outcome.error != nil || outcome.lacksHistory {
+        metrics.stopped(reason: PullPause.reason(of: outcome.error))
+      }
+    }
     return report
+  }
+
+  private func survey() async throws -> LogSurvey {
+    do {
+      return try await pull.source.survey()
+    } catch {
+      metrics?.sourceFailed(error)
+      throw error
+    }
   }
 }
 

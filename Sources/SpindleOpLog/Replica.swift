@@ -130,3 +130,25 @@ public enum SyncError: Error, Sendable {
   /// Anything else: the store, the reducer, the file system.
   case backend(any Error)
 }
+
+extension SyncError: CustomStringConvertible {
+  /// One sentence.
+  public var description: String {
+    switch self {
+    case .cursorMismatch(let peer, let expected, let actual):
+      "the next index of peer \(peer) is \(expected), not \(actual)"
+    case .conflict(let peer, let index):
+      "index \(index) of peer \(peer) holds another entry already"
+    case .skew(let peer, let index, let error):
+      "index \(index) of peer \(peer): \(error.spindleError)"
+    case .blocked(let peer, let index, let reason, _):
+      "index \(index) of peer \(peer) is refused: \(reason)"
+    case .nonMonotonicTimestamp(let peer, let index):
+      "index \(index) of peer \(peer) has a timestamp below that of the entry before it"
+    case .compacted(let peer, let oldest):
+      "the source has no entries of peer \(peer) below index \(oldest) any more"
+    case .codec(let error, let place): "\(place) is damaged: \(error)"
+    case .backend(let error): "\(error)"
+    }
+  }
+}

@@ -55,6 +55,8 @@ extension Processor {
     var states: [R.ApplyState] = []
     var entryCount = 0
     var skippedCount = 0
+    /// Requests that added entries.
+    var callCount = 0
     /// The idempotency tokens of the turn, few beside what their entries cost.
     var tokens: [(token: IdempotencyToken, receipt: TokenReceipt)] = []
     private var index: WriteRecordIndex

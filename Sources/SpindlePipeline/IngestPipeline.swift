@@ -55,29 +55,11 @@ public final class IngestPipeline: Sendable {
       opened = try await RocksSpool(store: store, name: Self.name)
     }
     self.spool = opened
-    let tracker = try await LogIndexTracker<EncodedIngestOp>(store: store, prefix: Self.name)
-    let clock = try await ClockService(store: store, prefix: Self.name)
-    let data = tracker.dataFamily
-    self.data = data
-    let state = IngestState(store: store, data: data)
-    let positions = try await store.blocking { try state.positionsBlocking() }
-    try await state.prepareFormat()
-    let cursors = try await tracker.allCursors()
-    let recorded = PeerCursors(positions.mapValues(\.nextIndex))
-    guard cursors == recorded else {
-      let peer = Set(cursors.sorted.map(\.peer)).union(positions.keys)
-        .first { cursors[$0] != recorded[$0] }
-      throw SpindleError(
-        .corruption,
-        "\(store.path) is damaged: the op-log \(Self.name) reaches index "
-          + "\(peer.map { cursors[$0] } ?? 0) for peer \(peer?.description ?? ""), but its "
-          + "recorded position is \(peer.map { recorded[$0] } ?? 0)", path: store.path)
-    }
+    let (log, positions) = try await IngestLog.open(store)
+    data = log.data
     startPositions = positions
     worker = try DrainWorker(
-      store: store, spool: opened,
-      log: IngestLog(tracker: tracker, clock: clock, data: data), positions: positions,
-      seriesLimit: seriesLimit)
+      store: store, spool: opened, log: log, positions: positions, seriesLimit: seriesLimit)
   }
 
   // A pipeline that is dropped open lets its thread go, and with it the store.

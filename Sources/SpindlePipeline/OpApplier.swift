@@ -3,14 +3,6 @@ internal import SpindleOpLog
 internal import SpindleSpool
 internal import SpindleStore
 
-/// The parts of the store that applying an op writes to.
-struct IngestLog: Sendable {
-  let tracker: LogIndexTracker<EncodedIngestOp>
-  let clock: ClockService
-  /// `data:ingest`.
-  let data: StoreFamily
-}
-
 /// Turns spooled messages into committed ops. Used by one thread, which may block.
 struct OpApplier: ~Copyable {
   private struct Entry {

@@ -7,10 +7,8 @@ import SpindleTestKit
 import Testing
 
 /// An op-log of format 2 with everything that the format has. The committed store was made once by
-/// `make` below, with the version that wrote the format first, and is never made again:
-///
-///     SPINDLE_MAKE_FIXTURE=$PWD/Tests/FormatTests/Fixtures/oplog-v2 swift test --filter
-///     OpLogFixture
+/// `make(at:)` below, with the version that wrote the format first, and is never made again. What
+/// today's code makes must hold the same keys and values.
 @Suite struct OpLogFixtureTests {
   private typealias Log = LogIndexTracker<RecordedOp>
 
@@ -29,20 +27,19 @@ import Testing
 
   private func time(_ index: UInt64) -> Timestamp { Timestamp(packed: 0x2_0000 + index) }
 
-  private static let target = ProcessInfo.processInfo.environment["SPINDLE_MAKE_FIXTURE"]
-
-  @Test(.enabled(if: target != nil)) func make() async throws {
-    let path = try #require(Self.target)
-    let store = try await Store.open(at: path, settings: .small)
+  private func make(at path: String) async throws {
+    // The moment at which the fixture was made; the log notes when it was created.
+    let clock = ManualClock(wallMilliseconds: 1_795_277_736_082)
+    let store = try await Store.open(at: path, settings: .small, clock: clock)
     let log = try await Log(
       store: store, prefix: "app",
       settings: OpLogSettings(indexes: [.byTime, .byUser, .byKey]))
-    let clock = try await ClockService(store: store, prefix: "app")
+    let service = try await ClockService(store: store, prefix: "app")
     for (peer, count, plain) in [(whole, 8, 0), (mixed, 5, 2), (gone, 4, 0)] {
       var head: ChainHead?
       for index in 0..<UInt64(count) {
         var batch = Batch()
-        var stage = try clock.begin()
+        var stage = try service.begin()
         try stage.observe(time(index), into: &batch)
         if index < plain {
           try log.trackOne(
@@ -61,7 +58,7 @@ import Testing
             into: &batch)
         }
         try await store.commit(batch, durability: .buffered)
-        clock.committed(stage)
+        service.committed(stage)
       }
     }
     try await log.expunge(peer: whole, index: 5)
@@ -70,8 +67,41 @@ import Testing
     _ = try await log.trim(below: try await log.leastAcknowledged())
     try await log.raiseFence(of: whole, to: 9)
     try await store.close()
-    for name in try Files.names(in: path + "/rocks")
-    where name.hasPrefix("LOG") || name == "LOCK" { try Files.remove(path + "/rocks/" + name) }
+  }
+
+  /// Every key of the log and its state, with its value.
+  private func content(_ store: Store) throws -> [String: [[UInt8]: [UInt8]]] {
+    var content: [String: [[UInt8]: [UInt8]]] = [:]
+    for name in ["oplog:app", "data:app"] {
+      let family = try #require(store.existingFamily(name))
+      try store.scan(family) { key, value in
+        content[name, default: [:]][copyBytes(key)] = copyBytes(value)
+        return true
+      }
+    }
+    return content
+  }
+
+  @Test func whatIsWrittenTodayReadsTheSameAsTheFixture() async throws {
+    try await withCopy { path in
+      let made = path + "-made"
+      try await make(at: made)
+      let (old, new) = (
+        try await Store.open(at: path, settings: .quiet),
+        try await Store.open(at: made, settings: .quiet)
+      )
+      try await judge(new)
+      let (before, now) = (try content(old), try content(new))
+      #expect(before["oplog:app"]?.count ?? 0 > 20 && before["data:app"]?.isEmpty == false)
+      for name in ["oplog:app", "data:app"] {
+        let (then, today) = (before[name] ?? [:], now[name] ?? [:])
+        for key in Set(then.keys).union(today.keys) {
+          #expect(then[key] == today[key], "\(name), key \(key)")
+        }
+      }
+      try await old.close()
+      try await new.close()
+    }
   }
 
   /// A copy of the fixture, since opening changes a store.

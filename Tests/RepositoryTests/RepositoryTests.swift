@@ -32,6 +32,18 @@ struct RepositoryTests {
     expectNone(try Repository.swiftSources().flatMap(CodeRules.bannedCalls))
   }
 
+  @Test("The gate ends at the first failure and feeds damaged segments for a minute")
+  func theGateIsWhole() throws {
+    func lines(_ path: String) throws -> [Substring] {
+      let text = String(decoding: try Files.read(Repository.root + "/" + path), as: UTF8.self)
+      return text.split(separator: "\n", omittingEmptySubsequences: false)
+    }
+    let gate = try lines(".ci/run")
+    #expect(gate.first { !$0.hasPrefix("#") } == "set -euo pipefail")
+    #expect(gate.contains { $0.contains("make fuzz-oplog |") && !$0.hasPrefix("#") })
+    #expect(try lines("Makefile").contains { $0.hasPrefix("\tSPINDLE_FUZZ_SECONDS=60 ") })
+  }
+
   @Test func cTypesStayInside() throws {
     expectNone(try Repository.swiftSources().flatMap(CodeRules.exposedCTypes))
   }

@@ -172,4 +172,241 @@ import Testing
       }
     }
   }
+
+  @Test func anExportIsAddedToALogInUse() async throws {
+    try await withPlace { place in
+      _ = try await fill(place)
+      let first = place.directory + "/first", second = place.directory + "/second"
+      _ = try await spindle("oplog", "export", "--store", place.store, first)
+      let copy = Place(directory: place.directory + "/copy")
+      try FileManager.default.createDirectory(
+        atPath: copy.directory, withIntermediateDirectories: true)
+      _ = try await spindle("oplog", "import", "--store", copy.store, first)
+      // The original goes on, and another producer begins; the copy has one of its own.
+      let more = try place.file("a.lp", sampleLines(0..<150))
+      _ = try await place.counts("--producer", "p", "--batch", "10", more)
+      _ = try await place.counts("--producer", "q", try place.file("b.lp", sampleLines(0..<30)))
+      _ = try await copy.counts("--producer", "r", try place.file("c.lp", sampleLines(5..<9)))
+      _ = try await spindle("oplog", "export", "--store", place.store, second)
+
+      let added = try await spindle(
+        "oplog", "import", "--store", copy.store, "--add", "--json", second)
+      #expect(added.status == 0, "\(added.problems)")
+      #expect(try added.object()["added"] as? Int == 6)
+      let again = try await spindle("oplog", "import", "--store", copy.store, "--add", second)
+      #expect(again.text == "added 0 rows\n")
+      // The rows and what followed from them are those of the original and the own ones.
+      _ = try await copy.counts("--producer", "s", try place.file("d.lp", sampleLines(0..<1)))
+      _ = try await place.counts("--producer", "r", try place.file("c.lp", sampleLines(5..<9)))
+      _ = try await place.counts("--producer", "s", try place.file("d.lp", sampleLines(0..<1)))
+      let (here, there) = (try await copy.sound(), try await place.sound())
+      #expect(here.points == there.points)
+      let verified = try await spindle("oplog", "verify", "--store", copy.store)
+      #expect(verified.status == 0, "\(verified.text)")
+      // Both producers go on in the copy where they were.
+      let last = try place.file("a.lp", sampleLines(0..<160))
+      #expect(try await copy.counts("--producer", "p", last).applied == 10)
+    }
+  }
+
+  @Test func anExportThatDoesNotFitAddsNothing() async throws {
+    try await withPlace { place in
+      let peer = try await fill(place)
+      let early = place.directory + "/early", late = place.directory + "/late"
+      _ = try await spindle("oplog", "export", "--store", place.store, early)
+      let rows = try await spindle("oplog", "read", "--store", place.store, "--json")
+      // The same producer in another store, whose first entry was made at another time; a producer
+      // that sorts before it would be added first.
+      let other = Place(directory: place.directory + "/other")
+      try FileManager.default.createDirectory(
+        atPath: other.directory, withIntermediateDirectories: true)
+      let file = try place.file("o.lp", sampleLines(0..<100))
+      for producer in ["p", "a", "b", "c", "d"] {
+        _ = try await other.counts("--producer", producer, "--batch", "10", file)
+      }
+      let conflicting = place.directory + "/conflicting"
+      _ = try await spindle("oplog", "export", "--store", other.store, conflicting)
+      try await spindle("oplog", "import", "--store", place.store, "--add", conflicting)
+        .expectRefusal("index 0 of peer \(peer) holds another entry already")
+      let after = try await spindle("oplog", "read", "--store", place.store, "--json")
+      #expect(after.text == rows.text)
+
+      // Behind the end of an older copy.
+      let copy = Place(directory: place.directory + "/copy")
+      try FileManager.default.createDirectory(
+        atPath: copy.directory, withIntermediateDirectories: true)
+      _ = try await spindle("oplog", "import", "--store", copy.store, early)
+      let more = try place.file("a.lp", sampleLines(0..<150))
+      _ = try await place.counts("--producer", "p", "--batch", "10", more)
+      _ = try await spindle(
+        "oplog", "trim", "--store", place.store, "--below", "12", "--force")
+      _ = try await spindle("oplog", "export", "--store", place.store, late)
+      try await spindle("oplog", "import", "--store", copy.store, "--add", late)
+        .expectRefusal("no entries of peer \(peer) below index 12")
+      // What was expunged cannot be made up for.
+      _ = try await spindle("oplog", "expunge", "--store", other.store, peer, "3")
+      let holed = place.directory + "/holed"
+      _ = try await spindle("oplog", "export", "--store", other.store, holed)
+      let empty = Place(directory: place.directory + "/empty")
+      try FileManager.default.createDirectory(
+        atPath: empty.directory, withIntermediateDirectories: true)
+      _ = try await empty.counts("--producer", "z", try place.file("z.lp", sampleLines(0..<1)))
+      try await spindle("oplog", "import", "--store", empty.store, "--add", holed)
+        .expectRefusal("index 3 of peer \(peer) is refused", "expunged")
+      let cursors = try await spindle("oplog", "cursors", "--store", empty.store, "--json")
+      #expect(try cursors.objects().count == 1)
+
+      try await spindle("oplog", "import", "--store", place.directory + "/none", "--add", early)
+        .expectRefusal("is not a Spindle store")
+      let usage = try await spindle(
+        "oplog", "import", "--store", place.store, "--prefix", "x", "--add", early)
+      #expect(usage.status == 64 && usage.problems.contains("knows the ops"))
+    }
+  }
+
+  @Test func readFindsEntriesByTimeUserAndKey() async throws {
+    try await withPlace { place in
+      let user = UserID(UUIDValue(high: 1, low: 2))
+      let (one, two) = (PeerID(UUIDValue(high: 0, low: 1)), PeerID(UUIDValue(high: 0, low: 2)))
+      // 2026-01-01T00:00:00Z and the seconds after it.
+      let start: UInt64 = 1_767_225_600_000
+      try await withStore(place.store) { store in
+        let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: "records")
+        for index in UInt64(0)..<300 {
+          var batch = Batch()
+          let time = try #require(
+            Timestamp(wallMilliseconds: start + index * 1000, counter: 0))
+          try log.trackOne(
+            peer: index % 2 == 0 ? one : two, index: index / 2, timestamp: time,
+            serverUser: index % 3 == 0 ? user : nil,
+            op: RecordedOp(tag: 1, key: index < 4 ? [0xFF, 1] : Array("k".utf8), value: [1]),
+            into: &batch)
+          try await store.commit(batch, durability: .buffered)
+        }
+      }
+      func read(_ arguments: String...) async throws -> CommandResult {
+        try await RunningCommand(
+          [spindleProgram, "oplog", "read", "--store", place.store, "--prefix", "records"]
+            + arguments
+        ).result()
+      }
+      func times(_ result: CommandResult) throws -> [Int] {
+        try result.objects().map { (($0["timestamp"] as? Int ?? 0) - Int(start)) / 1000 }
+      }
+      try await read("--since", "0").expectRefusal("keeps no index by time; add it")
+      try await read("--key-hex", "00").expectRefusal("spindle oplog index --add key")
+      try await read("--user", user.description).expectRefusal("oplog index --add user")
+      let none = try await spindle(
+        "oplog", "index", "--store", place.store, "--prefix", "records")
+      #expect(none.text == "no indexes\n")
+      let added = try await spindle(
+        "oplog", "index", "--store", place.store, "--prefix", "records", "--add", "time", "--add",
+        "key", "--add", "user", "--json")
+      #expect(added.text == "[\"time\",\"user\",\"key\"]\n", "\(added.problems)")
+
+      let range = try await read(
+        "--since", "2026-01-01T00:00:10Z", "--until", "\(start + 13_000)", "--json")
+      #expect(try times(range) == [10, 11, 12, 13])
+      #expect(try range.objects().map { $0["peer"] as? String }.first == one.description)
+      let last = try await read("--reverse", "--limit", "2", "--json")
+      #expect(try times(last) == [299, 298])
+      let most = try await read("--since", "0", "--limit", "290", "--json")
+      #expect(try times(most).count == 290)
+      let ofUser = try await read(
+        "--user", user.description, "--until", "\(start + 9_000)", "--json")
+      #expect(try times(ofUser) == [0, 3, 6, 9])
+      let ofBytes = try await read("--key-hex", "ff01", "--json")
+      #expect(try times(ofBytes) == [0, 1, 2, 3])
+      let ofKey = try await read("--key", "k", "--limit", "2", "--json")
+      #expect(try times(ofKey) == [4, 5])
+      let line = try await read("--key-hex", "FF01", "--limit", "1")
+      #expect(line.text == "\(one) 0  \(start).0  tag 1  1 bytes\n")
+      #expect(try await read("--key", "nobody", "--json").text == "[]\n")
+
+      for (arguments, problem) in [
+        (["--since", "yesterday"], "is no time"),
+        (["--since", "2026-13-01T00:00:00Z"], "is no time"),
+        (["--since", "5", "--until", "4"], "must not be after"), (["--user", "me"], "a UUID"),
+        (["--key", "a", "--user", user.description], "at most one"),
+        (["--key-hex", "abc"], "hexadecimal"), (["--key-hex", "zz"], "hexadecimal"),
+        (["--reverse", "--peer", one.description], "not for a query"),
+        (["--since", "0", "--from", "1"], "not for a query"), (["--limit", "0"], "--limit"),
+        (["--until", "-1"], ""), (["--add", "colour"], ""),
+      ] {
+        let result = try await RunningCommand(
+          [spindleProgram, "oplog", "read", "--store", place.store, "--prefix", "records"]
+            + arguments
+        ).result()
+        #expect(result.status == 64 && result.output.isEmpty, "\(arguments)")
+        #expect(result.problems.contains(problem) || problem.isEmpty, "\(result.problems)")
+      }
+      let colour = try await spindle(
+        "oplog", "index", "--store", place.store, "--add", "colour")
+      #expect(colour.status == 64 && colour.problems.contains("is not one of time, user, key"))
+    }
+  }
+
+  @Test func aFenceIsShownAndForgotten() async throws {
+    try await withPlace { place in
+      let me = PeerID(UUIDValue(high: 0, low: 7))
+      func open(
+        _ body: (Processor<MaxRegister, LogIndexTracker<MaxRegisterOp>>) async throws -> Void
+      ) async throws {
+        try await withStore(place.store) { store in
+          let log = try await Processor<MaxRegister, LogIndexTracker<MaxRegisterOp>>(
+            reducer: MaxRegister(), store: store, prefix: "records", selfID: me)
+          try await body(log)
+          await log.close()
+        }
+      }
+      func fence(_ arguments: String...) async throws -> CommandResult {
+        try await RunningCommand(
+          [spindleProgram, "oplog", "fence", "--store", place.store, "--prefix", "records"]
+            + arguments
+        ).result()
+      }
+      try await open { _ = try await $0.exec(MaxRegisterOp("a", 1)) }
+      #expect(try await fence().text == "no fence\n")
+      #expect(try await fence("--json").text == "{}\n")
+      try await fence("--reset", me.description).expectRefusal("no fence of peer")
+      try await open { try await $0.noteElsewhere(PeerCursors([me: 9])) }
+      let shown = try await fence("--json").object()
+      #expect(shown["peer"] as? String == me.description && shown["refuses"] as? Bool == true)
+      #expect(shown["fence"] as? Int == 9 && shown["cursor"] as? Int == 1)
+      try await fence("--reset", PeerID(UUIDValue(high: 0, low: 8)).description)
+        .expectRefusal("no fence of peer")
+      try await open { log in
+        await #expect(throws: SpindleError.self) { try await log.exec(MaxRegisterOp("a", 2)) }
+      }
+      let forgotten = try await fence("--reset", me.description)
+      #expect(
+        forgotten.status == 0 && forgotten.text.hasPrefix("forgot: peer \(me) is known up to"))
+      #expect(try await fence().text == "no fence\n")
+      try await open { log in
+        let executed = try await log.exec(MaxRegisterOp("a", 2))
+        #expect(executed.index == 1)
+      }
+      let usage = try await fence("--reset", "me")
+      #expect(usage.status == 64 && usage.problems.contains("is no peer"))
+      try await spindle("oplog", "fence", "--store", place.store, "--prefix", "other")
+        .expectRefusal("no op-log")
+    }
+  }
+
+  @Test func everyVerbHasAnExampleInItsHelpAndInTheDocumentation() async throws {
+    let page = String(
+      decoding: try Data(
+        contentsOf: URL(fileURLWithPath: repository + "/Documentation/oplog.md")), as: UTF8.self)
+    let help = try await spindle("oplog", "--help").text
+    let list = try #require(help.components(separatedBy: "SUBCOMMANDS:\n").last)
+    let verbs = list.split(separator: "\n", omittingEmptySubsequences: false)
+      .prefix { !$0.isEmpty }.filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
+      .compactMap { $0.split(separator: " ").first.map(String.init) }
+    #expect(verbs.count == 10, "\(verbs)")
+    for verb in verbs {
+      #expect(page.contains("spindle oplog \(verb) "), "\(verb)")
+      let text = try await spindle("oplog", verb, "--help").text
+      #expect(text.contains("spindle oplog \(verb) --store"), "\(verb)")
+    }
+  }
 }

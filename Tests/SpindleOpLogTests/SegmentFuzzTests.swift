@@ -6,12 +6,22 @@ import Testing
 /// Bytes that nobody wrote: no trap, no hang, and no more memory than the bytes themselves deserve.
 ///
 /// `SPINDLE_FUZZ_SECONDS` sets how long it goes on; `make fuzz-oplog` gives it a minute.
+/// `SPINDLE_FUZZ_SEED` repeats a run.
 @Suite struct SegmentFuzzTests {
+  private func setting(_ name: String) -> String? {
+    unsafe getenv(name).map { unsafe String(cString: $0) }
+  }
+
   @Test func mutatedSegmentsNeverTrap() throws {
-    let seconds = unsafe getenv("SPINDLE_FUZZ_SECONDS").flatMap {
-      Int(unsafe String(cString: $0))
+    let seconds = setting("SPINDLE_FUZZ_SECONDS").flatMap { Int($0) }
+    let seed =
+      setting("SPINDLE_FUZZ_SEED").flatMap { UInt64($0) }
+      ?? (seconds == nil ? 1 : SeededGenerator(seed: UInt64(time(nil))).first)
+    if seconds != nil {
+      // Before the first segment, and not in a buffer: a trap ends the process.
+      print("fuzzing from seed \(seed)")
+      _ = fflush(nil)
     }
-    let seed = seconds == nil ? 1 : SeededGenerator(seed: UInt64(time(nil))).first
     let end = ContinuousClock.now + .seconds(seconds ?? 1)
     var random = SeededGenerator(seed: seed)
     let bases = try [

@@ -1,14 +1,13 @@
-import Metrics
-import Synchronization
-import Testing
+public import Metrics
+internal import Synchronization
 
 /// A metrics backend that keeps everything, for one test: bind it with `withMetricsFactory`.
-final class MemoryMetrics: MetricsFactory {
+public final class MemoryMetrics: MetricsFactory {
   /// What one metric got, in order.
-  struct Series: Sendable {
-    var labels: [String: String]
-    var values: [Double] = []
-    var isDestroyed = false
+  public struct Series: Sendable {
+    public var labels: [String: String]
+    public var values: [Double] = []
+    public var isDestroyed = false
   }
 
   private struct Key: Hashable {
@@ -43,6 +42,8 @@ final class MemoryMetrics: MetricsFactory {
 
   private let series = Mutex<[Key: Series]>([:])
 
+  public init() {}
+
   private func make(_ kind: String, _ name: String, _ dimensions: [(String, String)]) -> Handler {
     let labels = Dictionary(dimensions) { $1 }
     let key = Key(kind: kind, name: name, labels: labels)
@@ -50,24 +51,24 @@ final class MemoryMetrics: MetricsFactory {
     return Handler(self, key)
   }
 
-  func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
+  public func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
     make("counter", label, dimensions)
   }
-  func makeRecorder(
+  public func makeRecorder(
     label: String, dimensions: [(String, String)], aggregate: Bool
   ) -> any RecorderHandler {
     make(aggregate ? "recorder" : "gauge", label, dimensions)
   }
-  func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
+  public func makeMeter(label: String, dimensions: [(String, String)]) -> any MeterHandler {
     make("meter", label, dimensions)
   }
-  func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
+  public func makeTimer(label: String, dimensions: [(String, String)]) -> any TimerHandler {
     make("timer", label, dimensions)
   }
-  func destroyCounter(_ handler: any CounterHandler) { (handler as? Handler)?.destroy() }
-  func destroyRecorder(_ handler: any RecorderHandler) { (handler as? Handler)?.destroy() }
-  func destroyMeter(_ handler: any MeterHandler) { (handler as? Handler)?.destroy() }
-  func destroyTimer(_ handler: any TimerHandler) { (handler as? Handler)?.destroy() }
+  public func destroyCounter(_ handler: any CounterHandler) { (handler as? Handler)?.destroy() }
+  public func destroyRecorder(_ handler: any RecorderHandler) { (handler as? Handler)?.destroy() }
+  public func destroyMeter(_ handler: any MeterHandler) { (handler as? Handler)?.destroy() }
+  public func destroyTimer(_ handler: any TimerHandler) { (handler as? Handler)?.destroy() }
 
   private func all(_ kind: String, _ name: String) -> [Series] {
     series.withLock { series in
@@ -75,25 +76,30 @@ final class MemoryMetrics: MetricsFactory {
     }
   }
 
-  func counters(named name: String) -> [Series] { all("counter", name) }
+  public func counters(named name: String) -> [Series] { all("counter", name) }
 
   /// The sum of a counter; 0 when it was never made.
-  func count(_ name: String, _ labels: [String: String]) -> Int {
+  public func count(_ name: String, _ labels: [String: String]) -> Int {
     Int(all("counter", name).first { $0.labels == labels }?.values.reduce(0, +) ?? 0)
   }
 
   /// The last value of a gauge.
-  func gauge(_ name: String, _ labels: [String: String]) -> Double? {
+  public func gauge(_ name: String, _ labels: [String: String]) -> Double? {
     all("gauge", name).first { $0.labels == labels }?.values.last
   }
 
   /// What a timer got, in nanoseconds.
-  func times(_ name: String, _ labels: [String: String]) -> [Double]? {
+  public func times(_ name: String, _ labels: [String: String]) -> [Double]? {
     all("timer", name).first { $0.labels == labels }?.values
   }
 
+  /// What a histogram got.
+  public func records(_ name: String, _ labels: [String: String]) -> [Double]? {
+    all("recorder", name).first { $0.labels == labels }?.values
+  }
+
   /// Every metric as `kind name label=value,...`, in order.
-  var names: [String] {
+  public var names: [String] {
     series.withLock { series in
       series.keys.map { key in
         let labels = key.labels.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }
@@ -102,5 +108,5 @@ final class MemoryMetrics: MetricsFactory {
     }
   }
 
-  var isAllDestroyed: Bool { series.withLock { $0.values.allSatisfy(\.isDestroyed) } }
+  public var isAllDestroyed: Bool { series.withLock { $0.values.allSatisfy(\.isDestroyed) } }
 }
