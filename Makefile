@@ -3,7 +3,7 @@
 
 # rocksdb, lz4, zstd and zlib are linked; g++ builds the comparison programs of benchmarks and tests;
 # python3 checks the README; mount, for the tests of a full disk, is in util-linux.
-PACKAGES := librocksdb-dev liblz4-dev libzstd-dev zlib1g-dev g++ pkg-config git python3 util-linux
+PACKAGES := librocksdb-dev liblz4-dev libsnappy-dev libzstd-dev zlib1g-dev g++ pkg-config git python3 util-linux
 STORE    ?= spindle-data
 SPINDLE  := .build/release/spindle
 SAMPLE   := Examples/nycflights13
