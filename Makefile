@@ -2,8 +2,10 @@
 # Debian 12 machine with Swift; both install what is missing.
 
 # rocksdb, lz4, zstd and zlib are linked; g++ builds the comparison programs of benchmarks and tests;
-# python3 checks the README; mount, for the tests of a full disk, is in util-linux.
-PACKAGES := librocksdb-dev liblz4-dev libsnappy-dev libzstd-dev zlib1g-dev g++ pkg-config git python3 util-linux
+# python3 checks the README and, with pyarrow and DuckDB in an environment of its own, the Parquet
+# files; mount, for the tests of a full disk, is in util-linux.
+PACKAGES := librocksdb-dev liblz4-dev libsnappy-dev libzstd-dev zlib1g-dev g++ pkg-config git \
+  python3 python3-venv util-linux
 STORE    ?= spindle-data
 SPINDLE  := .build/release/spindle
 SAMPLE   := Examples/nycflights13
@@ -19,7 +21,7 @@ FEW_AT_A_TIME := SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=8
 CLANG = $(shell dirname "$$(readlink -f "$$(command -v swift)")")/clang
 
 .PHONY: help setup run test check bench bench-store bench-spool bench-oplog soak clean \
-  oplog-seeds fuzz-oplog \
+  oplog-seeds fuzz-oplog fuzz-parquet parquet-flips parquet-venv bench-parquet \
   test-thread test-address test-undefined
 
 help:
@@ -33,6 +35,8 @@ help:
 	@echo "make soak   the long versions of the crash tests"
 	@echo "make oplog-seeds   replicas converge after 10,000 random runs"
 	@echo "make fuzz-oplog    a minute of damaged segments"
+	@echo "make fuzz-parquet  a minute of damaged Parquet files"
+	@echo "make parquet-flips 100,000 damaged bytes in Parquet files"
 	@echo "make clean  remove what the others made"
 
 # Installs the Debian packages that are missing, by name; asks nothing when all are there.
@@ -66,7 +70,16 @@ run: setup
 	@echo "      $(SPINDLE) oplog read --store '$(STORE)' --limit 3"
 	@echo "      $(SPINDLE) --help"
 
-test: setup
+# The programs that judge the Parquet files, in the versions that are written down.
+VENV := .build/venv
+JUDGES := Tests/Support/requirements.txt
+
+parquet-venv: setup
+	@cmp -s $(JUDGES) $(VENV)/requirements.txt || { \
+	  python3 -m venv $(VENV) && $(VENV)/bin/pip install -q --disable-pip-version-check -r $(JUDGES) \
+	  && cp $(JUDGES) $(VENV)/requirements.txt; }
+
+test: setup parquet-venv
 	swift build --build-tests
 	$(FEW_AT_A_TIME) swift test --skip-build
 
@@ -121,7 +134,7 @@ test-undefined: setup
 	$(call sanitize,undefined,,UBSAN_OPTIONS="print_stacktrace=1 \
 	  log_path=$(CURDIR)/.build/undefined/report")
 
-soak: setup
+soak: setup parquet-venv
 	swift build -c release --product spindle
 	SPINDLE_SOAK=1 SPINDLE_PROGRAM=$(CURDIR)/$(SPINDLE) swift test
 
@@ -130,6 +143,12 @@ oplog-seeds: setup
 
 fuzz-oplog: setup
 	SPINDLE_FUZZ_SECONDS=60 swift test --filter SpindleOpLogTests.SegmentFuzzTests
+
+fuzz-parquet: setup
+	SPINDLE_FUZZ_SECONDS=60 swift test --filter SpindleParquetTests.ParquetFuzzTests
+
+parquet-flips: setup
+	SPINDLE_PARQUET_FLIPS=100000 swift test --filter SpindleParquetTests.HostileFileTests
 
 clean:
 	rm -rf .build $(STORE) Benchmarks/Raw/build Examples/LinkedPipeline/.build
