@@ -36,7 +36,8 @@ enum BitPacking {
       let shift = UInt64(bit & 7)
       var number = unsafe source.partialWord(at: byte, byteCount: byteCount - byte) >> shift
       if byte + 8 < byteCount, shift != 0 {
-        number |= unsafe UInt64(source.load(fromByteOffset: byte + 8, as: UInt8.self))
+        number |=
+          unsafe UInt64(source.load(fromByteOffset: byte + 8, as: UInt8.self))
           << (64 - shift)
       }
       body(index, number & mask)

@@ -71,7 +71,7 @@ enum ByteStreamSplit {
       unsafe out.storeBytes(of: words.7, toByteOffset: 56, as: UInt64.self)
       index &+= 8
     }
-    unsafe copyRest(from: whole, count: count, width: 8) { value, stream in
+    copyRest(from: whole, count: count, width: 8) { value, stream in
       unsafe target.storeBytes(
         of: source.load(fromByteOffset: stream * count + value, as: UInt8.self),
         toByteOffset: value * 8 + stream, as: UInt8.self)
@@ -106,7 +106,7 @@ enum ByteStreamSplit {
         if width == 8 {
           unsafe split8(source, count: count, into: target)
         } else {
-          unsafe copyRest(from: 0, count: count, width: width) { value, stream in
+          copyRest(from: 0, count: count, width: width) { value, stream in
             unsafe target.storeBytes(
               of: source.load(fromByteOffset: value &* width &+ stream, as: UInt8.self),
               toByteOffset: stream &* count &+ value, as: UInt8.self)
@@ -136,7 +136,7 @@ enum ByteStreamSplit {
       unsafe target.storeBytes(of: words.7, toByteOffset: 7 &* count &+ index, as: UInt64.self)
       index &+= 8
     }
-    unsafe copyRest(from: whole, count: count, width: 8) { value, stream in
+    copyRest(from: whole, count: count, width: 8) { value, stream in
       unsafe target.storeBytes(
         of: source.load(fromByteOffset: value * 8 + stream, as: UInt8.self),
         toByteOffset: stream * count + value, as: UInt8.self)

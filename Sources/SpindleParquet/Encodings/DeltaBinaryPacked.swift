@@ -1,3 +1,5 @@
+internal import SpindleCore
+
 /// DELTA_BINARY_PACKED: the first number, then the differences in blocks, each packed with the
 /// width that its largest needs. Differences wrap around.
 enum DeltaBinaryPacked {

@@ -1,3 +1,5 @@
+internal import SpindleCore
+
 /// DELTA_LENGTH_BYTE_ARRAY: all lengths as deltas, then the bytes of all strings.
 enum DeltaLengthByteArray {
   /// Appends `count` byte strings.
@@ -74,7 +76,7 @@ enum DeltaByteArray {
       unsafe output.bytes.appendWritten(total) { target in
         var target = UnsafeMutableRawPointer(target)
         // The first string has no prefix.
-        var previous = unsafe UnsafeRawPointer(target)
+        var previous = UnsafeRawPointer(target)
         for index in 0..<count {
           let prefix = Int(prefixes[index])
           let suffix = offsets[index + 1] - offsets[index]
@@ -87,7 +89,7 @@ enum DeltaByteArray {
         }
       }
     }
-    if total == 0, output.offsets.count < count { output.appendEmpty(count: count) }
+    if total == 0 { output.appendEmpty(count: count) }
     return end
   }
 

@@ -1,3 +1,5 @@
+internal import SpindleCore
+
 /// The RLE/bit-packing hybrid: runs of one repeated number, and runs of packed ones. Levels,
 /// dictionary indices and booleans are stored so.
 enum HybridEncoding {
@@ -125,7 +127,7 @@ enum HybridEncoding {
       while next < count {
         let number = unsafe numbers[next]
         var end = next &+ 1
-        while unsafe end < count, numbers[end] == number { end &+= 1 }
+        while end < count, unsafe numbers[end] == number { end &+= 1 }
         // Packed runs hold a multiple of 8 numbers; those missing are taken from the repeated.
         let borrowed = (8 - (next - packedStart) & 7) & 7
         if end - next - borrowed >= leastRun {

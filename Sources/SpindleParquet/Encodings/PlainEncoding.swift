@@ -1,3 +1,5 @@
+internal import SpindleCore
+
 /// PLAIN: values one behind the other, as they lie in memory.
 enum PlainEncoding {
   // MARK: Decoding
@@ -63,40 +65,32 @@ enum PlainEncoding {
     // one piece of a fixed size.
     let room = bytes.count - lengthBytes
     output.bytes.reserveCapacity(first + room + shortLength)
-    var (strings, offsets) = (ByteStrings(), [Int]())
-    swap(&strings, &output)
-    swap(&offsets, &strings.offsets)
-    defer {
-      swap(&offsets, &strings.offsets)
-      swap(&strings, &output)
-    }
     try unsafe bytes.withMemory { (source, byteCount) throws(ParquetFailure) in
       // First the lengths, which may not lead out of the bytes; then the copies.
       var at = 0
       var total = first
-      let stringCount = offsets.count
-      do throws(ParquetFailure) {
-        try unsafe offsets.appendWritten(count) { (target) throws(ParquetFailure) in
-          for index in 0..<count {
-            guard byteCount - at >= 4 else {
-              throw .damaged("\(count) strings are claimed, \(index) are there", at: at)
-            }
-            let length = unsafe Int(
-              source.loadUnaligned(fromByteOffset: at, as: UInt32.self).littleEndian)
-            guard length <= byteCount - at - 4 else {
-              throw .damaged(
-                "a string of \(length) bytes where \(byteCount - at - 4) are left", at: at)
-            }
-            at += 4 + length
-            total += length
-            unsafe target[index] = total
+      let stringCount = output.offsets.count
+      try unsafe output.offsets.appendWritten(count) { (target) throws(ParquetFailure) in
+        for index in 0..<count {
+          guard byteCount - at >= 4 else {
+            throw .damaged("\(count) strings are claimed, \(index) are there", at: at)
           }
+          let length = unsafe Int(
+            source.loadUnaligned(fromByteOffset: at, as: UInt32.self).littleEndian)
+          guard length <= byteCount - at - 4 else {
+            throw .damaged(
+              "a string of \(length) bytes where \(byteCount - at - 4) are left", at: at)
+          }
+          at += 4 + length
+          total += length
+          unsafe target[index] = total
         }
       }
       end = at
-      unsafe strings.bytes.append(addingCapacity: room + shortLength) { output in
-        unsafe output.withUnsafeMutableBufferPointer { buffer, written in
-          let target = unsafe UnsafeMutableRawPointer(buffer.baseAddress!)
+      let offsets = output.offsets
+      output.bytes.append(addingCapacity: room + shortLength) { rest in
+        unsafe rest.withUnsafeMutableBufferPointer { buffer, written in
+          let target = UnsafeMutableRawPointer(buffer.baseAddress!)
           var from = 0
           var to = 0
           for index in stringCount..<stringCount + count {
@@ -180,11 +174,11 @@ enum PlainEncoding {
         for offset in 0..<count / 8 {
           // The factor brings the lowest bit of each byte to its place in the highest byte.
           let ones = unsafe source.word(at: offset * 8)
-          unsafe target[offset] = UInt8(ones &* 0x0102_0408_1020_4080 >> 56)
+          unsafe target[offset] = UInt8((ones &* 0x0102_0408_1020_4080) >> 56)
         }
         if count & 7 != 0 {
           let ones = unsafe source.partialWord(at: count / 8 * 8, byteCount: count & 7)
-          unsafe target[count / 8] = UInt8(ones &* 0x0102_0408_1020_4080 >> 56)
+          unsafe target[count / 8] = UInt8((ones &* 0x0102_0408_1020_4080) >> 56)
         }
       }
     }

@@ -47,7 +47,7 @@ extension Span where Element: BitwiseCopyable {
     try unsafe withUnsafeBytes { (buffer) throws(Failure) in
       if let address = buffer.baseAddress { return try unsafe body(address, buffer.count) }
       var nothing: UInt64 = 0
-      return try unsafe withUnsafeBytes(of: &nothing) { (stand) throws(Failure) in
+      return try unsafe Swift.withUnsafeBytes(of: &nothing) { (stand) throws(Failure) in
         try unsafe body(stand.baseAddress!, 0)
       }
     }
@@ -66,7 +66,8 @@ extension UnsafeRawPointer {
   func partialWord(at offset: Int, byteCount: Int) -> UInt64 {
     var word: UInt64 = 0
     for index in 0..<Swift.min(byteCount, 8) {
-      word |= unsafe UInt64(load(fromByteOffset: offset + index, as: UInt8.self))
+      word |=
+        unsafe UInt64(load(fromByteOffset: offset + index, as: UInt8.self))
         << UInt64(8 * index)
     }
     return word
