@@ -29,7 +29,7 @@ help:
 	@echo "make test   run all tests"
 	@echo "make check  formatting, rules of the repository, examples"
 	@echo "make bench  store, spool and op-log beside plain RocksDB; also bench-store, bench-spool,"
-	@echo "            bench-oplog (beside SQLite too)"
+	@echo "            bench-oplog (beside SQLite too); bench-parquet (beside pyarrow)"
 	@echo "make test-thread, test-address, test-undefined"
 	@echo "            the lower layers' tests under a sanitizer"
 	@echo "make soak   the long versions of the crash tests"
@@ -86,7 +86,7 @@ test: setup parquet-venv
 check: setup
 	.ci/check
 
-bench: bench-store bench-spool bench-oplog
+bench: bench-store bench-spool bench-oplog bench-parquet
 
 bench-store bench-spool bench-oplog: bench-%: setup
 	$(if $(filter oplog,$*),$(MAKE) setup PACKAGES="libssl-dev libsqlite3-dev")
@@ -94,6 +94,11 @@ bench-store bench-spool bench-oplog: bench-%: setup
 	swift build -c release --product spindle
 	mkdir -p Benchmarks/Results
 	Benchmarks/compare$(if $(filter store,$*),,_$*).py | tee Benchmarks/Results/$*.md
+
+bench-parquet: setup parquet-venv
+	swift build -c release --product spindle
+	mkdir -p Benchmarks/Results
+	$(VENV)/bin/python Benchmarks/compare_parquet.py | tee Benchmarks/Results/parquet.md
 
 # Builds the tests with a sanitizer in a place of its own and runs them. The child processes of the
 # tests report into files too; a report fails the run, whatever the tests say.
