@@ -38,7 +38,7 @@ enum PythonJudge {
     try #require(Files.exists(python), "\(python) is missing: run make parquet-venv")
     let output = TemporaryDirectory.make(prefix: "spindle-judge")
     defer { TemporaryDirectory.remove(output) }
-    FileManager.default.createFile(atPath: output + "/text", contents: nil)
+    try Data().write(to: URL(fileURLWithPath: output + "/text"))
     let file = try FileHandle(forWritingTo: URL(fileURLWithPath: output + "/text"))
     let process = Process()
     process.executableURL = URL(fileURLWithPath: python)

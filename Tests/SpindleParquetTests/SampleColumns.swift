@@ -29,7 +29,7 @@ struct SampleColumns {
     var arrays: [ColumnArray] = []
     let nulls = (0..<rows).map { pattern.isNull($0, of: rows) }
     func add(
-      _ name: String, _ type: ParquetPhysicalType, _ meaning: ParquetLogicalType? = nil,
+      _ name: String, _ type: ParquetPhysicalType, _ meaning: ParquetLogicalType?,
       _ array: ColumnArray
     ) {
       columns.append(
@@ -52,7 +52,7 @@ struct SampleColumns {
       return [0, 1, low, high][Int.random(in: 0..<4, using: &random)]
     }
 
-    add("bool", .boolean, made { Bool.random(using: &random) })
+    add("bool", .boolean, nil, made { Bool.random(using: &random) })
     for bits in [8, 16, 32] {
       for isSigned in [true, false] {
         add(
@@ -61,8 +61,8 @@ struct SampleColumns {
           made { Int32(truncatingIfNeeded: integer(bits, isSigned: isSigned)) })
       }
     }
-    add("n32", .int32, made { Int32(truncatingIfNeeded: integer(32, isSigned: true)) })
-    add("n64", .int64, made { integer(64, isSigned: true) })
+    add("n32", .int32, nil, made { Int32(truncatingIfNeeded: integer(32, isSigned: true)) })
+    add("n64", .int64, nil, made { integer(64, isSigned: true) })
     add(
       "u64", .int64, .integer(bitWidth: 64, isSigned: false),
       made { integer(64, isSigned: false) })
@@ -82,7 +82,7 @@ struct SampleColumns {
       }
     }
     add(
-      "f32", .float,
+      "f32", .float, nil,
       made {
         let special: [Float] = [
           0, -0.0, .infinity, -.infinity, .nan, Float(bitPattern: 0x7FC0_0001),
@@ -93,7 +93,7 @@ struct SampleColumns {
           : Float(Int64.random(in: -9999..<9999, using: &random)) / 7
       })
     add(
-      "f64", .double,
+      "f64", .double, nil,
       made {
         let special: [Double] = [
           0, -0.0, .infinity, -.infinity, .nan, Double(bitPattern: 0x7FF8_0000_0000_0001),
@@ -131,12 +131,13 @@ struct SampleColumns {
       // Long ones of 0xFF: no greater string of a bounded length exists.
       let isHigh = UInt8.random(in: 0..<8, using: &random) == 0
       let count = isHigh ? 200 : Int.random(in: 0..<9, using: &random)
-      binary.append((0..<count).map { _ in isHigh ? 0xFF : UInt8.random(in: 0...255, using: &random) })
+      binary.append(
+        (0..<count).map { _ in isHigh ? 0xFF : UInt8.random(in: 0...255, using: &random) })
       five.append(row % 2 == 0 ? [1, 2, 3, 4, 5] : [0xFF, 0, 0, 0, UInt8(row % 7)])
       uuid.append(UUIDValue(high: random.next(), low: random.next()))
     }
-    add("binary", .byteArray, binary.finish())
-    add("five", .fixedLengthByteArray(5), five.finish())
+    add("binary", .byteArray, nil, binary.finish())
+    add("five", .fixedLengthByteArray(5), nil, five.finish())
     add("uuid", .fixedLengthByteArray(16), .uuid, uuid.finish())
     // A column that comes as a dictionary.
     let places = ByteStrings(["EWR", "JFK", "LGA"])
