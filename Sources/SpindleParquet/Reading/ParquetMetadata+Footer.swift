@@ -142,7 +142,9 @@ extension ParquetColumnChunk {
       dictionary != nil || metadata.encodings.contains(.plainDictionary)
       || metadata.encodings.contains(.rleDictionary)
     let size = try natural(metadata.compressedBytes, "a column chunk size")
-    let range = unreadable == nil ? try Self.range(dictionary ?? first, size, end) : 0..<0
+    // Without rows nothing is read, and some writers give offsets that mean nothing.
+    let range =
+      unreadable == nil && rowCount > 0 ? try Self.range(dictionary ?? first, size, end) : 0..<0
     byteRange = range
     guard range.isEmpty || range.contains(UInt64(first)) else {
       throw .damaged("data pages at \(first) outside their column chunk \(range)")
