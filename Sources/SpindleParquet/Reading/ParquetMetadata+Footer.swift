@@ -135,7 +135,11 @@ extension ParquetColumnChunk {
       throw .damaged("a column chunk of \(valueCount) values in a row group of \(rowCount) rows")
     }
     uncompressedBytes = try natural(metadata.uncompressedBytes, "a column chunk size")
-    let first = try natural(metadata.dataPageOffset, "a page offset")
+    var first = try natural(metadata.dataPageOffset, "a page offset")
+    if first == 0, valueCount == 0, let offset = metadata.dictionaryPageOffset, offset > 0 {
+      // Without values there may be a dictionary page, and no data page to tell the offset of.
+      first = Int(offset)
+    }
     // Some writers say 0 for no dictionary, some repeat the data page's offset.
     let dictionary = metadata.dictionaryPageOffset.flatMap { $0 > 0 && $0 < first ? Int($0) : nil }
     hasDictionary =
