@@ -17,6 +17,7 @@ struct CraftedFile {
   var codec = ParquetCodec.uncompressed
   var pages: [Page] = []
   var rows: Int64 = 1
+  var isOptional = false
   /// Changes the footer at the end.
   var change: (inout FileMetaData) -> Void = { _ in }
 
@@ -42,7 +43,7 @@ struct CraftedFile {
     var leaf = SchemaElement(name: "v")
     leaf.type = type.number
     if case .fixedLengthByteArray(let width) = type { leaf.typeLength = Int32(width) }
-    leaf.repetition = .required
+    leaf.repetition = isOptional ? .optional : .required
     var footer = FileMetaData(
       version: 2, schema: [root, leaf], rowCount: rows,
       rowGroups: [
@@ -279,7 +280,7 @@ struct Bomb: Sendable {
         CraftedFile.data(2, .deltaLengthByteArray, delta([-1, 1]))),
       page(
         "a prefix longer than what came before", .byteArray,
-        CraftedFile.data(2, .deltaByteArray, delta([0, 1 << 40]) + delta([1, 1]) + [1, 1])),
+        CraftedFile.data(2, .deltaByteArray, delta([0, 1 << 20]) + delta([1, 1]) + [1, 1])),
       page(
         "indices of 33 bits", .byteArray,
         CraftedFile.data(2, .rleDictionary, [33, 4, 0, 0, 0, 0, 0])),
@@ -326,6 +327,14 @@ struct Bomb: Sendable {
     file.type = .fixedLengthByteArray(Int(Int32.max))
     file.change = { _ in }
     bombs.append(Bomb(name: "values of 2 GiB", bytes: file.bytes))
+    file.rows = 1 << 20
+    bombs.append(Bomb(name: "1,048,576 values of 2 GiB", bytes: file.bytes))
+    // One run of levels: no row holds a value.
+    let levels = CraftedFile.plain(CraftedFile.varint(1 << 21) + [0])
+    file.isOptional = true
+    file.type = .fixedLengthByteArray(1 << 20)
+    file.pages = [CraftedFile.data(1 << 20, .plain, levels)]
+    bombs.append(Bomb(name: "1,048,576 nulls of 1 MiB", bytes: file.bytes))
     return bombs
   }
 }

@@ -41,7 +41,10 @@ struct PageDecoder: Sendable {
 
   /// Reserves memory for rows, of which more pages will come.
   mutating func reserve(_ rows: Int) {
-    if slots.count == 0 { slots.reserve(min(rows, limits.batchRows)) }
+    guard slots.count == 0 else { return }
+    // More would be refused before it is full.
+    let width = column.physicalType.plainWidth ?? 1
+    slots.reserve(min(rows, limits.batchRows, limits.batchColumnBytes / width))
   }
 
   /// Drops rows from the front.
@@ -179,6 +182,11 @@ struct PageDecoder: Sendable {
     let nullCount = levels.nullCount
     try appendValues(bytes, encoding, count: rows - nullCount)
     if nullCount > 0 {
+      if case .fixedLengthByteArray(let width) = column.physicalType, slots.kind == .fixed,
+        nullCount > byteLimit / width
+      {
+        throw batchTooLarge
+      }
       slots.spread(levels, from: start)
       if validity == nil { validity = Validity(repeating: true, count: start) }
     }
@@ -189,11 +197,13 @@ struct PageDecoder: Sendable {
         validity?.append(repeating: true, count: rows)
       }
     }
-    guard slots.byteCount <= limits.batchColumnBytes else {
-      throw .limit(
-        "the values of a batch take more than \(limits.batchColumnBytes) bytes; smaller batches "
-          + "or a higher limit may do")
-    }
+    guard slots.byteCount <= limits.batchColumnBytes else { throw batchTooLarge }
+  }
+
+  private var batchTooLarge: ParquetFailure {
+    .limit(
+      "the values of a batch take more than \(limits.batchColumnBytes) bytes; smaller batches "
+        + "or a higher limit may do")
   }
 
   private mutating func appendValues(
