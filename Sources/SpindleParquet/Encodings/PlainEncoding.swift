@@ -216,12 +216,26 @@ enum PlainEncoding {
 }
 
 /// Numbers that PLAIN stores as they lie in memory: `Int32`, `Int64`, `Float` and `Double`.
-protocol PlainNumber: BitwiseCopyable, Sendable {}
+protocol PlainNumber: BitwiseCopyable, Sendable {
+  /// The bits that PLAIN stores.
+  var bits: UInt64 { get }
+}
 
-extension Int32: PlainNumber {}
-extension Int64: PlainNumber {}
-extension Float: PlainNumber {}
-extension Double: PlainNumber {}
+extension Int32: PlainNumber {
+  var bits: UInt64 { UInt64(UInt32(bitPattern: self)) }
+}
+
+extension Int64: PlainNumber {
+  var bits: UInt64 { UInt64(bitPattern: self) }
+}
+
+extension Float: PlainNumber {
+  var bits: UInt64 { UInt64(bitPattern) }
+}
+
+extension Double: PlainNumber {
+  var bits: UInt64 { bitPattern }
+}
 
 extension Span<UInt8> {
   /// Checks that `count` values of a width are there.
