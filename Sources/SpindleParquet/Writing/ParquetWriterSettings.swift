@@ -1,5 +1,3 @@
-public import SpindleCore
-
 /// How a file is written. The defaults make files that are small, quick to read and that every
 /// common reader understands.
 public struct ParquetWriterSettings: Sendable, Hashable {
@@ -104,7 +102,8 @@ extension ParquetWriterSettings {
   func fault(for schema: ParquetSchema) -> String? {
     if let fault = schema.fault { return fault }
     let bounds: [(String, Int, ClosedRange<Int>)] = [
-      ("rowGroupRows", rowGroupRows, 1...Int(Int32.max)), ("rowGroupBytes", rowGroupBytes, 1...Int.max),
+      ("rowGroupRows", rowGroupRows, 1...Int(Int32.max)),
+      ("rowGroupBytes", rowGroupBytes, 1...Int.max),
       ("pageRows", pageRows, 1...Int(Int32.max)), ("pageBytes", pageBytes, 1...Self.largest),
       ("dictionaryBytes", dictionaryBytes, 0...Self.largest),
       ("valueBytes", valueBytes, 1...Self.largest), ("boundBytes", boundBytes, 8...Self.largest),
@@ -120,7 +119,9 @@ extension ParquetWriterSettings {
       guard let index = schema.index(of: name) else {
         return "there are settings for \(name), which is no column"
       }
-      if let fault = settings.fault(for: schema.columns[index]) { return "column \(name): \(fault)" }
+      if let fault = settings.fault(for: schema.columns[index]) {
+        return "column \(name): \(fault)"
+      }
     }
     return nil
   }

@@ -21,7 +21,7 @@ struct StringDictionary {
   ///
   /// - Returns: nil when there is no room for a new one.
   mutating func index(of string: Span<UInt8>) -> UInt32? {
-    unsafe string.withMemory { unsafe index(of: $0, $1) }
+    unsafe string.withMemory { address, count in unsafe index(of: address, count) }
   }
 
   /// The same for bytes at an address.
@@ -61,7 +61,8 @@ struct StringDictionary {
     let number = strings.count
     guard count + 4 <= byteLimit - plainBytes, number < Int(UInt32.max) - 1 else { return nil }
     plainBytes += count + 4
-    unsafe strings.append(Span(_unsafeStart: address.assumingMemoryBound(to: UInt8.self), count: count))
+    unsafe strings.append(
+      Span(_unsafeStart: address.assumingMemoryBound(to: UInt8.self), count: count))
     places[place] = tag | UInt64(number + 1)
     if strings.count * 2 > places.count { grow() }
     return UInt32(number)
@@ -71,12 +72,16 @@ struct StringDictionary {
     let mask = places.count * 4 - 1
     var grown = [UInt64](repeating: 0, count: mask + 1)
     for number in 0..<strings.count {
-      let hash = unsafe strings[number].withMemory { unsafe hash($0, $1) }
+      let hash = hash(strings[number])
       var place = Int(truncatingIfNeeded: hash) & mask
       while grown[place] != 0 { place = (place + 1) & mask }
       grown[place] = hash & 0xFFFF_FFFF_0000_0000 | UInt64(number + 1)
     }
     places = grown
+  }
+
+  private func hash(_ string: Span<UInt8>) -> UInt64 {
+    unsafe string.withMemory { address, count in unsafe hash(address, count) }
   }
 
   @unsafe @inline(__always)
