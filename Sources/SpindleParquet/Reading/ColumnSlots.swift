@@ -119,21 +119,42 @@ struct ColumnSlots: Sendable {
 
   /// Turns indices into the strings they stand for.
   ///
-  /// - Parameter byteLimit: The most bytes of all strings together.
+  /// - Parameters:
+  ///   - validity: Of the slots; null rows get no bytes.
+  ///   - byteLimit: The most bytes of all strings together.
   mutating func expandIndices(
-    of dictionary: ByteStrings, byteLimit: Int
+    of dictionary: ByteStrings, validity: Validity?, byteLimit: Int
   ) throws(ParquetFailure) {
     guard kind == .indices else { return }
-    let indices = indices
-    // The slots of null rows have index 0, which an empty dictionary lacks.
-    if dictionary.isEmpty {
-      strings.appendEmpty(count: indices.count)
-    } else {
-      try DictionaryEncoding.gather(
-        indices.span, from: dictionary, byteLimit: byteLimit, appendingTo: &strings)
-    }
-    self.indices.removeAll(keepingCapacity: true)
+    strings = try ByteStrings(
+      indices, of: dictionary, validity: validity, byteLimit: byteLimit)
+    indices.removeAll(keepingCapacity: true)
     kind = .bytes
+  }
+}
+
+extension ByteStrings {
+  /// The strings that indices stand for, all of which are in the dictionary but those of null
+  /// rows.
+  ///
+  /// - Parameter byteLimit: The most bytes of all strings together.
+  init(
+    _ indices: [UInt32], of dictionary: ByteStrings, validity: Validity?, byteLimit: Int
+  ) throws(ParquetFailure) {
+    self.init()
+    guard let validity, validity.nullCount > 0 else {
+      try DictionaryEncoding.gather(
+        indices.span, from: dictionary, byteLimit: byteLimit, appendingTo: &self)
+      return
+    }
+    // Null rows have index 0, which is some string or, in an empty dictionary, none.
+    var dictionary = dictionary
+    var indices = indices
+    let nothing = UInt32(dictionary.count)
+    dictionary.appendEmpty()
+    for row in indices.indices where !validity[row] { indices[row] = nothing }
+    try DictionaryEncoding.gather(
+      indices.span, from: dictionary, byteLimit: byteLimit, appendingTo: &self)
   }
 }
 

@@ -319,7 +319,8 @@ struct PageDecoder: Sendable {
 
   private mutating func expandIndices() throws(ParquetFailure) {
     let byteLimit = byteLimit
-    try slots.expandIndices(of: dictionary?.strings ?? ByteStrings(), byteLimit: byteLimit)
+    try slots.expandIndices(
+      of: dictionary?.strings ?? ByteStrings(), validity: validity, byteLimit: byteLimit)
   }
 
   private var byteLimit: Int { max(limits.batchColumnBytes - slots.byteCount, 0) }

@@ -169,6 +169,7 @@ extension ParquetColumnChunk {
       try Self.range(natural(offset, "an offset"), bloomFilterBytes ?? 0, end).lowerBound
     }
     keyValues = metadata.keyValues.map(ParquetKeyValue.list) ?? []
+    self.hasColumnOrder = hasColumnOrder
   }
 
   /// A chunk of which nothing is known.

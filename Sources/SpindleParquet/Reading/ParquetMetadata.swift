@@ -82,6 +82,9 @@ public struct ParquetColumnChunk: Sendable, Hashable {
   public var bloomFilterBytes: Int?
   /// What the writer kept with the column chunk.
   public var keyValues: [ParquetKeyValue]
+  /// Whether the file says that bounds are in the order of the column's type, so that those of
+  /// pages can be trusted.
+  var hasColumnOrder = false
   /// Why the chunk cannot be read although its file can: it is encrypted, or in another file.
   public var unreadable: String?
 
