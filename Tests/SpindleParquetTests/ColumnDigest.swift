@@ -102,18 +102,20 @@ struct JudgedFile: Codable {
   var file: String
   var rows: Int?
   var rowGroups: Int?
-  var columns: [Column]?
   /// Names of nested columns.
   var nested: [String]?
+  var columns: [Column]?
   /// A word of the error with which the file is to be refused.
   var refused: String?
-  // Of files that we wrote.
+  // Of files that we wrote:
   var codec: String?
   /// The version of its data pages.
   var dataPage: Int?
   var pageIndex: Bool?
   var keyValues: [String: String]?
-  /// [column, descending, nulls first] as numbers.
+  /// Each a column's position, whether it is descending, whether nulls come first.
+  var sorting: [[Int]]?
+  /// Columns with bloom filters.
   var blooms: [String]?
 }
 

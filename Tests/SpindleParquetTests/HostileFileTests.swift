@@ -8,6 +8,51 @@ import Testing
 /// Bytes that nobody of good will wrote: an error or a decoded result, never a trap, a hang or more
 /// memory than the limits allow.
 @Suite struct HostileFileTests {
+  /// Small, with every kind of structure: row groups, pages of both kinds, indexes, bloom filters.
+  static func sample() throws -> [UInt8] {
+    var settings = ParquetWriterSettings()
+    settings.rowGroupRows = 60
+    settings.pageRows = 25
+    settings.compression = .snappy
+    for name in ["unique", "n64"] {
+      settings.columns[name] = ParquetColumnSettings(bloomFilter: ParquetBloomFilter())
+    }
+    return try written(SampleColumns(rows: 100, .third), settings)
+  }
+
+  @Test func aFileCutAtAnyByteIsRefused() throws {
+    let bytes = try Self.sample()
+    for count in bytes.indices {
+      #expect(throws: SpindleError.self, "\(count) of \(bytes.count) bytes") {
+        _ = try WholeFile(MemorySource(Array(bytes.prefix(count))))
+      }
+    }
+  }
+
+  /// `SPINDLE_PARQUET_FLIPS` sets how many; `make parquet-flips` asks for 100,000.
+  @Test func aFlippedByteIsAnErrorInAPageAndNeverATrap() throws {
+    let environment = ProcessInfo.processInfo.environment
+    let count = environment["SPINDLE_PARQUET_FLIPS"].flatMap { Int($0) } ?? 10_000
+    let bytes = try Self.sample()
+    let bodies = try pageBodies(bytes)
+    var random = SeededGenerator(seed: 20_130_101)
+    var refused = 0
+    for _ in 0..<count {
+      var damaged = bytes
+      let place = Int.random(in: 0..<bytes.count, using: &random)
+      damaged[place] ^= UInt8.random(in: 1...255, using: &random)
+      let isBody = bodies.contains { $0.contains(place) }
+      do {
+        _ = try WholeFile(MemorySource(damaged), limits: Bomb.limits)
+        #expect(!isBody, "byte \(place) of a page was \(bytes[place]), is \(damaged[place])")
+      } catch {
+        refused += 1
+        #expect(Self.isRefusal(error), "\(error)")
+      }
+    }
+    print("\(refused) of \(count) flips were refused, of \(bytes.count) bytes")
+  }
+
   @Test func everyBombIsRefusedAtOnce() throws {
     for bomb in try Bomb.all() {
       let start = ContinuousClock.now
@@ -66,4 +111,13 @@ import Testing
     }
     return bodies
   }
+}
+
+/// A file as our writer makes it.
+func written(_ sample: SampleColumns, _ settings: ParquetWriterSettings) throws -> [UInt8] {
+  let sink = MemorySink()
+  let writer = try ParquetWriter(sink, schema: sample.schema, settings: settings)
+  try writer.write(sample.batch)
+  _ = try writer.finish()
+  return sink.bytes
 }

@@ -16,7 +16,14 @@ import Testing
     var random = SeededGenerator(seed: seed)
     // Small ones, and those of other writers, whose decoders no checksum hides.
     let bombs = try Bomb.all().map(\.bytes).filter { $0.count < 64 << 10 }
-    let whole = try Fixture.names.map { try Fixture.bytes($0) }
+    var whole = try Fixture.names.map { try Fixture.bytes($0) }
+    for version in [ParquetWriterSettings.DataPageVersion.v1, .v2] {
+      var settings = ParquetWriterSettings()
+      settings.dataPageVersion = version
+      settings.pageRows = 40
+      settings.writesPageChecksums = false
+      whole.append(try written(SampleColumns(rows: 150, .random), settings))
+    }
     let end = ContinuousClock.now + .seconds(seconds ?? 2)
     var count = 0
     var read = 0
