@@ -21,14 +21,14 @@ import Testing
           let whole = try WholeFile(FileSource(path))
           compare(whole, file)
           // The flights and the weather go back to the judges in our own hand.
-          if file.file.hasPrefix("flights") || file.file.hasPrefix("weather") {
+          if ["flights-2013-01.parquet", "weather-2013.parquet"].contains(file.file) {
             rewritten.append(try rewrite(whole, as: "again-" + file.file, in: directory))
           }
         } catch {
           Issue.record("\(file.file): \(error)")
         }
       }
-      #expect(rewritten.count == 6)
+      #expect(rewritten.count == 2)
       try await PythonJudge.judge(rewritten, in: directory)
     }
   }
@@ -64,7 +64,7 @@ import Testing
     var settings = ParquetWriterSettings()
     settings.rowGroupRows = 10_000
     settings.pageRows = 1000
-    settings.columns["time"] = ParquetColumnSettings(bloomFilter: ParquetBloomFilter())
+    settings.columns["origin"] = ParquetColumnSettings(bloomFilter: ParquetBloomFilter())
     let schema = try ParquetSchema(whole.metadata.schema.columns)
     return try judged(ColumnBatch(whole.columns), schema, settings, as: name, in: directory)
   }
@@ -163,7 +163,8 @@ import Testing
       codec: settings.compression.judgedName, dataPage: settings.dataPageVersion == .v1 ? 1 : 2,
       pageIndex: settings.writesPageIndex,
       keyValues: Dictionary(
-        settings.keyValues.map { ($0.key, $0.value ?? "") }, uniquingKeysWith: { first, _ in first }),
+        settings.keyValues.map { ($0.key, $0.value ?? "") }, uniquingKeysWith: { first, _ in first }
+      ),
       sorting: settings.sortingColumns.map { [schema.index(of: $0.name) ?? -1, 0, 0] },
       blooms: settings.columns.filter { $0.value.bloomFilter != nil }.keys.sorted())
   }

@@ -158,6 +158,15 @@ struct SampleColumns {
     return validity
   }
 
+  /// Some of the columns.
+  func keeping(_ names: [String]) throws -> SampleColumns {
+    var kept = self
+    let positions = names.compactMap { schema.index(of: $0) }
+    kept.schema = try ParquetSchema(positions.map { schema.columns[$0] })
+    kept.batch.columns = positions.map { batch.columns[$0] }
+    return kept
+  }
+
   /// What the judge is to find.
   var judged: [JudgedFile.Column] {
     zip(schema.columns, batch.columns).map { JudgedFile.Column($0, $1) }

@@ -266,7 +266,8 @@ struct ColumnChunkEncoder {
   private func cut(_ bounds: ColumnBounds) -> (least: [UInt8], greatest: [UInt8]) {
     let least = bounds.least.encoded(column.physicalType, order)
     let greatest = bounds.greatest.encoded(column.physicalType, order)
-    guard order == .bytes else { return (least, greatest) }
+    // Readers take the bounds of a UUID for whole ones.
+    guard order == .bytes, column.logicalType != .uuid else { return (least, greatest) }
     let isText = column.logicalType == .string || column.logicalType == .json
     return (
       least.cutBelow(limit: settings.boundBytes, isText: isText),

@@ -36,8 +36,8 @@ public struct ParquetWriterSettings: Sendable, Hashable {
   public var writesStatistics = true
   /// Whether the same is written for each page, and where the pages lie. The default is true.
   public var writesPageIndex = true
-  /// Most bytes of a bound in statistics and page index, 8 or more: longer strings are cut, and
-  /// rounded up where they bound from above. The default is 64.
+  /// Most bytes of a bound in statistics and page index, 8 or more: longer strings but UUIDs are cut,
+  /// and rounded up where they bound from above. The default is 64.
   public var boundBytes = 64
   /// Whether each page has a CRC32, so that damage is found. The default is true.
   public var writesPageChecksums = true
