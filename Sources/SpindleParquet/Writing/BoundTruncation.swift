@@ -14,7 +14,9 @@ extension [UInt8] {
   /// - Parameter isText: Whether the result is to be UTF-8 as the bytes are.
   func cutAbove(limit: Int, isText: Bool) -> [UInt8] {
     if count <= limit { return self }
-    if isText, let text = raisedText(limit: limit) { return text }
+    if isText, let text = String(validating: self, as: UTF8.self) {
+      return text.raised(limit: limit).map { Array($0.utf8) } ?? self
+    }
     // The last byte that can grow does so, and what follows it goes.
     var cut = Array(self[..<limit])
     while let last = cut.last {
@@ -27,24 +29,6 @@ extension [UInt8] {
     return self
   }
 
-  /// The same for UTF-8: the last character that has one behind it gives way to that.
-  ///
-  /// - Returns: nil when the bytes are no UTF-8, or no character can grow.
-  private func raisedText(limit: Int) -> [UInt8]? {
-    let cut = self[..<place(ofCut: limit, isText: true)]
-    guard let text = String(validating: cut, as: UTF8.self) else { return nil }
-    var scalars = Array<Unicode.Scalar>(text.unicodeScalars)
-    while let last = scalars.popLast() {
-      // Surrogates are no characters.
-      let next = last.value + 1 == 0xD800 ? 0xE000 : last.value + 1
-      guard let raised = Unicode.Scalar(next) else { continue }
-      // One more byte may not fit.
-      let output = scalars.flatMap { Array(UTF8.encode($0)!) } + Array(UTF8.encode(raised)!)
-      if output.count <= limit { return output }
-    }
-    return nil
-  }
-
   /// Where to cut: at the limit, or for text before the character that crosses it.
   private func place(ofCut limit: Int, isText: Bool) -> Int {
     guard isText else { return limit }
@@ -54,5 +38,30 @@ extension [UInt8] {
       return place
     }
     return limit
+  }
+}
+
+extension String {
+  /// A text of at most `limit` bytes that comes behind this longer one: the last character that has
+  /// room for one behind it gives way to that.
+  ///
+  /// - Returns: nil when no character can grow.
+  fileprivate func raised(limit: Int) -> String? {
+    var kept = String.UnicodeScalarView()
+    var byteCount = 0
+    for scalar in unicodeScalars {
+      byteCount += UTF8.width(scalar)
+      if byteCount > limit { break }
+      kept.append(scalar)
+    }
+    while let last = kept.popLast() {
+      // Surrogates are no characters.
+      let next = last.value + 1 == 0xD800 ? 0xE000 : last.value + 1
+      guard let raised = Unicode.Scalar(next) else { continue }
+      // One more byte may not fit.
+      let text = String(kept) + String(raised)
+      if text.utf8.count <= limit { return text }
+    }
+    return nil
   }
 }
