@@ -20,6 +20,20 @@ enum Fixture {
     try ParquetReader(FileSource("\(folder)/\(name)"), limits: limits)
   }
 
+  /// The file with another footer.
+  static func changed(
+    _ name: String, _ change: (inout FileMetaData) -> Void
+  ) throws -> MemorySource {
+    let bytes = try bytes(name)
+    let range = try Footer.range(
+      tail: Array(bytes.suffix(Footer.tailBytes)).span, fileBytes: UInt64(bytes.count),
+      limits: .default)
+    var file = try MetadataSample.decode(
+      Array(bytes[Int(range.lowerBound)..<Int(range.upperBound)]))
+    change(&file)
+    return MemorySource(Array(bytes[..<Int(range.lowerBound)]) + Footer.encoded(file))
+  }
+
   /// What a row of the fixtures holds in a column.
   static func value(_ column: String, _ row: Int) -> ParquetValue? {
     switch column {
@@ -41,16 +55,6 @@ enum Fixture {
 extension ColumnArray {
   /// The value of a row, the slow way; nil for a null row.
   func value(_ row: Int) -> ParquetValue? {
-    if isNull(row) { return nil }
-    return switch values {
-    case .boolean(let slots): .boolean(slots[row])
-    case .int32(let slots): .integer(Int64(slots[row]))
-    case .int64(let slots): .integer(slots[row])
-    case .float(let slots): .double(Double(slots[row]))
-    case .double(let slots): .double(slots[row])
-    case .bytes(let slots): .bytes(copyBytes(slots[row]))
-    case .fixed(let slots): .bytes(copyBytes(slots[row]))
-    case .dictionary(let indices, let values): .bytes(copyBytes(values[Int(indices[row])]))
-    }
+    value(row, order: .unknown)
   }
 }

@@ -1,4 +1,4 @@
-public import SpindleCore
+internal import SpindleCore
 
 /// What comparing a file with itself has shown.
 public struct ParquetVerification: Sendable, Hashable {
@@ -9,6 +9,17 @@ public struct ParquetVerification: Sendable, Hashable {
   public internal(set) var findings: [String] = []
   /// Findings beyond those.
   public internal(set) var untoldFindings = 0
+
+  /// Data pages that were read.
+  public internal(set) var pageCount = 0
+  /// Data pages among them that had a checksum.
+  public internal(set) var checkedPageCount = 0
+  /// Column indexes and offset indexes that were compared with their pages.
+  public internal(set) var indexCount = 0
+  /// Bloom filters that were asked for every value of their column chunk.
+  public internal(set) var bloomFilterCount = 0
+  /// Row groups that claim an order of their rows, which was tried.
+  public internal(set) var sortedRowGroupCount = 0
 
   /// Whether nothing is wrong.
   public var isSound: Bool { findings.isEmpty }
@@ -21,42 +32,19 @@ public struct ParquetVerification: Sendable, Hashable {
     }
   }
 
-  /// Runs a part of the verification, which gives findings; its error is one, too.
+  /// Runs a part of the verification, whose error is a finding, too.
   ///
   /// - Throws: Errors of the source, behind which nothing can be told of the file.
-  mutating func collect(_ body: () throws(SpindleError) -> [String]) throws(SpindleError) {
-    do {
-      for finding in try body() { add(finding) }
+  mutating func collect(
+    _ body: (inout ParquetVerification) throws(SpindleError) -> Void
+  ) throws(SpindleError) {
+    do throws(SpindleError) {
+      try body(&self)
     } catch {
       switch error.kind {
       case .corruption, .unsupportedFormat, .tooLarge: add(error.message)
       default: throw error
       }
     }
-  }
-}
-
-extension ParquetReader {
-  /// Reads every page of the flat columns, and compares what the file says of them with the values:
-  /// checksums, counts, bounds of column chunks and pages, where pages lie, bloom filters, and the
-  /// order by the first of the sorting columns.
-  ///
-  /// Damage does not end it: it goes on with the next column chunk. Nested columns are not read.
-  ///
-  /// - Throws: ``SpindleError`` of the source, such as `io`. What is wrong with the file is told by
-  ///   the result.
-  /// - Complexity: O(bytes of the file) in time; memory for a page, its values, and the indexes of a
-  ///   column chunk.
-  public func verify() throws(SpindleError) -> ParquetVerification {
-    var result = ParquetVerification()
-    for group in metadata.rowGroups.indices {
-      for column in metadata.schema.columns.indices {
-        try result.collect { () throws(SpindleError) in
-          var chunk = try ChunkVerifier(self, column: column, in: group)
-          return try chunk.run()
-        }
-      }
-    }
-    return result
   }
 }

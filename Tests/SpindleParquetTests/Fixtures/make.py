@@ -91,6 +91,7 @@ def main():
           column_encoding={"small": "BYTE_STREAM_SPLIT", "fixed": "BYTE_STREAM_SPLIT"}, **plain)
     write("fallback.parquet", dictionary_pagesize_limit=64)
     write("int96.parquet", use_deprecated_int96_timestamps=True)
+    write("version1.parquet", table=table().drop(["time"]), version="1.0")
     write("bare.parquet", write_page_index=False, write_page_checksum=False,
           write_statistics=False)
     write("empty.parquet", table=table(0))
