@@ -188,9 +188,27 @@ enum MetadataSample {
     }
   }
 
+  /// A byte a column chunk, and a hundred times as much in memory if it were believed.
+  @Test func aFooterOfEmptyColumnChunksIsRefused() throws {
+    var writer = ThriftWriter()
+    writer.int32(1, 2)
+    writer.list(4, of: .structure, count: 1)
+    writer.list(1, of: .structure, count: 4 << 20)
+    let bomb = writer.bytes + [UInt8](repeating: 0, count: 4 << 20)
+    let error = #expect(throws: ParquetFailure.self) { try MetadataSample.decode(bomb) }
+    #expect(error?.kind == .limit)
+    writer = ThriftWriter()
+    writer.int32(1, 2)
+    writer.list(4, of: .structure, count: 1)
+    writer.list(1, of: .structure, count: 1 << 20)
+    let small = writer.bytes + [UInt8](repeating: 0, count: 1 << 20)
+    let other = #expect(throws: ParquetFailure.self) { try MetadataSample.decode(small) }
+    #expect(other?.what.contains("lacks its metadata") == true)
+  }
+
   @Test func limitsOfTheFooterAreKept() throws {
     let bytes = try MetadataSample.file().encoded
-    for change in [\ParquetLimits.rowGroupCount, \.columnCount] {
+    for change in [\ParquetLimits.rowGroupCount, \.columnCount, \.columnChunkCount] {
       var limits = ParquetLimits.default
       limits[keyPath: change] = 1
       var reader = ThriftReader(bytes.span)

@@ -20,6 +20,10 @@ struct ColumnMetaData: Sendable, Hashable {
   /// Bytes of the bloom filter with its header; older writers do not say.
   var bloomFilterBytes: Int32?
 
+  /// Names of a path that are kept. Readers go by the order of the leaves, and a name takes many
+  /// times the bytes that a hostile footer needs for it.
+  private static let pathLimit = 64
+
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
     var type: Int32?
@@ -41,7 +45,8 @@ struct ColumnMetaData: Sendable, Hashable {
         }
       case 3:
         for _ in 0..<(try reader.list(field, of: .binary)) {
-          path.append(String(decoding: try reader.binaryElement(), as: UTF8.self))
+          let name = String(decoding: try reader.binaryElement(), as: UTF8.self)
+          if path.count < Self.pathLimit { path.append(name) }
         }
       case 4: codec = try reader.int32(field)
       case 5: valueCount = try reader.int64(field)
@@ -139,6 +144,9 @@ struct ColumnChunk: Sendable, Hashable {
         try reader.skip(field)
       default: try reader.skip(field)
       }
+    }
+    guard metadata != nil || isEncrypted else {
+      throw .damaged("a column chunk lacks its metadata")
     }
   }
 

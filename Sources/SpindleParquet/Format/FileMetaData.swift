@@ -50,7 +50,8 @@ struct FileMetaData: Sendable, Hashable {
         guard count <= limits.rowGroupCount else {
           throw .limit("\(count) row groups, more than \(limits.rowGroupCount)")
         }
-        for _ in 0..<count { rowGroups.append(try RowGroup(&reader)) }
+        var room = limits.columnChunkCount
+        for _ in 0..<count { rowGroups.append(try RowGroup(&reader, room: &room)) }
       case 5: keyValues = try KeyValue.list(&reader, field)
       case 6: createdBy = try reader.string(field)
       case 7:
@@ -121,8 +122,9 @@ struct RowGroup: Sendable, Hashable {
     self.rowCount = rowCount
   }
 
+  /// - Parameter room: Column chunks that may still come.
   @_lifetime(reader: copy reader)
-  init(_ reader: inout ThriftReader) throws(ParquetFailure) {
+  init(_ reader: inout ThriftReader, room: inout Int) throws(ParquetFailure) {
     var uncompressedBytes: Int64?
     var rowCount: Int64?
     columns = []
@@ -130,9 +132,12 @@ struct RowGroup: Sendable, Hashable {
     while let field = try reader.nextField(after: &last) {
       switch field.id {
       case 1:
-        for _ in 0..<(try reader.list(field, of: .structure)) {
-          columns.append(try ColumnChunk(&reader))
+        let count = try reader.list(field, of: .structure)
+        guard count <= room else {
+          throw .limit("a footer of more column chunks than the limit allows")
         }
+        room -= count
+        for _ in 0..<count { columns.append(try ColumnChunk(&reader)) }
       case 2: uncompressedBytes = try reader.int64(field)
       case 3: rowCount = try reader.int64(field)
       case 4:

@@ -118,10 +118,8 @@ extension ParquetColumnChunk {
     } else if let path = chunk.filePath, !path.isEmpty {
       unreadable = "the column is in another file, which is not supported"
     }
-    guard let metadata = chunk.metadata else {
-      guard unreadable != nil else { throw .damaged("a column chunk lacks its metadata") }
-      return
-    }
+    // Only an encrypted chunk has none.
+    guard let metadata = chunk.metadata else { return }
     guard metadata.type == column.physicalType.number else {
       throw .damaged("a column chunk of type \(metadata.type), the schema says \(column)")
     }

@@ -43,8 +43,9 @@ extension ParquetReader {
     try result.collect { (_) throws(SpindleError) in
       let rowCount = metadata.rowGroups[group].rowCount
       // Pieces share a row, so that every two rows are compared.
-      for start in stride(from: 0, to: rowCount - 1, by: Self.orderRows) {
-        let rows = start..<min(start + Self.orderRows + 1, rowCount)
+      let step = max(min(Self.orderRows, limits.batchRows - 1), 1)
+      for start in stride(from: 0, to: rowCount - 1, by: step) {
+        let rows = start..<min(start + step + 1, rowCount)
         let batch = try read(
           rowGroup: group, columns: sorting.map(\.by.name), rows: rows, byteStrings: .dictionary)
         for row in 1..<batch.rowCount

@@ -186,8 +186,8 @@ public final class ParquetReader: Sendable {
   ) throws(SpindleError) -> Index {
     var place = place
     place.offset = range.lowerBound
-    guard range.count <= limits.footerBytes else {
-      throw place.error(.limit("\(what) has \(range.count) bytes, more than \(limits.footerBytes)"))
+    guard range.count <= limits.indexBytes else {
+      throw place.error(.limit("\(what) has \(range.count) bytes, more than \(limits.indexBytes)"))
     }
     let bytes = try Self.bytes(of: range, source, place)
     return try place.locating { () throws(ParquetFailure) in
