@@ -50,7 +50,14 @@ struct StringDictionary {
     let start = strings.offsets[number]
     guard strings.offsets[number + 1] - start == count else { return false }
     return unsafe strings.bytes.withUnsafeBytes { bytes in
-      unsafe count == 0 || memcmp(bytes.baseAddress! + start, address, count) == 0
+      guard let base = bytes.baseAddress else { return true }
+      let there = unsafe base + start
+      if count >= 8, count <= 16 {
+        // Two words that may overlap cover all bytes.
+        return unsafe there.word(at: 0) == address.word(at: 0)
+          && there.word(at: count &- 8) == address.word(at: count &- 8)
+      }
+      return unsafe memcmp(there, address, count) == 0
     }
   }
 
