@@ -72,7 +72,7 @@ public struct ByteStrings: Sendable, Hashable {
     let from = other.offsets[indices.lowerBound]
     let shift = bytes.count - from
     bytes.append(contentsOf: other.bytes[from..<other.offsets[indices.upperBound]])
-    offsets.reserveCapacity(offsets.count + indices.count)
+    offsets.makeRoom(indices.count)
     for index in indices { offsets.append(other.offsets[index + 1] + shift) }
   }
 

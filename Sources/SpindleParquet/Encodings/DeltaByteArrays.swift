@@ -69,7 +69,7 @@ enum DeltaByteArray {
       }
     }
     let first = output.bytes.count
-    output.offsets.reserveCapacity(output.offsets.count + count)
+    output.offsets.makeRoom(count)
     let offsets = suffixes.offsets
     var offset = first
     unsafe suffixes.bytes.span.withMemory { source, _ in

@@ -14,7 +14,7 @@ enum HybridEncoding {
     _ bytes: Span<UInt8>, width: Int, count: Int, appendingTo output: inout [UInt32]
   ) throws(ParquetFailure) -> Int {
     var runs = try HybridRuns(bytes, width: width)
-    output.reserveCapacity(output.count + count)
+    output.makeRoom(count)
     var left = count
     while left > 0 {
       switch try runs.next(wanted: left) {
@@ -77,7 +77,7 @@ enum HybridEncoding {
     _ bytes: Span<UInt8>, count: Int, appendingTo output: inout [Bool]
   ) throws(ParquetFailure) -> Int {
     var runs = try HybridRuns(bytes, width: 1)
-    output.reserveCapacity(output.count + count)
+    output.makeRoom(count)
     var left = count
     while left > 0 {
       switch try runs.next(wanted: left) {

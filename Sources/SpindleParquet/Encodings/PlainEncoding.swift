@@ -64,7 +64,7 @@ enum PlainEncoding {
     // No more bytes than these can be in strings. The ones on top let a short string be copied as
     // one piece of a fixed size.
     let room = bytes.count - lengthBytes
-    output.bytes.reserveCapacity(first + room + shortLength)
+    output.bytes.makeRoom(room + shortLength)
     try unsafe bytes.withMemory { (source, byteCount) throws(ParquetFailure) in
       // First the lengths, which may not lead out of the bytes; then the copies.
       var at = 0

@@ -13,8 +13,7 @@ extension Array where Element: BitwiseCopyable {
   ) throws(ParquetFailure) {
     // An array without room has no address to give.
     if added <= 0 { return }
-    // Room is asked for by doubling, as many pages are appended one after the other.
-    if capacity - count < added { reserveCapacity(Swift.max(count + added, 2 * capacity)) }
+    makeRoom(added)
     try append(addingCapacity: added) { (output) throws(ParquetFailure) in
       try unsafe output.withUnsafeMutableBufferPointer {
         (buffer, written) throws(ParquetFailure) in
@@ -28,13 +27,21 @@ extension Array where Element: BitwiseCopyable {
   @inline(__always)
   mutating func appendWritten(_ added: Int, _ body: (UnsafeMutablePointer<Element>) -> Void) {
     if added <= 0 { return }
-    if capacity - count < added { reserveCapacity(Swift.max(count + added, 2 * capacity)) }
+    makeRoom(added)
     append(addingCapacity: added) { output in
       unsafe output.withUnsafeMutableBufferPointer { buffer, written in
         unsafe body(buffer.baseAddress!)
         written += added
       }
     }
+  }
+}
+
+extension Array {
+  /// Makes room for more elements, and for as many again as there are: `reserveCapacity` makes room
+  /// for no more than it is told, so that each of many pages would copy all before it.
+  mutating func makeRoom(_ added: Int) {
+    if capacity - count < added { reserveCapacity(Swift.max(count + added, 2 * capacity)) }
   }
 }
 

@@ -109,6 +109,7 @@ struct DenseColumn {
         if pieces.count == 1, piece.isWhole, piece.column.validity == nil {
           return .bytes(strings)
         }
+        if pieces.count == 1, let dense = piece.withoutEmptySlots(strings) { return .bytes(dense) }
         piece.forEachRun { output.append(strings, $0) }
       case .dictionary(let indices, let strings):
         var rows: [UInt32] = []
@@ -149,6 +150,27 @@ struct DenseColumn {
 }
 
 extension ColumnPiece {
+  /// The strings of the rows that hold a value, sharing their bytes; nil where other rows have
+  /// bytes, too.
+  fileprivate func withoutEmptySlots(_ strings: ByteStrings) -> ByteStrings? {
+    guard isWhole, let validity = column.validity else { return nil }
+    var ends: [Int] = [0]
+    ends.reserveCapacity(rows.count - validity.nullCount + 1)
+    var byteCount = 0
+    validity.forEachWord(in: rows) { row, bits in
+      var left = bits
+      while left != 0 {
+        let slot = row + left.trailingZeroBitCount
+        let end = strings.offsets[slot + 1]
+        byteCount += end - strings.offsets[slot]
+        ends.append(end)
+        left &= left &- 1
+      }
+    }
+    return byteCount == strings.bytes.count
+      ? ByteStrings(offsets: ends, bytes: strings.bytes) : nil
+  }
+
   /// Calls the body with each run of neighbouring rows that hold a value.
   fileprivate func forEachRun(_ body: (Range<Int>) -> Void) {
     guard let validity = column.validity else {
