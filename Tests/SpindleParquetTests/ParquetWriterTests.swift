@@ -120,6 +120,77 @@ struct ParquetWriterTests {
     }
   }
 
+  // MARK: Rows
+
+  static let rowSchema = [
+    ParquetColumn(name: "flag", physicalType: .boolean, isOptional: true),
+    ParquetColumn(
+      name: "byte", physicalType: .int32, logicalType: .integer(bitWidth: 8, isSigned: true)),
+    ParquetColumn(
+      name: "u32", physicalType: .int32, logicalType: .integer(bitWidth: 32, isSigned: false)),
+    ParquetColumn(
+      name: "u64", physicalType: .int64, logicalType: .integer(bitWidth: 64, isSigned: false)),
+    ParquetColumn(name: "n", physicalType: .int64, isOptional: true),
+    ParquetColumn(name: "f", physicalType: .float),
+    ParquetColumn(name: "d", physicalType: .double, isOptional: true),
+    ParquetColumn(name: "s", physicalType: .byteArray, logicalType: .string, isOptional: true),
+    ParquetColumn(name: "b", physicalType: .fixedLengthByteArray(2)),
+  ]
+
+  @Test func rowsComeBackAsTheyWereWritten() throws {
+    let schema = try ParquetSchema(Self.rowSchema)
+    let rows: [[ParquetValue?]] = [
+      [true, -128, .unsigned(4_294_967_295), .unsigned(.max), -5, 1.5, 2.5, "a", .bytes([1, 2])],
+      [nil, 127, .unsigned(0), .unsigned(0), nil, -2.0, nil, nil, .bytes([3, 4])],
+      [false, 0, .unsigned(7), .unsigned(8), 9, 10.0, 11.0, "", .bytes([0, 0])],
+    ]
+    let sink = MemorySink()
+    let writer = try ParquetWriter(sink, schema: schema)
+    for round in 0..<7000 { try writer.write(row: rows[round % 3]) }
+    // A batch between them keeps its place.
+    var builder = ParquetRowBuilder(schema)
+    try builder.append(rows[2])
+    try writer.write(builder.finish())
+    try writer.write(row: rows[1])
+    #expect(try writer.finish().rowCount == 7002)
+    let reader = try ParquetReader(MemorySource(sink.bytes)).rows()
+    for round in 0..<7002 {
+      let row = try #require(try reader.next())
+      let expected = rows[round < 7000 ? round % 3 : round == 7000 ? 2 : 1]
+      #expect(expected.indices.allSatisfy { row[$0] == expected[$0] }, "row \(round)")
+    }
+    #expect(try reader.next() == nil)
+  }
+
+  @Test func aRowThatDoesNotFitIsNotTaken() throws {
+    let good: [ParquetValue?] = [
+      true, 1, 1, 1, 1, 1, 1, "a", .bytes([1, 2]),
+    ]
+    let bad: [(Int, ParquetValue?)] = [
+      (0, 1), (1, nil), (1, 128), (1, -129), (1, 1.5), (2, -1), (2, 4_294_967_296), (3, -1),
+      (4, .unsigned(.max)), (4, "1"), (5, nil), (5, "1"), (5, .integer(.max)), (7, 1), (8, nil),
+      (8, .bytes([1])), (8, "abc"), (7, .bytes(Array(repeating: 0, count: 101))),
+    ]
+    var settings = ParquetWriterSettings()
+    settings.valueBytes = 100
+    let sink = MemorySink()
+    let writer = try ParquetWriter(
+      sink, schema: ParquetSchema(Self.rowSchema), settings: settings)
+    try writer.write(row: good)
+    for (column, value) in bad {
+      var row = good
+      row[column] = value
+      let error = #expect(throws: SpindleError.self, "column \(column)") {
+        try writer.write(row: row)
+      }
+      #expect(error?.kind == .invalidArgument)
+    }
+    #expect(throws: SpindleError.self) { try writer.write(row: Array(good.dropLast())) }
+    try writer.write(row: good)
+    #expect(try writer.finish().rowCount == 2)
+    #expect(throws: SpindleError.self) { try writer.write(row: good) }
+  }
+
   // MARK: Layout
 
   @Test func pagesAndRowGroupsKeepTheirLimits() throws {

@@ -11,6 +11,8 @@ public import SpindleCore
 /// to the sink. Batches of some thousand rows are best; their arrays are shared, not copied, until
 /// then.
 ///
+/// ``write(row:)`` takes single rows.
+///
 /// A writer belongs to one thread at a time, encodes on it and waits there for its sink: call it
 /// off the cooperative threads.
 public final class ParquetWriter {
@@ -21,7 +23,7 @@ public final class ParquetWriter {
   }
 
   private let sink: any ParquetSink
-  private let schema: ParquetSchema
+  let schema: ParquetSchema
   private let settings: ParquetWriterSettings
   private let encoders: [ColumnChunkEncoder]
   private var state = State.open
@@ -31,6 +33,8 @@ public final class ParquetWriter {
   private var pieces: [[ColumnPiece]]
   private var waitingRows = 0
   private var waitingBytes = 0
+  /// Rows that came one by one.
+  var rows: ParquetRowBuilder
   private var rowGroups: [RowGroup] = []
   /// The pages of all column chunks, for the indexes that stand before the footer.
   private var indexes: [[(column: ColumnIndex?, offset: OffsetIndex)]] = []
@@ -51,6 +55,7 @@ public final class ParquetWriter {
     self.settings = settings
     encoders = schema.columns.map { ColumnChunkEncoder($0, settings) }
     pieces = Array(repeating: [], count: schema.columns.count)
+    rows = ParquetRowBuilder(schema)
     try emit(Footer.magic)
   }
 
@@ -64,14 +69,14 @@ public final class ParquetWriter {
     try requireOpen()
     try batch.validate(against: schema)
     for (column, array) in zip(schema.columns, batch.columns) {
-      let longest = array.values.longestString
-      guard longest <= settings.valueBytes else {
-        throw SpindleError(
-          .invalidArgument,
-          "column \(column.name) has a string of \(longest) bytes, "
-            + "more than \(settings.valueBytes)")
-      }
+      try requireShort(array.values.longestString, column)
     }
+    try takeRows()
+    try take(batch)
+  }
+
+  /// Takes a batch that fits.
+  private func take(_ batch: ColumnBatch) throws(SpindleError) {
     // Values are taken to be about as long all along the batch.
     let bytes = batch.columns.reduce(0) { $0 + $1.values.byteCount }
     let perRow = max(1, bytes / max(batch.rowCount, 1))
@@ -96,6 +101,7 @@ public final class ParquetWriter {
   /// written where no row waits.
   public func endRowGroup() throws(SpindleError) {
     try requireOpen()
+    try takeRows()
     try flushRowGroup()
   }
 
@@ -106,6 +112,7 @@ public final class ParquetWriter {
   ///   what the sink throws.
   public func finish() throws(SpindleError) -> ParquetMetadata {
     try requireOpen()
+    try takeRows()
     try flushRowGroup()
     try emitIndexes()
     var file = FileMetaData(
@@ -137,7 +144,21 @@ public final class ParquetWriter {
 
   // MARK: Pieces
 
-  private func requireOpen() throws(SpindleError) {
+  /// Takes the rows that came one by one.
+  func takeRows() throws(SpindleError) {
+    if rows.rowCount > 0 { try take(rows.finish()) }
+  }
+
+  func requireShort(_ byteCount: Int, _ column: ParquetColumn) throws(SpindleError) {
+    guard byteCount <= settings.valueBytes else {
+      throw SpindleError(
+        .invalidArgument,
+        "column \(column.name) has a string of \(byteCount) bytes, "
+          + "more than \(settings.valueBytes)")
+    }
+  }
+
+  func requireOpen() throws(SpindleError) {
     switch state {
     case .open: return
     case .finished: throw SpindleError(.closed, "\(sink.name) is finished", path: sink.name)
