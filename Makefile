@@ -2,14 +2,18 @@
 # Debian 12 machine with Swift; both install what is missing.
 
 # rocksdb, lz4, zstd and zlib are linked; g++ builds the comparison programs of benchmarks and tests;
-# python3 checks the README; mount, for the tests of a full disk, is in util-linux.
-PACKAGES := librocksdb-dev liblz4-dev libzstd-dev zlib1g-dev g++ pkg-config git python3 util-linux
+# python3 checks the README and, with pyarrow and DuckDB in an environment of its own, the Parquet
+# files; mount, for the tests of a full disk, is in util-linux.
+PACKAGES := librocksdb-dev liblz4-dev libsnappy-dev libzstd-dev zlib1g-dev g++ pkg-config git \
+  python3 python3-venv util-linux
 STORE    ?= spindle-data
 SPINDLE  := .build/release/spindle
 SAMPLE   := Examples/nycflights13
 
 # The suites that the sanitizers run: all but those that start the uninstrumented command line.
-SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleFormatsTests|SpindleStoreTests|SpindleSpoolTests|SpindleOpLogTests|SpindlePipelineTests)\.
+# What runs Python or bounds a process's memory cannot be run so.
+SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleFormatsTests|SpindleParquetTests|SpindleStoreTests|SpindleSpoolTests|SpindleOpLogTests|SpindlePipelineTests)\.
+UNSANITIZED := InteropTests|noBombTakesMemoryBeyondTheLimits
 SANITIZERS := $(CURDIR)/Tests/Sanitizers
 # How many tests run at a time, for 2 processors. All at once, with their processes, they would wait
 # for memory and processors until those that wait for an event give up.
@@ -18,7 +22,7 @@ FEW_AT_A_TIME := SWT_EXPERIMENTAL_MAXIMUM_PARALLELIZATION_WIDTH=8
 CLANG = $(shell dirname "$$(readlink -f "$$(command -v swift)")")/clang
 
 .PHONY: help setup run test check bench bench-store bench-spool bench-oplog soak clean \
-  oplog-seeds fuzz-oplog \
+  oplog-seeds fuzz-oplog fuzz-parquet parquet-flips parquet-venv bench-parquet \
   test-thread test-address test-undefined
 
 help:
@@ -26,12 +30,14 @@ help:
 	@echo "make test   run all tests"
 	@echo "make check  formatting, rules of the repository, examples"
 	@echo "make bench  store, spool and op-log beside plain RocksDB; also bench-store, bench-spool,"
-	@echo "            bench-oplog (beside SQLite too)"
+	@echo "            bench-oplog (beside SQLite too); bench-parquet (beside pyarrow)"
 	@echo "make test-thread, test-address, test-undefined"
 	@echo "            the tests of everything that has threads or unsafe lines"
 	@echo "make soak   the long versions of the crash tests"
 	@echo "make oplog-seeds   replicas converge after 10,000 random runs"
 	@echo "make fuzz-oplog    a minute of damaged segments; FUZZ_SEED=N repeats one"
+	@echo "make fuzz-parquet  a minute of damaged Parquet files"
+	@echo "make parquet-flips 100,000 damaged bytes in Parquet files"
 	@echo "make clean  remove what the others made"
 
 # Installs the Debian packages that are missing, by name; asks nothing when all are there.
@@ -65,14 +71,23 @@ run: setup
 	@echo "      $(SPINDLE) oplog read --store '$(STORE)' --limit 3"
 	@echo "      $(SPINDLE) --help"
 
-test: setup
+# The programs that judge the Parquet files, in the versions that are written down.
+VENV := .build/venv
+JUDGES := Tests/Support/requirements.txt
+
+parquet-venv: setup
+	@cmp -s $(JUDGES) $(VENV)/requirements.txt || { \
+	  python3 -m venv $(VENV) && $(VENV)/bin/pip install -q --disable-pip-version-check -r $(JUDGES) \
+	  && cp $(JUDGES) $(VENV)/requirements.txt; }
+
+test: setup parquet-venv
 	swift build --build-tests
 	$(FEW_AT_A_TIME) swift test --skip-build
 
 check: setup
 	.ci/check
 
-bench: bench-store bench-spool bench-oplog
+bench: bench-store bench-spool bench-oplog bench-parquet
 
 bench-store bench-spool bench-oplog: bench-%: setup
 	$(if $(filter oplog,$*),$(MAKE) setup PACKAGES="libssl-dev libsqlite3-dev")
@@ -81,6 +96,11 @@ bench-store bench-spool bench-oplog: bench-%: setup
 	mkdir -p Benchmarks/Results
 	Benchmarks/compare$(if $(filter store,$*),,_$*).py | tee Benchmarks/Results/$*.md
 
+bench-parquet: setup parquet-venv
+	swift build -c release --product spindle
+	mkdir -p Benchmarks/Results
+	$(VENV)/bin/python Benchmarks/compare_parquet.py | tee Benchmarks/Results/parquet.md
+
 # Builds the tests with a sanitizer in a place of its own and runs them. The child processes of the
 # tests report into files too; a report fails the run, whatever the tests say.
 #   1: name of the place  2: options of the build  3: variables for the tests' processes
@@ -88,7 +108,7 @@ define sanitize
 	rm -f .build/$(1)/report.*
 	$(3) SWIFT_BACKTRACE=enable=no $(FEW_AT_A_TIME:8=4) \
 	  swift test --skip-build $(2) \
-	  --scratch-path .build/$(1) --filter '$(SANITIZED)'
+	  --scratch-path .build/$(1) --filter '$(SANITIZED)' --skip '$(UNSANITIZED)'
 	@if ls .build/$(1)/report.* >/dev/null 2>&1; then \
 	  head -n 60 .build/$(1)/report.*; echo "make: the sanitizer reported" >&2; exit 1; fi
 endef
@@ -120,7 +140,7 @@ test-undefined: setup
 	$(call sanitize,undefined,,UBSAN_OPTIONS="print_stacktrace=1 \
 	  log_path=$(CURDIR)/.build/undefined/report")
 
-soak: setup
+soak: setup parquet-venv
 	swift build -c release --product spindle
 	SPINDLE_SOAK=1 SPINDLE_PROGRAM=$(CURDIR)/$(SPINDLE) swift test
 
@@ -132,6 +152,12 @@ fuzz-oplog: setup
 	swift build --build-tests
 	SPINDLE_FUZZ_SECONDS=60 SPINDLE_FUZZ_SEED=$(FUZZ_SEED) \
 	  swift test --skip-build --filter SpindleOpLogTests.SegmentFuzzTests
+
+fuzz-parquet: setup
+	SPINDLE_FUZZ_SECONDS=60 swift test --filter SpindleParquetTests.ParquetFuzzTests
+
+parquet-flips: setup
+	SPINDLE_PARQUET_FLIPS=100000 swift test --filter SpindleParquetTests.HostileFileTests
 
 clean:
 	rm -rf .build $(STORE) Benchmarks/Raw/build Examples/LinkedPipeline/.build

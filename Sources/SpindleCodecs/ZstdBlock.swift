@@ -58,6 +58,28 @@ public enum ZstdBlock {
           && ZSTD_findFrameCompressedSize(source.baseAddress!, source.count) == source.count
       })
     else { throw .invalid("a zstd frame of \(block.count) bytes claims \(byteCount) bytes") }
+    return try decompressAny(block, byteCount: byteCount)
+  }
+
+  /// Decompresses one or several frames, with or without their size in them, that together give a
+  /// known size, as other writers make them.
+  ///
+  /// - Parameter byteCount: The size of the result, 1 or more; checked by the caller against its
+  ///   own bound, and here against what the frames can hold, before anything is allocated.
+  /// - Throws: ``DecodingFailure`` when a frame is damaged, other bytes follow, or they give another
+  ///   size.
+  public static func decompressFrames(
+    _ frames: Span<UInt8>, byteCount: Int
+  ) throws(DecodingFailure) -> [UInt8] {
+    guard byteCount > 0, (byteCount - 1) / blockByteLimit < frames.count / leastBlockBytes else {
+      throw .invalid("zstd frames of \(frames.count) bytes claim \(byteCount) bytes")
+    }
+    return try decompressAny(frames, byteCount: byteCount)
+  }
+
+  private static func decompressAny(
+    _ block: Span<UInt8>, byteCount: Int
+  ) throws(DecodingFailure) -> [UInt8] {
     guard let context = decompressors.take(orMake: Decompressor.init) else {
       throw .invalid("zstd has no memory to work with")
     }

@@ -16,17 +16,18 @@ public struct FileIdentity: Hashable, Sendable {
 
 /// A regular file that is read from its beginning, or from an offset.
 ///
-/// Anything else under the name is an error: a directory, a link, or a pipe, which would wait for
-/// a writer for ever.
-public struct FileReader: ~Copyable {
+/// Anything else under the name is an error: a directory, a link unless links are followed, or a
+/// pipe, which would wait for a writer for ever.
+public struct FileReader: ~Copyable, Sendable {
   private let path: String
   private let file: Int32
   /// Bytes of the file when it was opened.
   public let size: UInt64
   public let identity: FileIdentity
 
-  public init(_ path: String) throws(IOFailure) {
-    let file = unsafe open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+  public init(_ path: String, followingLinks: Bool = false) throws(IOFailure) {
+    let links = followingLinks ? 0 : O_NOFOLLOW
+    let file = unsafe open(path, O_RDONLY | links | O_NONBLOCK | O_CLOEXEC)
     guard file >= 0 else { throw IOFailure("open", path: path, errno: errno) }
     var status = stat()
     let code = unsafe fstat(file, &status) == 0 ? 0 : errno
@@ -70,5 +71,28 @@ public struct FileReader: ~Copyable {
     }
     if let failure { throw failure }
     return bytes
+  }
+
+  /// Appends the bytes from an offset on, wherever the reader stands; fewer than `count` only at
+  /// the file's end. May be called from several threads at once.
+  public func read(
+    _ count: Int, at offset: UInt64, appendingTo bytes: inout [UInt8]
+  ) throws(IOFailure) {
+    if count <= 0 { return }
+    var failure: IOFailure?
+    bytes.append(addingCapacity: count) { output in
+      unsafe output.withUnsafeMutableBufferPointer { buffer, filled in
+        while filled < count {
+          let taken = unsafe pread(
+            file, buffer.baseAddress?.advanced(by: filled), count - filled,
+            off_t(offset) + filled)
+          if taken < 0, errno == EINTR { continue }
+          if taken < 0 { failure = IOFailure("read", path: path, errno: errno) }
+          if taken <= 0 { break }
+          filled += taken
+        }
+      }
+    }
+    if let failure { throw failure }
   }
 }

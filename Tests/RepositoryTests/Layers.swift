@@ -3,9 +3,10 @@
 enum Layers {
   static let layer: [String: Int] = [
     "CRocksDB": 0, "CRocksDBShim": 0, "CLZ4": 0, "CZlib": 0, "CZstd": 0,
+    "CSnappy": 0,
     "CSpindleChecksum": 0,
     "SpindleCore": 1, "SpindleIO": 1,
-    "SpindleRocks": 2, "SpindleCodecs": 2, "SpindleFormats": 2,
+    "SpindleRocks": 2, "SpindleCodecs": 2, "SpindleFormats": 2, "SpindleParquet": 2,
     "SpindleStore": 3,
     "SpindleSpool": 4, "SpindleOpLog": 4,
     "SpindlePipeline": 5,
@@ -18,6 +19,7 @@ enum Layers {
   /// Imports between siblings.
   static let drawn: [String: Set<String>] = [
     "SpindleIO": ["SpindleCore"], "SpindleCLI": ["SpindleDiagnostics"],
+    "SpindleParquet": ["SpindleCodecs"],
     // The shim is C++ on RocksDB's headers.
     "CRocksDBShim": ["CRocksDB"],
   ]
@@ -25,7 +27,8 @@ enum Layers {
   /// C libraries and who alone may import them.
   static let owners: [String: String] = [
     "CRocksDB": "SpindleRocks", "CRocksDBShim": "SpindleRocks", "CLZ4": "SpindleCodecs",
-    "CZlib": "SpindleCodecs", "CZstd": "SpindleCodecs", "CSpindleChecksum": "SpindleCore",
+    "CZlib": "SpindleCodecs", "CZstd": "SpindleCodecs", "CSnappy": "SpindleCodecs",
+    "CSpindleChecksum": "SpindleCore",
   ]
 
   /// Modules from elsewhere, and who may import them; nil is everyone.

@@ -1,0 +1,334 @@
+internal import SpindleCodecs
+internal import SpindleCore
+
+/// Reads the rows of one column chunk, forwards.
+///
+/// Without an offset index it goes from page to page by their headers. With one it goes straight to
+/// the pages that hold the rows it is asked for, and reads no others.
+final class ColumnCursor {
+  private let chunk: ParquetColumnChunk
+  private let rowCount: Int
+  private let limits: ParquetLimits
+  private let window: ByteWindow
+  private var place: ParquetPlace
+  private var decoder: PageDecoder
+
+  /// Where all data pages lie; empty when that is not known.
+  private let pages: [OffsetIndex.Location]
+  /// The ranges of the file that will be wanted, in order, disjoint.
+  private let wanted: [Range<UInt64>]
+
+  /// The data page that is read next.
+  private var nextPage = 0
+  /// Where the next page begins, of whatever kind.
+  private var nextOffset: UInt64
+  /// The row behind those that were decoded or passed over.
+  private var nextRow = 0
+  private(set) var pagesRead = 0
+  private(set) var pagesPassedOver = 0
+
+  /// - Parameters:
+  ///   - index: Where the pages lie; checked against the chunk here.
+  ///   - rows: The rows that may be asked for, in order, disjoint. Matters only with an index.
+  init(
+    _ column: ParquetColumn, chunk: ParquetColumnChunk, rowCount: Int, index: OffsetIndex?,
+    rows: [Range<Int>], keepsDictionary: Bool, source: any ParquetSource, limits: ParquetLimits,
+    place: ParquetPlace
+  ) throws(SpindleError) {
+    self.chunk = chunk
+    self.rowCount = rowCount
+    self.limits = limits
+    self.place = place
+    window = ByteWindow(source)
+    decoder = PageDecoder(
+      column, codec: chunk.codec, limits: limits, keepsDictionary: keepsDictionary)
+    nextOffset = chunk.byteRange.lowerBound
+    if let unreadable = chunk.unreadable { throw place.error(.unsupported(unreadable)) }
+    if let index {
+      try place.locating { () throws(ParquetFailure) in
+        try index.check(in: chunk.byteRange, rowCount: rowCount)
+      }
+      pages = index.pages
+      wanted = index.byteRanges(of: rows, rowCount: rowCount)
+    } else {
+      pages = []
+      wanted = [chunk.byteRange]
+    }
+  }
+
+  var bytesRead: UInt64 { window.bytesRead }
+
+  /// Pages of the chunk that were neither read nor passed over.
+  var pagesLeft: Int { max(pages.count - nextPage, 0) }
+
+  /// Reads rows, at or behind those asked for before.
+  func read(_ rows: Range<Int>) throws(SpindleError) -> ColumnArray {
+    if rows.isEmpty { return decoder.take(0) }
+    // What was decoded ends at `nextRow`.
+    let first = nextRow - decoder.rowCount
+    if first < rows.lowerBound { decoder.drop(min(rows.lowerBound - first, decoder.rowCount)) }
+    if decoder.rowCount == 0 { try passOver(to: rows.lowerBound) }
+    decoder.reserve(rows.upperBound - nextRow)
+    while nextRow < rows.upperBound {
+      try readPage()
+      // The page in which the rows begin has others before them.
+      let first = nextRow - decoder.rowCount
+      if first < rows.lowerBound { decoder.drop(min(rows.lowerBound - first, decoder.rowCount)) }
+    }
+    return decoder.take(rows.count)
+  }
+
+  /// Goes through the whole chunk page by page.
+  ///
+  /// - Parameter body: Gets the header, its offset, the first row and the rows of each data page.
+  func readAll(
+    _ body: (PageHeader, UInt64, Int, ColumnArray) throws(SpindleError) -> Void
+  ) throws(SpindleError) {
+    while nextRow < rowCount {
+      let first = nextRow
+      let (header, offset) = try readPage()
+      try body(header, offset, first, decoder.take(nextRow - first))
+    }
+  }
+
+  /// The byte behind the last page that was read.
+  var end: UInt64 { nextOffset }
+
+  // MARK: Pages
+
+  /// Goes to the page that holds a row, without decoding those before it.
+  private func passOver(to row: Int) throws(SpindleError) {
+    if !pages.isEmpty {
+      while nextPage + 1 < pages.count, pages[nextPage + 1].firstRow <= row {
+        nextPage += 1
+        pagesPassedOver += 1
+      }
+      nextRow = Int(pages[nextPage].firstRow)
+      return
+    }
+    while nextRow < row {
+      let (header, body) = try readHeader(at: nextOffset)
+      guard let count = header.rowCount else {
+        try readDictionary(header, body)
+        nextOffset = body.upperBound
+        continue
+      }
+      guard nextRow + count <= row else { return }
+      nextRow += count
+      nextOffset = body.upperBound
+      nextPage += 1
+      pagesPassedOver += 1
+    }
+  }
+
+  /// Decodes the next data page, and the dictionary page if that comes first.
+  @discardableResult
+  private func readPage() throws(SpindleError) -> (PageHeader, UInt64) {
+    if !pages.isEmpty {
+      if decoder.dictionary == nil, nextOffset == chunk.byteRange.lowerBound,
+        nextOffset < UInt64(pages[0].offset)
+      {
+        let (header, body) = try readHeader(at: nextOffset)
+        if header.rowCount == nil { try readDictionary(header, body) }
+      }
+      nextOffset = UInt64(pages[nextPage].offset)
+    }
+    place.page = nextPage
+    while true {
+      let offset = nextOffset
+      let (header, body) = try readHeader(at: offset)
+      guard let count = header.rowCount else {
+        guard pages.isEmpty else {
+          throw place.error(.damaged("the offset index leads to a page that holds no rows"))
+        }
+        try readDictionary(header, body)
+        nextOffset = body.upperBound
+        continue
+      }
+      try checkRows(count, of: offset..<body.upperBound)
+      try readBody(header, body)
+      nextOffset = body.upperBound
+      nextRow += count
+      nextPage += 1
+      pagesRead += 1
+      return (header, offset)
+    }
+  }
+
+  /// Checks that a page has no more rows than are left, and is the one that the index tells of.
+  private func checkRows(_ count: Int, of range: Range<UInt64>) throws(SpindleError) {
+    guard count <= limits.pageRows else {
+      throw place.error(.limit("a page of \(count) rows, more than \(limits.pageRows)"))
+    }
+    guard count <= rowCount - nextRow else {
+      throw place.error(
+        .damaged("a page of \(count) rows where the row group has \(rowCount - nextRow) more"))
+    }
+    if pages.isEmpty { return }
+    let following =
+      nextPage + 1 < pages.count ? Int(pages[nextPage + 1].firstRow) : rowCount
+    guard count == following - nextRow, range.count == pages[nextPage].byteCount else {
+      throw place.error(
+        .damaged(
+          "a page of \(count) rows in \(range.count) bytes, the offset index says "
+            + "\(following - nextRow) in \(pages[nextPage].byteCount)"))
+    }
+  }
+
+  private func readDictionary(
+    _ header: PageHeader, _ body: Range<UInt64>
+  ) throws(SpindleError) {
+    // Pages of other kinds are passed over.
+    guard case .dictionary = header.kind else { return }
+    guard nextPage == 0 || !pages.isEmpty else {
+      throw place.error(.damaged("a dictionary page behind data pages"))
+    }
+    let page = place.page
+    place.page = nil
+    try readBody(header, body)
+    place.page = page
+  }
+
+  /// Reads the header of a page, and says where its body lies.
+  private func readHeader(
+    at offset: UInt64
+  ) throws(SpindleError) -> (PageHeader, Range<UInt64>) {
+    place.offset = offset
+    let end = chunk.byteRange.upperBound
+    guard offset < end else {
+      throw place.error(
+        .damaged("the column chunk ends after \(nextRow) of its \(rowCount) rows"))
+    }
+    let longest = min(UInt64(limits.pageHeaderBytes), end - offset)
+    // Most headers have less than 100 bytes; those with long bounds take another try.
+    var length = min(longest, 1024)
+    while true {
+      let range = try window.load(offset..<offset + length, wanted: wantedEnd(offset))
+      let bytes = window.bytes
+      var reader = ThriftReader(bytes.span.extracting(range))
+      let result: Result<PageHeader, ParquetFailure>
+      do throws(ParquetFailure) {
+        result = .success(try PageHeader(&reader))
+      } catch {
+        result = .failure(error)
+      }
+      switch result {
+      case .success(let header):
+        let start = offset + UInt64(reader.offset)
+        guard UInt64(header.compressedSize) <= end - start else {
+          throw place.error(
+            .damaged("a page of \(header.compressedSize) bytes where \(end - start) are left"))
+        }
+        guard header.compressedSize <= limits.compressedPageBytes,
+          header.uncompressedSize <= limits.uncompressedPageBytes
+        else {
+          throw place.error(
+            .limit(
+              "a page of \(header.compressedSize) bytes, \(header.uncompressedSize) before "
+                + "compression"))
+        }
+        return (header, start..<start + UInt64(header.compressedSize))
+      case .failure(let failure):
+        guard length < longest else { throw place.error(failure) }
+        length = min(longest, length * 8)
+      }
+    }
+  }
+
+  private func readBody(_ header: PageHeader, _ body: Range<UInt64>) throws(SpindleError) {
+    let range = try window.load(body, wanted: wantedEnd(body.lowerBound))
+    let loaded = window.bytes
+    let bytes = loaded.span.extracting(range)
+    if let stored = header.checksum {
+      let computed = CRC32.checksum(bytes)
+      guard stored == computed else {
+        let failure = DecodingFailure.checksumMismatch(stored: stored, computed: computed)
+        throw place.error(.damaged(failure.description))
+      }
+    }
+    do throws(ParquetFailure) {
+      switch header.kind {
+      case .data(let page):
+        try decoder.decode(page, uncompressedSize: header.uncompressedSize, bytes)
+      case .dataV2(let page):
+        try decoder.decode(page, uncompressedSize: header.uncompressedSize, bytes)
+      case .dictionary(let page):
+        try decoder.decodeDictionary(page, uncompressedSize: header.uncompressedSize, bytes)
+      case .other: break
+      }
+    } catch {
+      throw place.error(error)
+    }
+  }
+
+  /// The end of the wanted range that holds an offset.
+  private func wantedEnd(_ offset: UInt64) -> UInt64 {
+    for range in wanted where offset < range.upperBound {
+      return range.contains(offset) ? range.upperBound : offset
+    }
+    return offset
+  }
+}
+
+extension PageHeader {
+  /// Rows of a data page; nil for a page of another kind.
+  fileprivate var rowCount: Int? {
+    switch kind {
+    case .data(let page): page.valueCount
+    case .dataV2(let page): page.valueCount
+    case .dictionary, .other: nil
+    }
+  }
+}
+
+extension OffsetIndex {
+  /// Checks that the pages lie in their chunk one behind the other, and that their rows begin with
+  /// the first and rise.
+  func check(in chunk: Range<UInt64>, rowCount: Int) throws(ParquetFailure) {
+    if pages.isEmpty, rowCount == 0 { return }
+    guard let first = pages.first, first.firstRow == 0 else {
+      throw .damaged("an offset index that does not begin with row 0")
+    }
+    var end = chunk.lowerBound
+    var row: Int64 = -1
+    for page in pages {
+      guard page.offset >= 0, UInt64(page.offset) >= end, UInt64(page.offset) < chunk.upperBound,
+        UInt64(page.byteCount) <= chunk.upperBound - UInt64(page.offset)
+      else {
+        throw .damaged(
+          "a page of \(page.byteCount) bytes at \(page.offset), out of order or outside its "
+            + "column chunk \(chunk)")
+      }
+      guard page.firstRow > row, page.firstRow < rowCount else {
+        throw .damaged("a page begins with row \(page.firstRow) of \(rowCount), behind \(row)")
+      }
+      end = UInt64(page.offset) + UInt64(page.byteCount)
+      row = page.firstRow
+    }
+  }
+
+  /// The rows of a page.
+  func rows(_ page: Int, rowCount: Int) -> Range<Int> {
+    let end = page + 1 < pages.count ? Int(pages[page + 1].firstRow) : rowCount
+    return Int(pages[page].firstRow)..<end
+  }
+
+  /// Where the pages of some rows lie, those that touch as one.
+  func byteRanges(of rows: [Range<Int>], rowCount: Int) -> [Range<UInt64>] {
+    var ranges: [Range<UInt64>] = []
+    var next = 0
+    for page in pages.indices {
+      let pageRows = self.rows(page, rowCount: rowCount)
+      while next < rows.count, rows[next].upperBound <= pageRows.lowerBound { next += 1 }
+      guard next < rows.count, rows[next].lowerBound < pageRows.upperBound else { continue }
+      let start = UInt64(pages[page].offset)
+      let end = start + UInt64(pages[page].byteCount)
+      if let last = ranges.last, last.upperBound == start {
+        ranges[ranges.count - 1] = last.lowerBound..<end
+      } else {
+        ranges.append(start..<end)
+      }
+    }
+    return ranges
+  }
+}

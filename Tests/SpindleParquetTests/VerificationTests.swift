@@ -1,0 +1,135 @@
+import SpindleCore
+import Testing
+
+@testable import SpindleParquet
+
+/// What `verify` finds, and that it finds nothing in sound files.
+@Suite struct VerificationTests {
+  private func settings() -> ParquetWriterSettings {
+    var settings = ParquetWriterSettings()
+    settings.rowGroupRows = 60
+    settings.pageRows = 20
+    for name in ["unique", "n64", "f64", "five"] {
+      settings.columns[name] = ParquetColumnSettings(bloomFilter: ParquetBloomFilter())
+    }
+    return settings
+  }
+
+  @Test(arguments: NullPattern.allCases) func ourFilesAreSound(_ pattern: NullPattern) throws {
+    let bytes = try written(SampleColumns(rows: 150, pattern), settings())
+    let result = try ParquetReader(MemorySource(bytes)).verify()
+    #expect(result.isSound, "\(result.findings)")
+  }
+
+  @Test func filesOfOthersAreSound() throws {
+    for name in Fixture.names {
+      let result = try Fixture.reader(name).verify()
+      #expect(result.isSound, "\(name): \(result.findings)")
+    }
+  }
+
+  @Test func aPromiseOfOrderThatIsNotKeptIsFound() throws {
+    let number = ParquetColumn(name: "n", physicalType: .int64)
+    for (values, isDescending, row) in [
+      ([1, 2, 2, 5, 4, 9], false, 4), ([9, 8, 8, 8], true, nil), ([9, 8, 8, 9], true, 3),
+    ] as [([Int64], Bool, Int?)] {
+      let sink = MemorySink()
+      var settings = ParquetWriterSettings()
+      settings.pageRows = 2
+      settings.sortingColumns = [ParquetSortingColumn(name: "n", isDescending: isDescending)]
+      let writer = try ParquetWriter(sink, schema: ParquetSchema([number]), settings: settings)
+      try writer.write(ColumnBatch([ColumnArray(.int64(values))]))
+      _ = try writer.finish()
+      let result = try ParquetReader(MemorySource(sink.bytes)).verify()
+      #expect(result.isSound == (row == nil))
+      if let row { #expect(result.findings.first?.contains(": row \(row) is not") == true) }
+    }
+  }
+
+  /// Each changes one claim of a file; the finding says which.
+  @Test func everyFalseClaimIsFound() throws {
+    let changes: [(String, (inout ColumnMetaData) -> Void)] = [
+      ("nulls", { $0.statistics?.nullCount = 2 }),
+      ("from below", { $0.statistics?.minimum = Array(repeating: 1, count: 8) }),
+      (
+        "from below",
+        {
+          $0.statistics?.minimum = [0, 0, 0, 0, 0, 0, 0, 0x80]
+          $0.statistics?.isMinimumExact = true
+        }
+      ),
+      ("from above", { $0.statistics?.maximum = [0, 0, 0, 0, 0, 0, 0, 0x80] }),
+      ("pages end at", { $0.compressedBytes += 1 }),
+    ]
+    for (word, change) in changes {
+      var file = CraftedFile(type: .int64)
+      file.rows = 3
+      var values: [UInt8] = []
+      for value: Int64 in [-5, 0, 5] { values.appendLittleEndian(UInt64(bitPattern: value)) }
+      file.pages = [CraftedFile.data(3, .plain, values)]
+      func make(_ change: @escaping (inout ColumnMetaData) -> Void) -> [UInt8] {
+        file.change = { footer in
+          footer.columnOrders = [.byType]
+          var statistics = Statistics()
+          statistics.nullCount = 0
+          statistics.minimum = [0xFB] + Array(repeating: 0xFF, count: 7)
+          statistics.maximum = [5] + Array(repeating: 0, count: 7)
+          var metadata = footer.rowGroups[0].columns[0].metadata
+          metadata?.statistics = statistics
+          if var known = metadata {
+            // A byte of room behind the page.
+            known.compressedBytes = Int64(values.count + file.pages[0].headerBytes)
+            change(&known)
+            metadata = known
+          }
+          footer.rowGroups[0].columns[0].metadata = metadata
+        }
+        // So that a chunk may claim a byte more.
+        let bytes = file.bytes
+        let end = 4 + file.pages[0].headerBytes + values.count
+        return Array(bytes[..<end]) + [0] + bytes[end...]
+      }
+      let sound = try ParquetReader(MemorySource(make { _ in })).verify()
+      #expect(sound.isSound, "\(sound.findings)")
+      let result = try ParquetReader(MemorySource(make(change))).verify()
+      #expect(result.findings.count == 1, "\(word): \(result.findings)")
+      #expect(result.findings.first?.contains(word) == true, "\(word): \(result.findings)")
+    }
+  }
+
+  @Test func pageIndexesAndBloomFiltersAreHeldAgainstTheValues() throws {
+    var sample = try SampleColumns(rows: 60, .none).keeping(["n64"])
+    sample.batch.columns[0] = ColumnArray(.int64((0..<60).map { Int64($0) + 1_000_000 }))
+    var settings = settings()
+    settings.columns = settings.columns.filter { $0.key == "n64" }
+    let bytes = try written(sample, settings)
+    let chunk = try ParquetReader(MemorySource(bytes)).metadata.rowGroups[0].columns[0]
+    let cases: [(Range<UInt64>?, String)] = [
+      (chunk.columnIndexRange, "bounded"), (chunk.offsetIndexRange, "offset index"),
+      (chunk.bloomFilterOffset.map { $0 + 20..<$0 + 40 }, "bloom filter"),
+    ]
+    for (range, word) in cases {
+      let range = try #require(range)
+      // Some bits of a structure make no sense any more, others make another one.
+      var found: Set<String> = []
+      for place in Int(range.lowerBound)..<Int(range.upperBound) {
+        var damaged = bytes
+        damaged[place] = word == "bloom filter" ? 0 : damaged[place] ^ 1
+        let reader = try ParquetReader(MemorySource(damaged))
+        for finding in try reader.verify().findings where finding.contains(word) {
+          found.insert(finding)
+        }
+      }
+      #expect(!found.isEmpty, "\(word)")
+    }
+  }
+}
+
+extension CraftedFile.Page {
+  /// Bytes of its header.
+  var headerBytes: Int {
+    PageHeader(
+      kind: kind, uncompressedSize: claimed ?? bytes.count, compressedSize: bytes.count
+    ).encoded.count
+  }
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""The judge of SpindleParquet from outside: pyarrow and DuckDB.
+
+    parquet_judge.py write DIRECTORY SAMPLE [--soak]
+        writes files with every option that both have, and manifest.json with what they hold
+    parquet_judge.py read DIRECTORY
+        compares the files that DIRECTORY/expected.json describes with what both read and tell;
+        one finding a line; exit code 2 when there is one
+
+One process does many files: starting one costs a second.
+"""
+import json
+import os
+import random
+import sys
+import traceback
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from parquet_canon import digest, kind, logical, one_array
+from parquet_matrix import Matrix
+from parquet_pages import check_pages
+
+
+class Judge:
+    def __init__(self, directory):
+        self.directory, self.findings = directory, []
+        self.duck = duckdb.connect(config={"threads": 1})
+        self.duck.execute("SET arrow_lossless_conversion = true")
+
+    def run(self):
+        with open(os.path.join(self.directory, "expected.json")) as file:
+            entries = json.load(file)["files"]
+        for entry in entries:
+            try:
+                self.judge(entry)
+            except Exception as problem:
+                place = traceback.extract_tb(problem.__traceback__)[-1]
+                self.finding(entry, f"{type(problem).__name__}: {str(problem).splitlines()[0]} "
+                             f"(line {place.lineno} of {os.path.basename(place.filename)})")
+        for finding in self.findings:
+            print(finding)
+        print(f"{len(entries)} files judged, {len(self.findings)} findings")
+        return 2 if self.findings else 0
+
+    def finding(self, entry, what):
+        self.findings.append(f"{entry['file']}: {what}")
+
+    def equal(self, entry, what, found, expected):
+        if found != expected:
+            self.finding(entry, f"{what} is {found!r}, expected {expected!r}")
+
+    def judge(self, entry):
+        path = os.path.join(self.directory, entry["file"])
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        table = self.by_pyarrow(entry, file)
+        self.metadata(entry, file.metadata)
+        with open(path, "rb") as raw:
+            check_pages(raw.read(), table, entry, lambda what: self.finding(entry, what))
+        self.filters(entry, path, table)
+        self.by_duckdb(entry, path, file, table)
+        self.blooms(entry, path, table)
+
+    def by_pyarrow(self, entry, file):
+        self.equal(entry, "the number of rows", file.metadata.num_rows, entry["rows"])
+        names = [column["name"] for column in entry["columns"]]
+        self.equal(entry, "the columns", file.schema.names, names)
+        table = file.read()
+        for index, column in enumerate(entry["columns"]):
+            told = file.schema.column(index)
+            name, values = column["name"], table.column(index)
+            self.equal(entry, f"the kind of {name}", kind(told), column["kind"])
+            self.equal(entry, f"the logical type of {name}", logical(told), column["logical"])
+            self.equal(entry, f"optional {name}", told.max_definition_level == 1, column["optional"])
+            self.equal(entry, f"the nulls of {name}", values.null_count, column["nulls"])
+            self.equal(entry, f"pyarrow's digest of {name}", digest(values, column["kind"]),
+                       column["digest"])
+        groups = [file.read_row_group(index) for index in range(file.metadata.num_row_groups)]
+        if groups and not pa.concat_tables(groups).equals(table) and not has_nan(table):
+            self.finding(entry, "the row groups are not the whole")
+        return table
+
+    def metadata(self, entry, metadata):
+        if not metadata.created_by.startswith("spindle"):
+            self.finding(entry, f"created by {metadata.created_by!r}")
+        pairs = {key.decode(): value.decode() for key, value in (metadata.metadata or {}).items()}
+        if "keyValues" in entry:
+            self.equal(entry, "key-value metadata", pairs, entry["keyValues"])
+        for index in range(metadata.num_row_groups):
+            group = metadata.row_group(index)
+            if "sorting" in entry:
+                sorting = [[s.column_index, s.descending, s.nulls_first]
+                           for s in group.sorting_columns]
+                self.equal(entry, "the sorting columns", sorting, entry["sorting"])
+            for number in range(group.num_columns):
+                chunk = group.column(number)
+                if "codec" in entry:
+                    self.equal(entry, "the codec", chunk.compression, entry["codec"])
+                if "pageIndex" in entry:
+                    self.equal(entry, "whether there is an offset index", chunk.has_offset_index,
+                               entry["pageIndex"])
+
+    def filters(self, entry, path, table):
+        """A row of the middle is found again by its first integer column, whatever is pruned."""
+        for column in entry["columns"]:
+            if column["kind"] not in ("int32", "int64") or table.num_rows == 0:
+                continue
+            name = column["name"]
+            value = table.column(name)[table.num_rows // 2]
+            if not value.is_valid:
+                continue
+            expected = pc.sum(pc.equal(table.column(name), value)).as_py()
+            found = pq.read_table(path, filters=pc.field(name) == value)
+            self.equal(entry, f"rows that pyarrow finds by {name}", found.num_rows, expected)
+            if column["logical"] in ("none", "integer(32,signed)", "integer(64,signed)"):
+                found = self.duck.execute(
+                    f"SELECT count(*) FROM '{path}' WHERE \"{name}\" = ?", [value.as_py()]).fetchall()[0]
+                self.equal(entry, f"rows that DuckDB finds by {name}", found[0], expected)
+            return
+
+    def by_duckdb(self, entry, path, file, table):
+        read = self.duck.sql(f"SELECT * FROM '{path}'").to_arrow_table()
+        self.equal(entry, "DuckDB's number of rows", read.num_rows, entry["rows"])
+        for index, column in enumerate(entry["columns"]):
+            mine = one_array(table.column(index))
+            theirs = one_array(read.column(index))
+            name = f"DuckDB's {column['name']}"
+            if pa.types.is_temporal(mine.type) and mine.type != theirs.type:
+                # DuckDB has microseconds where it has no type for the unit.
+                theirs = theirs.cast(mine.type)
+            self.equal(entry, "nulls of " + name, theirs.null_count, column["nulls"])
+            self.equal(entry, "the digest of " + name, digest(theirs, column["kind"]),
+                       column["digest"])
+        rows = self.duck.execute(
+            "SELECT path_in_schema, sum(num_values)::BIGINT, sum(stats_null_count)::BIGINT, "
+            "min(try_cast(stats_min_value AS HUGEINT)), max(try_cast(stats_max_value AS HUGEINT)), "
+            f"min(compression) FROM parquet_metadata('{path}') GROUP BY ALL").fetchall()
+        told = {row[0]: row[1:] for row in rows}
+        for index, column in enumerate(entry["columns"]):
+            if entry["rows"] == 0:
+                continue
+            values, nulls, least, most, codec = told[column["name"]]
+            self.equal(entry, f"the values of {column['name']} for DuckDB", values, entry["rows"])
+            self.equal(entry, f"the null count of {column['name']} for DuckDB", nulls,
+                       column["nulls"])
+            if column["kind"] in ("int32", "int64") and column["logical"].startswith(("none", "int")):
+                span = pc.min_max(one_array(table.column(index))).as_py()
+                self.equal(entry, f"the least {column['name']} for DuckDB", least, span["min"])
+                self.equal(entry, f"the greatest {column['name']} for DuckDB", most, span["max"])
+        rows = self.duck.execute(
+            f"SELECT name, repetition_type FROM parquet_schema('{path}') WHERE type IS NOT NULL"
+        ).fetchall()
+        self.equal(entry, "DuckDB's schema", rows,
+                   [(column["name"], "OPTIONAL" if column["optional"] else "REQUIRED")
+                    for column in entry["columns"]])
+
+    def blooms(self, entry, path, table):
+        """No value that is there is excluded; of those that are not most are."""
+        for name in entry.get("blooms", []):
+            group = pq.ParquetFile(path).read_row_group(0, columns=[name]).column(0)
+            values = [value for value in group.unique().to_pylist() if value is not None]
+            generator = random.Random(1)
+            for value in generator.sample(values, min(20, len(values))):
+                if self.excludes(path, name, value):
+                    self.finding(entry, f"the bloom filter of {name} excludes what is there")
+            absent = [f"absent {n}" if isinstance(values[0], str) else 10**9 + 7919 * n
+                      for n in range(50)]
+            excluded = sum(self.excludes(path, name, value) for value in absent)
+            if excluded < 40:
+                self.finding(entry, f"the bloom filter of {name} excludes {excluded} of 50")
+
+    def excludes(self, path, name, value):
+        return self.duck.execute(
+            f"SELECT bloom_filter_excludes FROM parquet_bloom_probe('{path}', '{name}', ?) "
+            "ORDER BY row_group_id", [value]).fetchall()[0][0]
+
+
+def has_nan(table):
+    return any(pa.types.is_floating(column.type) for column in table.columns)
+
+
+def main(arguments):
+    if arguments[:1] == ["write"] and len(arguments) in (3, 4):
+        Matrix(arguments[1], "--soak" in arguments).write(arguments[2])
+    elif arguments[:1] == ["read"] and len(arguments) == 2:
+        return Judge(arguments[1]).run()
+    else:
+        print(__doc__, file=sys.stderr)
+        return 64
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
