@@ -36,7 +36,7 @@ help:
 	@echo "make soak   the long versions of the crash tests"
 	@echo "make oplog-seeds   replicas converge after 10,000 random runs"
 	@echo "make fuzz-oplog    a minute of damaged segments; FUZZ_SEED=N repeats one"
-	@echo "make fuzz-parquet  a minute of damaged Parquet files"
+	@echo "make fuzz-parquet  a minute of damaged Parquet files; FUZZ_SEED=N repeats one"
 	@echo "make parquet-flips 100,000 damaged bytes in Parquet files"
 	@echo "make clean  remove what the others made"
 
@@ -154,7 +154,9 @@ fuzz-oplog: setup
 	  swift test --skip-build --filter SpindleOpLogTests.SegmentFuzzTests
 
 fuzz-parquet: setup
-	SPINDLE_FUZZ_SECONDS=60 swift test --filter SpindleParquetTests.ParquetFuzzTests
+	swift build --build-tests
+	SPINDLE_FUZZ_SECONDS=60 SPINDLE_FUZZ_SEED=$(FUZZ_SEED) \
+	  swift test --skip-build --filter SpindleParquetTests.ParquetFuzzTests
 
 parquet-flips: setup
 	SPINDLE_PARQUET_FLIPS=100000 swift test --filter SpindleParquetTests.HostileFileTests

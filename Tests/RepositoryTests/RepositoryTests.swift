@@ -40,8 +40,12 @@ struct RepositoryTests {
     }
     let gate = try lines(".ci/run")
     #expect(gate.first { !$0.hasPrefix("#") } == "set -euo pipefail")
-    #expect(gate.contains { $0.contains("make fuzz-oplog |") && !$0.hasPrefix("#") })
-    #expect(try lines("Makefile").contains { $0.hasPrefix("\tSPINDLE_FUZZ_SECONDS=60 ") })
+    for target in ["fuzz-oplog", "fuzz-parquet", "parquet-flips"] {
+      #expect(gate.contains { $0.contains("make \(target) |") && !$0.hasPrefix("#") }, "\(target)")
+    }
+    #expect(gate.contains { $0.hasSuffix("make test-thread") && !$0.hasPrefix("#") })
+    #expect(
+      try lines("Makefile").count { $0.hasPrefix("\tSPINDLE_FUZZ_SECONDS=60 ") } == 2)
   }
 
   @Test func cTypesStayInside() throws {

@@ -7,12 +7,16 @@ import Testing
 /// Files that were mangled in several places at once.
 ///
 /// `SPINDLE_FUZZ_SECONDS` sets how long it goes on; `make fuzz-parquet` gives it a minute.
+/// `SPINDLE_FUZZ_SEED` repeats a run.
 @Suite struct ParquetFuzzTests {
   @Test func mangledFilesNeverTrap() throws {
     let environment = ProcessInfo.processInfo.environment
     let seconds = environment["SPINDLE_FUZZ_SECONDS"].flatMap { Int($0) }
-    let seed = seconds == nil ? 1 : UInt64(Date().timeIntervalSince1970)
+    let wanted = environment["SPINDLE_FUZZ_SEED"].flatMap { UInt64($0) }
+    let seed = wanted ?? (seconds == nil ? 1 : UInt64(Date().timeIntervalSince1970))
     print("mangled Parquet files from seed \(seed)")
+    // Now: a trap would take it along.
+    _ = fflush(nil)
     var random = SeededGenerator(seed: seed)
     // Small ones, and those of other writers, whose decoders no checksum hides.
     let bombs = try Bomb.all().map(\.bytes).filter { $0.count < 64 << 10 }
