@@ -38,7 +38,7 @@ struct ChunkDictionary {
       }
       self.init(dictionary.strings.count, page: dictionary.strings.bytes, indices)
     case .dictionary(let indices, let strings):
-      // The strings are in the order in which they come: the first ones are those of the first rows.
+      // The strings are in the order in which they come: the first are those of the first rows.
       var fitting = strings.count
       while fitting > 0, strings.offsets[fitting] + 4 * fitting > byteLimit { fitting -= 1 }
       if fitting == strings.count {
