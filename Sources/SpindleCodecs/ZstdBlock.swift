@@ -66,8 +66,8 @@ public enum ZstdBlock {
   ///
   /// - Parameter byteCount: The size of the result, 1 or more; checked by the caller against its
   ///   own bound, and here against what the frames can hold, before anything is allocated.
-  /// - Throws: ``DecodingFailure`` when a frame is damaged, other bytes follow, or they give another
-  ///   size.
+  /// - Throws: ``DecodingFailure`` when a frame is damaged, other bytes follow, or they give
+  ///   another size.
   public static func decompressFrames(
     _ frames: Span<UInt8>, byteCount: Int
   ) throws(DecodingFailure) -> [UInt8] {

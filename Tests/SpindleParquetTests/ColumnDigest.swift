@@ -1,9 +1,9 @@
 import SpindleCodecs
 import SpindleParquet
 
-/// The digest that `Tests/Support/parquet_canon.py` computes too: the CRC-32 of the bits of the rows
-/// that are there (none when all are), then of the values, little-endian, with null slots zero.
-/// Strings are their offsets as 64-bit integers, then their bytes; a boolean is one byte.
+/// The digest that `Tests/Support/parquet_canon.py` computes too: the CRC-32 of the bits of the
+/// rows that are there (none when all are), then of the values, little-endian, with null slots
+/// zero. Strings are their offsets as 64-bit integers, then their bytes; a boolean is one byte.
 struct ColumnDigest {
   private(set) var value: UInt32 = 0
 
@@ -71,6 +71,10 @@ extension ColumnArray {
 }
 
 extension ParquetColumn {
+  private static let unitNames: [ParquetTimeUnit: String] = [
+    .milliseconds: "ms", .microseconds: "us", .nanoseconds: "ns",
+  ]
+
   /// How the judge calls the meaning of the values.
   var meaning: String {
     switch logicalType {
@@ -80,8 +84,7 @@ extension ParquetColumn {
     case .uuid: "uuid"
     case .date: "date"
     case .timestamp(let unit, let isUTC):
-      "timestamp(\(["milliseconds": "ms", "microseconds": "us", "nanoseconds": "ns"][unit.rawValue] ?? ""),"
-        + "\(isUTC ? "utc" : "local"))"
+      "timestamp(\(Self.unitNames[unit] ?? ""),\(isUTC ? "utc" : "local"))"
     case .integer(let bits, let isSigned): "integer(\(bits),\(isSigned ? "" : "un")signed)"
     case .other: "other"
     }

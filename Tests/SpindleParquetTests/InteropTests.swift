@@ -20,6 +20,13 @@ import Testing
         do {
           let whole = try WholeFile(FileSource(path))
           compare(whole, file)
+          // What others say of their values is true, and understood. But pyarrow calls the bounds
+          // of a dictionary that it was given exact, also where no row has the value.
+          if whole.metadata.rowCount <= 1000 {
+            let findings = try ParquetReader(FileSource(path)).verify().findings
+              .filter { !$0.contains("column coded") }
+            #expect(findings.isEmpty, "\(file.file): \(findings.prefix(3))")
+          }
           // The flights and the weather go back to the judges in our own hand.
           if ["flights-2013-01.parquet", "weather-2013.parquet"].contains(file.file) {
             rewritten.append(try rewrite(whole, as: "again-" + file.file, in: directory))

@@ -95,6 +95,41 @@ struct ParquetWriterTests {
     #expect(whole.columns[0].expanded.texts == texts)
   }
 
+  // Dictionaries that differ from batch to batch, strings without one, and long strings that come
+  // often: a kilobyte of indices stands for 40 MB.
+  @Test func columnsWithDictionariesAreJoined() throws {
+    let long = String(repeating: "long ", count: 8000)
+    let parts: [ColumnArray] = [
+      ColumnArray(.dictionary(indices: [1, 0, 1, 2], values: ByteStrings(["a", "b", long]))),
+      ColumnArray(.dictionary(indices: [0, 1, 0], values: ByteStrings([long, "b", "unused"]))),
+      .strings(["plain", nil, "a", long]),
+      ColumnArray(
+        .dictionary(
+          indices: (0..<1000).map { $0 % 3 == 0 ? 1 : 0 }, values: ByteStrings([long, "c"])),
+        validity: Samples.validity(1000)),
+    ]
+    let expected = parts.flatMap { part in
+      let strings = part.expanded
+      return (0..<part.count).map { part.isNull($0) ? nil : strings.text($0) }
+    }
+    let schema = try ParquetSchema([
+      ParquetColumn(name: "x", physicalType: .byteArray, logicalType: .string, isOptional: true)
+    ])
+    for encoding in [nil, ParquetEncoding.plain, .rleDictionary, .deltaLengthByteArray] {
+      for dictionaryBytes in [0, 10, 50_000, 1 << 20] {
+        let file = try WrittenFile(schema, parts.map { ColumnBatch([$0]) }) {
+          $0.columns["x"] = ParquetColumnSettings(encoding: encoding)
+          $0.dictionaryBytes = dictionaryBytes
+          $0.pageRows = 100
+        }
+        let column = try WholeFile(MemorySource(file.bytes)).columns[0]
+        let strings = column.expanded
+        let found = (0..<column.count).map { column.isNull($0) ? nil : strings.text($0) }
+        #expect(found == expected)
+      }
+    }
+  }
+
   // Without a choice of the caller, what is smallest is taken.
   @Test func theSmallestEncodingIsFound() throws {
     let count = 20_000

@@ -8,8 +8,8 @@ extension [UInt8] {
     count <= limit ? self : Array(self[..<place(ofCut: limit, isText: isText)])
   }
 
-  /// Bytes of at most `limit` bytes that come behind these, so that they bound from above what these
-  /// bound; the bytes themselves where there are none such.
+  /// Bytes of at most `limit` bytes that come behind these, so that they bound from above what
+  /// these bound; the bytes themselves where there are none such.
   ///
   /// - Parameter isText: Whether the result is to be UTF-8 as the bytes are.
   func cutAbove(limit: Int, isText: Bool) -> [UInt8] {

@@ -37,7 +37,17 @@ struct ChunkDictionary {
         indices.append(index)
       }
       self.init(dictionary.strings.count, page: dictionary.strings.bytes, indices)
-    case .dictionary(let indices, let strings): self.init(indices, strings)
+    case .dictionary(let indices, let strings):
+      // The strings are in the order in which they come: the first are those of the first rows.
+      var fitting = strings.count
+      while fitting > 0, strings.offsets[fitting] + 4 * fitting > byteLimit { fitting -= 1 }
+      if fitting == strings.count {
+        self.init(indices, strings)
+      } else {
+        var first = ByteStrings()
+        first.append(strings, 0..<fitting)
+        self.init(Array(indices.prefix { $0 < fitting }), first)
+      }
     }
     if indices.isEmpty { return nil }
   }

@@ -130,18 +130,22 @@ extension ColumnArray.Values {
   /// Slots, those of null rows included.
   var slotCount: Int { ColumnArray(self).count }
 
-  /// About how many bytes the values have in memory.
+  /// About how many bytes the values have, each of them counted.
   var byteCount: Int { byteCount(0..<slotCount) }
 
   /// The same for some of the slots.
   func byteCount(_ range: Range<Int>) -> Int {
     switch self {
     case .boolean: range.count
-    case .int32, .float, .dictionary: range.count * 4
+    case .int32, .float: range.count * 4
     case .int64, .double: range.count * 8
     case .bytes(let strings):
       strings.offsets[range.upperBound] - strings.offsets[range.lowerBound] + 4 * range.count
     case .fixed(let fixed): range.count * fixed.width
+    case .dictionary(let indices, let strings):
+      indices[range].reduce(4 * range.count) {
+        $0 + strings.offsets[Int($1) + 1] - strings.offsets[Int($1)]
+      }
     }
   }
 
@@ -186,11 +190,10 @@ extension ColumnArray.Values {
       output.append(
         borrowing: fixed.bytes.span.extracting(range.lowerBound * width..<range.upperBound * width))
     case (.dictionary(let indices, let strings), _):
-      for position in range {
-        let string = strings[Int(indices[position])]
-        output.appendLittleEndian(UInt32(string.count))
-        output.append(borrowing: string)
-      }
+      // A page of them at a time, as strings that come often may be long.
+      var page = ByteStrings()
+      for position in range { page.append(strings[Int(indices[position])]) }
+      ColumnArray.Values.bytes(page).encode(0..<page.count, as: encoding, appendingTo: &output)
     }
   }
 }

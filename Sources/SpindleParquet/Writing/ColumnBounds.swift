@@ -150,7 +150,8 @@ struct ColumnBounds: Sendable, Hashable {
 
   /// The places of the least and greatest of some byte strings.
   ///
-  /// - Parameter compare: Below 0 when the first place's string comes first, above when the other's.
+  /// - Parameter compare: Below 0 when the first place's string comes first, above 0 when the
+  ///   other's does.
   private static func extremes(
     _ range: Range<Int>, _ compare: (Int, Int) -> Int
   ) -> (Int, Int) {

@@ -47,7 +47,7 @@ struct ColumnChunkEncoder {
   var codec: ParquetCodec { compressor.compression.codec }
 
   func encode(_ dense: DenseColumn) -> EncodedChunk {
-    let values = dense.values.fitting(dictionaryBytes: usableDictionaryBytes)
+    let values = dense.values
     let plan = ChunkPlan(
       values, settings: columnSettings, dictionaryBytes: settings.dictionaryBytes,
       dataPageVersion: settings.dataPageVersion, compressor: compressor)
@@ -85,13 +85,6 @@ struct ColumnChunkEncoder {
       chunk.bloomFilter = BloomFilter(bloomFilter, values, plan.dictionary)
     }
     return chunk
-  }
-
-  private var usableDictionaryBytes: Int {
-    switch columnSettings.encoding {
-    case nil, .rleDictionary: settings.dictionaryBytes
-    default: 0
-    }
   }
 
   // MARK: Pages
@@ -296,18 +289,6 @@ extension Validity {
       row += 64
     }
     return self.count
-  }
-}
-
-extension ColumnArray.Values {
-  /// Strings that came with a dictionary without it, where it is larger than is allowed.
-  fileprivate func fitting(dictionaryBytes: Int) -> ColumnArray.Values {
-    guard case .dictionary(let indices, let strings) = self,
-      strings.bytes.count + 4 * strings.count > dictionaryBytes
-    else { return self }
-    var output = ByteStrings()
-    for index in indices { output.append(strings[Int(index)]) }
-    return .bytes(output)
   }
 }
 

@@ -99,53 +99,54 @@ struct DenseColumn {
     return output
   }
 
-  /// Byte strings: with a dictionary if all pieces have one, else without.
+  /// Byte strings: with one dictionary if any piece has one, so that no string is repeated that was
+  /// not, else without.
   private static func joinedStrings(_ pieces: [ColumnPiece]) -> ColumnArray.Values {
-    if let merged = mergedDictionary(pieces) { return merged }
+    let hasDictionary = pieces.contains { piece in
+      if case .dictionary = piece.column.values { true } else { false }
+    }
+    if hasDictionary { return mergedDictionary(pieces) }
     var output = ByteStrings()
     for piece in pieces {
-      switch piece.column.values {
-      case .bytes(let strings):
-        if pieces.count == 1, piece.isWhole, piece.column.validity == nil {
-          return .bytes(strings)
-        }
-        if pieces.count == 1, let dense = piece.withoutEmptySlots(strings) { return .bytes(dense) }
-        piece.forEachRun { output.append(strings, $0) }
-      case .dictionary(let indices, let strings):
-        var rows: [UInt32] = []
-        append(indices, piece, to: &rows)
-        for index in rows { output.append(strings[Int(index)]) }
-      default: break
+      guard case .bytes(let strings) = piece.column.values else { continue }
+      if pieces.count == 1 {
+        if piece.isWhole, piece.column.validity == nil { return .bytes(strings) }
+        if let dense = piece.withoutEmptySlots(strings) { return .bytes(dense) }
       }
+      piece.forEachRun { output.append(strings, $0) }
     }
     return .bytes(output)
   }
 
-  /// One dictionary for all pieces, of the strings that occur; nil unless every piece has one.
-  private static func mergedDictionary(_ pieces: [ColumnPiece]) -> ColumnArray.Values? {
-    var merged = StringDictionary(byteLimit: .max)
+  /// One dictionary for all pieces, of the strings that occur, in the order in which they do.
+  private static func mergedDictionary(_ pieces: [ColumnPiece]) -> ColumnArray.Values {
+    var merged = StringDictionary()
     var output: [UInt32] = []
     var last: ByteStrings?
     var places: [UInt32] = []
     for piece in pieces {
-      guard case .dictionary(let indices, let strings) = piece.column.values else { return nil }
-      // Batches of one reader mostly share their dictionary.
-      if last != strings {
-        places = Array(repeating: .max, count: strings.count)
-        last = strings
-      }
-      let start = output.count
-      append(indices, piece, to: &output)
-      for position in start..<output.count {
-        let index = Int(output[position])
-        if places[index] == .max {
-          guard let place = merged.index(of: strings[index]) else { return nil }
-          places[index] = place
+      switch piece.column.values {
+      case .bytes(let strings):
+        piece.forEachRun { rows in
+          for row in rows { output.append(merged.index(ofAny: strings[row])) }
         }
-        output[position] = places[index]
+      case .dictionary(let indices, let strings):
+        // Batches of one reader mostly share their dictionary.
+        if last != strings {
+          places = Array(repeating: .max, count: strings.count)
+          last = strings
+        }
+        let start = output.count
+        append(indices, piece, to: &output)
+        for position in start..<output.count {
+          let index = Int(output[position])
+          if places[index] == .max { places[index] = merged.index(ofAny: strings[index]) }
+          output[position] = places[index]
+        }
+      default: break
       }
     }
-    return pieces.isEmpty ? nil : .dictionary(indices: output, values: merged.strings)
+    return .dictionary(indices: output, values: merged.strings)
   }
 }
 

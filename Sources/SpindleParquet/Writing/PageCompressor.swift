@@ -6,7 +6,8 @@ struct PageCompressor {
 
   /// Compresses bytes behind a prefix that is left as it is.
   ///
-  /// - Parameter mustCompress: Whether the result has to be compressed even if that makes it larger.
+  /// - Parameter mustCompress: Whether the result has to be compressed even if that makes it
+  ///   larger.
   /// - Returns: nil when there is no codec, or it would make the bytes no smaller.
   func compress(_ bytes: Span<UInt8>, after prefix: [UInt8], mustCompress: Bool) -> [UInt8]? {
     guard !bytes.isEmpty, compression != .none else { return nil }

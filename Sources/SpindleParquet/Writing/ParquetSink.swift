@@ -16,10 +16,10 @@ public protocol ParquetSink: AnyObject {
 /// The bytes go to a file beside it, `path.<random>.tmp`, which is synced and gets the name at the
 /// end. A sink that goes out of scope before leaves nothing; a file that is there is not replaced.
 ///
-/// A crash before the end leaves the file beside, which nobody takes for the whole one and which may
-/// be removed. One between the steps of ``finish()`` leaves the file under both names, whole and
-/// durable; one before the directory is synced may lose both names to a power loss, never half of
-/// the file.
+/// A crash before the end leaves the file beside, which nobody takes for the whole one and which
+/// may be removed. One between the steps of ``finish()`` leaves the file under both names, whole
+/// and durable; one before the directory is synced may lose both names to a power loss, never half
+/// of the file.
 public final class FileSink: ParquetSink {
   public let name: String
   private var file: NewFile?

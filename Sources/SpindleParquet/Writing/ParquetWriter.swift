@@ -7,9 +7,9 @@ public import SpindleCore
 /// for batch in batches { try writer.write(batch) }
 /// let metadata = try writer.finish()
 /// ```
-/// Rows wait in memory until they fill a row group, which is then encoded column by column and given
-/// to the sink. Batches of some thousand rows are best; their arrays are shared, not copied, until
-/// then.
+/// Rows wait in memory until they fill a row group, which is then encoded column by column and
+/// given to the sink. Batches of some thousand rows are best; their arrays are shared, not copied,
+/// until then.
 ///
 /// ``write(row:)`` takes single rows.
 ///
@@ -63,8 +63,8 @@ public final class ParquetWriter {
   ///
   /// - Throws: ``SpindleError`` with `invalidArgument` where the batch does not fit the schema or a
   ///   string is longer than ``ParquetWriterSettings/valueBytes``: nothing of the batch is taken,
-  ///   and the writer can go on. `closed` behind ``finish()`` or an error of the sink. What the sink
-  ///   throws: the writer is of no further use.
+  ///   and the writer can go on. `closed` behind ``finish()`` or an error of the sink. What the
+  ///   sink throws: the writer is of no further use.
   public func write(_ batch: ColumnBatch) throws(SpindleError) {
     try requireOpen()
     try batch.validate(against: schema)
@@ -78,7 +78,7 @@ public final class ParquetWriter {
   /// Takes a batch that fits.
   private func take(_ batch: ColumnBatch) throws(SpindleError) {
     // Values are taken to be about as long all along the batch.
-    let bytes = batch.columns.reduce(0) { $0 + $1.values.byteCount }
+    let bytes = batch.columns.reduce(0) { $0 + $1.values.residentBytes }
     let perRow = max(1, bytes / max(batch.rowCount, 1))
     var row = 0
     while row < batch.rowCount {
@@ -274,6 +274,11 @@ extension EncodedChunk {
 }
 
 extension ColumnArray.Values {
+  /// About how many bytes of memory the rows take; batches mostly share their dictionaries.
+  fileprivate var residentBytes: Int {
+    if case .dictionary(let indices, _) = self { indices.count * 4 } else { byteCount }
+  }
+
   /// Bytes of the longest byte string; 0 for other types.
   fileprivate var longestString: Int {
     switch self {

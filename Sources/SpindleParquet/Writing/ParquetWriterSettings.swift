@@ -31,13 +31,13 @@ public struct ParquetWriterSettings: Sendable, Hashable {
   /// Most bytes of one string, 1 to 512 MiB; a batch with a longer one is refused. The default is
   /// 16 MiB, which every reader takes.
   public var valueBytes = 16 << 20
-  /// Whether least and largest values and null counts are written, by which readers skip row groups.
-  /// The default is true.
+  /// Whether least and largest values and null counts are written, by which readers skip row
+  /// groups. The default is true.
   public var writesStatistics = true
   /// Whether the same is written for each page, and where the pages lie. The default is true.
   public var writesPageIndex = true
-  /// Most bytes of a bound in statistics and page index, 8 or more: longer strings but UUIDs are cut,
-  /// and rounded up where they bound from above. The default is 64.
+  /// Most bytes of a bound in statistics and page index, 8 or more: longer strings but UUIDs are
+  /// cut, and rounded up where they bound from above. The default is 64.
   public var boundBytes = 64
   /// Whether each page has a CRC32, so that damage is found. The default is true.
   public var writesPageChecksums = true

@@ -12,10 +12,29 @@ struct StringDictionary {
   private let seed = SeededGenerator.systemSeed()
   private var plainBytes = 0
 
-  // Strings that meet all the same may cost no more than this for each value.
-  private static var probeLimit: Int { 512 }
+  /// Places that are looked at for a string. Strings that meet all the same may cost no more than
+  /// that for each value.
+  private let probeLimit: Int
 
-  init(byteLimit: Int) { self.byteLimit = byteLimit }
+  /// A dictionary that holds any strings, as many as memory does.
+  init() {
+    byteLimit = .max
+    probeLimit = .max
+  }
+
+  /// - Parameter byteLimit: Most bytes of the strings in the plain encoding.
+  init(byteLimit: Int) {
+    self.byteLimit = byteLimit
+    probeLimit = 512
+  }
+
+  /// The number of a string in a dictionary without limits.
+  mutating func index(ofAny string: Span<UInt8>) -> UInt32 {
+    guard let index = index(of: string) else {
+      preconditionFailure("a dictionary without limits is full")
+    }
+    return index
+  }
 
   /// The number of a string, which is added if it is new.
   ///
@@ -31,7 +50,7 @@ struct StringDictionary {
     let tag = hash & 0xFFFF_FFFF_0000_0000
     let mask = places.count - 1
     var place = Int(truncatingIfNeeded: hash) & mask
-    for _ in 0..<Self.probeLimit {
+    for _ in 0..<probeLimit {
       let found = places[place]
       if found == 0 { return unsafe insert(address, count, tag, at: place) }
       if found & 0xFFFF_FFFF_0000_0000 == tag {
