@@ -113,7 +113,10 @@ let package = Package(
       ["SpindleParquet", "SpindleCodecs", "SpindleIO", "SpindleCore"], excluding: ["Fixtures"]),
     library(
       "SpindleTestKit",
-      ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging]),
+      [
+        "SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging,
+        metrics,
+      ]),
     .executableTarget(
       name: "CrashWorker",
       dependencies: [
@@ -140,7 +143,7 @@ let package = Package(
       "SpindleOpLogTests",
       [
         "CrashWorker", "SpindleOpLog", "SpindleTestKit", "SpindleStore", "SpindleRocks",
-        "SpindleIO", "SpindleCore",
+        "SpindleIO", "SpindleCore", metrics,
       ]),
     tests(
       "SpindlePipelineTests",
