@@ -105,8 +105,8 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var askError: (any Error)?
     var tellError: (any Error)?
     var acknowledgeError: (any Error)?
-    /// What the target had when source and target told each other the last time.
-    var acknowledged: PeerCursors?
+    /// What target and source had when they told each other the last time.
+    var acknowledged: [PeerCursors] = []
 
     /// - Parameter merge: What becomes of the index known before and of the one known now.
     mutating func learn(
@@ -301,11 +301,10 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// time.
   private func acknowledge(known: PeerCursors) async {
     do {
-      var cursors = try await pull.target.cursors()
-      cursors.merge(known)
+      let cursors = [try await pull.target.cursors(), known]
       if state.withLock({ $0.acknowledged == cursors }) { return }
       try await pull.target.exchangeAcknowledgements(with: pull.source)
-      state.withLock { [cursors] state in
+      state.withLock { state in
         state.acknowledged = cursors
         state.acknowledgeError = nil
       }

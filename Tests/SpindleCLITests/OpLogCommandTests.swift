@@ -54,12 +54,30 @@ import Testing
     Issue.record("there is no file \(suffix)")
   }
 
+  /// A copy of a store as it was while it ran, with records in its log.
+  private func killed(_ place: Place) async throws -> Place {
+    let copy = Place(directory: place.directory + "/killed")
+    try FileManager.default.createDirectory(
+      atPath: copy.directory, withIntermediateDirectories: true)
+    try await withStore(place.store) { store in
+      let family = try await store.family("data:ingest")
+      for number in UInt8(0)..<20 {
+        var batch = Batch()
+        batch.put(family, key: [0x7F, number], value: Array(repeating: number, count: 500))
+        try await store.commit(batch, durability: .synced)
+      }
+      try FileManager.default.copyItem(atPath: place.store, toPath: copy.store)
+    }
+    return copy
+  }
+
   private enum Fault: CaseIterable { case hole, log, table, clock, index }
 
   @Test(arguments: Fault.allCases) private func verifyNamesEachFaultAndExits2(
     _ fault: Fault
   ) async throws {
-    try await withPlace { place in
+    try await withPlace { whole in
+      var place = whole
       let peer = try await fill(place)
       let id = try #require(PeerID(text: peer))
       try await withStore(place.store) { store in
@@ -78,6 +96,7 @@ import Testing
         }
         try await store.commit(batch, durability: .buffered)
       }
+      if fault == .log { place = try await killed(place) }
       if fault == .log { try flip(place, ".log") }
       if fault == .table { try flip(place, ".sst") }
       let result = try await spindle("oplog", "verify", "--store", place.store, "--json")

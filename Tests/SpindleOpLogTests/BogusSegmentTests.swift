@@ -101,10 +101,11 @@ import Testing
       // Zeros in place of what was not written are an end; anything else is damage.
       let torn = Array(bytes[..<(ends[3] + 10)]) + Array(repeating: 0, count: 300_000)
       try writeFile(torn, to: folder.path(0))
-      #expect(try await puller.survey().failures.isEmpty)
-      #expect(try await puller.cursor(of: peer(1)) == 3)
+      let other = folder.puller()
+      #expect(try await other.survey().failures.isEmpty)
+      #expect(try await other.cursor(of: peer(1)) == 3)
       try writeFile(torn + [1], to: folder.path(0))
-      #expect(try await puller.survey().failures[peer(1)]?.reason == "corrupt_segment")
+      #expect(try await other.survey().failures[peer(1)]?.reason == "corrupt_segment")
     }
   }
 
