@@ -20,6 +20,7 @@ struct OpLogCommand: AsyncParsableCommand {
       Cursors.self, OpLogReadCommand.self, OpLogFollowCommand.self, OpLogIndexCommand.self,
       OpLogVerifyCommand.self, OpLogExportCommand.self, OpLogImportCommand.self,
       OpLogExpungeCommand.self, OpLogTrimCommand.self, OpLogFenceCommand.self,
+      OpLogAcksCommand.self,
     ])
 
   /// The options of every verb.

@@ -52,7 +52,8 @@ struct OpLogExportCommand: AsyncParsableCommand {
     commandName: "export",
     abstract: "Write an op-log and the state that follows from it to a file.",
     discussion: """
-      The file is the log as it is at one moment. It appears when it is complete.
+      The file is the log as it is at one moment. It appears when it is complete. What it holds is
+      made to survive power loss in the store first, also where the store is running elsewhere.
 
       Example:
         spindle oplog export --store data ingest.oplog

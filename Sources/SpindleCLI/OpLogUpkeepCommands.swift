@@ -8,7 +8,12 @@ struct OpLogVerifyCommand: AsyncParsableCommand {
     commandName: "verify",
     abstract: "Check every row, chain, index and record of an op-log.",
     discussion: """
-      Changes nothing. Exit code 0: the log is whole; 2: findings.
+      Changes nothing. Exit code 0: the log is sound; 2: findings, also where the store does not
+      open because it is damaged. Notes are no findings.
+
+      That a peer's newest rows, or all of them, are gone shows only where acknowledgements, tokens,
+      optional indexes or floors tell of them. Otherwise only another replica can: compare with its
+      `oplog cursors`.
 
       Example:
         spindle oplog verify --store data --json
@@ -24,34 +29,46 @@ struct OpLogVerifyCommand: AsyncParsableCommand {
     var indexRows: UInt64
     var leftovers: UInt64
     var findings: [String]
+    var notes: [String]
   }
 
   func run() async throws {
     try await reportingErrors {
-      var isSound = true
-      try await withReader(target.options.store) { store in
-        let found = try await OpLogVerifier(store: store, prefix: target.prefix).verify()
-        isSound = found.findings.isEmpty
-        if json {
-          return try Output.json(
-            Report(
-              peers: found.peers, entries: found.entries, markers: found.markers,
-              links: found.links, indexRows: found.indexRows, leftovers: found.leftovers,
-              findings: found.findings))
+      var found = OpLogReport()
+      var findings: [String] = []
+      do {
+        try await withReader(target.options.store) { store in
+          found = try await OpLogVerifier(store: store, prefix: target.prefix).verify()
         }
-        Output.line("peers          \(Output.grouped(found.peers))")
-        Output.line("entries        \(Output.grouped(found.entries))")
-        Output.line("expunged       \(Output.grouped(found.markers))")
-        Output.line("chain links    \(Output.grouped(found.links))")
-        Output.line("index keys     \(Output.grouped(found.indexRows))")
-        if found.leftovers > 0 {
-          Output.line(
-            "below floors   \(Output.grouped(found.leftovers)) (the next trim removes them)")
-        }
-        for finding in found.findings { Output.line(finding) }
+      } catch let error as SpindleError where error.kind == .corruption {
+        findings.append(error.message)
       }
-      if !isSound { throw ExitCode(2) }
+      findings += found.findings
+      if json {
+        try Output.json(
+          Report(
+            peers: found.peers, entries: found.entries, markers: found.markers,
+            links: found.links, indexRows: found.indexRows, leftovers: found.leftovers,
+            findings: findings, notes: found.notes))
+      } else {
+        print(found)
+        for finding in findings { Output.line(finding) }
+      }
+      if !findings.isEmpty { throw ExitCode(2) }
     }
+  }
+
+  private func print(_ found: OpLogReport) {
+    Output.line("peers          \(Output.grouped(found.peers))")
+    Output.line("entries        \(Output.grouped(found.entries))")
+    Output.line("expunged       \(Output.grouped(found.markers))")
+    Output.line("chain links    \(Output.grouped(found.links))")
+    Output.line("index keys     \(Output.grouped(found.indexRows))")
+    if found.leftovers > 0 {
+      Output.line(
+        "below floors   \(Output.grouped(found.leftovers)) (the next trim removes them)")
+    }
+    for note in found.notes { Output.line("note: \(note)") }
   }
 }
 
@@ -62,6 +79,10 @@ struct OpLogExpungeCommand: AsyncParsableCommand {
     discussion: """
       A marker with the entry's hash takes its place, so cursors and chains stay as they are. What
       was derived from the entry is not undone. The store must not be running elsewhere.
+
+      Files that the entry was published in keep it until the program that writes them publishes
+      the next time: the store remembers that it is to be removed there. Other replicas, exports,
+      backups and files that a repair has set aside keep it until it is removed there, too.
 
       Example:
         spindle oplog expunge --store data 3f0c9a... 17
@@ -104,8 +125,8 @@ struct OpLogTrimCommand: AsyncParsableCommand {
     abstract: "Remove the oldest rows of an op-log for good.",
     discussion: """
       Without --force nothing is removed that a known replica has not acknowledged, and nothing at
-      all where none is known. State stays, but cannot be rebuilt from this log. The store must not
-      be running elsewhere.
+      all where none is known; see `oplog acks`. State stays, but cannot be rebuilt from this log.
+      The store must not be running elsewhere.
 
       Example:
         spindle oplog trim --store data --below 1000

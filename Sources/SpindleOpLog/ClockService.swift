@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import SpindleRocks
 public import SpindleStore
 internal import Synchronization
 
@@ -16,9 +17,11 @@ internal import Synchronization
 /// clock.committed(stage)
 /// ```
 ///
-/// A stage that goes out of scope is abandoned. One stage is open at a time: a second batch that
-/// was staged from the same state and committed later could lower the register. Whoever combines
-/// the callers of a prefix holds the stage from the first entry to the outcome of the commit.
+/// A stage that goes out of scope is abandoned. One stage is open at a time: whoever combines the
+/// callers of a prefix holds it from the first entry to the outcome of the commit. The register
+/// only rises, whatever is committed when: the greater of what is stored and what the batch saves
+/// is kept, under the lock that orders commits. So a batch that is committed after its stage was
+/// abandoned does no harm.
 ///
 /// Whether a batch saves is decided by what the register is known to hold, not by what memory
 /// holds. Otherwise: a batch absorbs a timestamp and fails; memory is ahead; the next entry, below
@@ -35,9 +38,10 @@ internal import Synchronization
 /// - *A commit that failed but may be stored* (the sync behind it failed, or was refused because
 ///   another append had failed): entries and register may be there, and the store may take writes
 ///   again without being opened anew. Call ``reload()`` before the next batch, or that batch could
-///   lower the register.
+///   issue a timestamp again.
 ///
-/// Make one service per prefix and process: two would each lower what the other saved.
+/// A prefix has one service, or one processor, in a store at a time: two would issue the same
+/// timestamps. It is given back when the service and its stages are gone.
 ///
 /// A timestamp that was issued is not issued again by this service, even if its batch was
 /// abandoned: the caller may have shown it. What an abandoned batch had absorbed is forgotten.
@@ -51,15 +55,52 @@ public final class ClockService: Sendable {
 
   private let space: OpLogSpace
   private let state: Mutex<State>
+  /// Nil where whoever made the service holds the claim.
+  private let claim: WriterClaim?
 
-  /// Opens the clock of a prefix and reads its register once.
+  /// Opens the clock of a prefix: it goes on behind the register, and behind the greatest timestamp
+  /// of the log where the prefix keeps the index by time.
   ///
-  /// - Throws: what ``LogIndexTracker/init(store:prefix:)`` throws; `corruption` for a damaged
-  ///   register.
-  public init(store: Store, prefix: String) async throws {
+  /// - Throws: what ``LogIndexTracker/init(store:prefix:)`` throws; `conflict`, reason
+  ///   `prefix_in_use`, while another service or a processor has the prefix; `corruption` for a
+  ///   damaged register.
+  public convenience init(store: Store, prefix: String) async throws {
+    let claim = try WriterClaim(store, prefix: prefix)
+    try await self.init(store: store, prefix: prefix, holding: claim)
+  }
+
+  /// The same for a caller that holds the claim of the prefix as long as it uses the service.
+  package convenience init(claimedIn store: Store, prefix: String) async throws {
+    try await self.init(store: store, prefix: prefix, holding: nil)
+  }
+
+  private init(store: Store, prefix: String, holding claim: WriterClaim?) async throws {
+    self.claim = claim
     space = try await OpLogSpace.open(store: store, prefix: prefix)
-    let seed = try await Self.register(in: space)
-    state = Mutex(State(clock: HybridClock(latest: seed), stored: seed))
+    let register = try await Self.register(in: space)
+    let greatest = try await Self.greatestTimestamp(in: space)
+    state = Mutex(
+      State(clock: HybridClock(latest: max(register, greatest)), stored: register))
+  }
+
+  /// The greatest timestamp of an entry, where the index by time tells it; otherwise zero.
+  private static func greatestTimestamp(in space: OpLogSpace) async throws -> Timestamp {
+    guard space.memory.completeIndexes.contains(.byTime) else { return .zero }
+    return try await space.store.blocking {
+      var iterator = try space.store.iterator(
+        space.log,
+        IterationOptions(
+          lowerBound: [OpLogIndexKey.timeSubspace], upperBound: [OpLogIndexKey.timeSubspace + 1]))
+      iterator.seekToLast()
+      guard iterator.isValid else {
+        do throws(RocksError) { try iterator.checkStatus() } catch {
+          throw space.store.failure(error, reading: space.log)
+        }
+        return .zero
+      }
+      // What is no key of the index is for the verifier to tell.
+      return OpLogIndexKey(decoding: iterator.key)?.timestamp ?? .zero
+    }
   }
 
   private static func register(in space: OpLogSpace) async throws -> Timestamp {
@@ -139,7 +180,7 @@ public final class ClockService: Sendable {
   fileprivate func save(_ timestamp: Timestamp, into batch: inout Batch) {
     var bytes: [UInt8] = []
     bytes.appendBigEndian(timestamp.packed)
-    batch.put(space.log, key: OpLogKeys.clockKey, value: bytes)
+    batch.raise(space.log, key: OpLogKeys.clockKey, to: bytes)
   }
 
   fileprivate var wallMilliseconds: UInt64 { space.store.clock.wallMilliseconds }
@@ -153,7 +194,7 @@ public struct ClockStage: ~Copyable, Sendable {
   private let stored: Timestamp
   /// The last timestamp issued for this batch.
   fileprivate private(set) var issued: Timestamp?
-  /// The last value queued for the register; the last put of a batch wins, and values only rise.
+  /// The last value queued for the register.
   fileprivate private(set) var saved: Timestamp?
   fileprivate var isCommitted = false
 

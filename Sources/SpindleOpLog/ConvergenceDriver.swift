@@ -104,6 +104,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     /// Two, because one that works does not heal the other.
     var askError: (any Error)?
     var tellError: (any Error)?
+    var acknowledgeError: (any Error)?
+    /// What target and source had when they told each other the last time.
+    var acknowledged: [PeerCursors] = []
 
     /// - Parameter merge: What becomes of the index known before and of the one known now.
     mutating func learn(
@@ -153,6 +156,10 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// Why the source could not be asked for its cursors the last time, or the target not be told of
   /// them; nil when both worked.
   public var sourceError: (any Error)? { state.withLock { $0.askError ?? $0.tellError } }
+
+  /// Why source and target could not tell each other what they have the last time; nil when they
+  /// did. Tried again with the next poll; until then their logs are not trimmed further.
+  public var acknowledgementError: (any Error)? { state.withLock { $0.acknowledgeError } }
 
   /// Pulls until the task is cancelled or the source is closed.
   ///
@@ -242,6 +249,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
         let survey = try await pull.source.survey()
         state.withLock { $0.askError = nil }
         await learn(survey, ours: ours)
+        await acknowledge(known: survey.cursors)
         isWhole = survey.failures.isEmpty && sourceError == nil
       } catch {
         state.withLock { $0.askError = error }
@@ -289,6 +297,22 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     state.withLock { [failure] in $0.tellError = failure }
   }
 
+  /// Lets source and target tell each other what they have, where either has more than the last
+  /// time.
+  private func acknowledge(known: PeerCursors) async {
+    do {
+      let cursors = [try await pull.target.cursors(), known]
+      if state.withLock({ $0.acknowledged == cursors }) { return }
+      try await pull.target.exchangeAcknowledgements(with: pull.source)
+      state.withLock { state in
+        state.acknowledged = cursors
+        state.acknowledgeError = nil
+      }
+    } catch {
+      state.withLock { $0.acknowledgeError = error }
+    }
+  }
+
   // MARK: Pulling
 
   /// The peers whose turn it is.
@@ -311,6 +335,10 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     let outcome = await pull.run(peer, upTo: known)
     if Task.isCancelled { return }
     let pause = finish(peer, outcome)
+    // With polls the next one tells, so that a stream of entries does not cost a sync each.
+    if settings.pollInterval == nil, outcome.newCount > 0, isDrained {
+      await acknowledge(known: PeerCursors(progress.mapValues(\.known)))
+    }
     wake.yield()
     guard let pause else { return }
     try? await clock.sleep(until: pause.until)
@@ -320,6 +348,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     }
     wake.yield()
   }
+
+  /// Whether no peer is pulled or waits for it.
+  private var isDrained: Bool { state.withLock { $0.pullingCount == 0 && $0.queue.isEmpty } }
 
   private func finish(_ peer: PeerID, _ outcome: PullOutcome) -> PullPause? {
     let now = clock.now

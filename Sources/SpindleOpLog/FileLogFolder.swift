@@ -20,6 +20,9 @@ struct FileLogFolder: Sendable {
   /// How far the peer's own writer has come: see ``AcknowledgedMark``.
   func mark(of peer: PeerID) -> String { directory(of: peer) + "/acknowledged" }
 
+  /// What the peer's replica told that it has: see ``FileLogAcknowledgement``.
+  func acknowledgement(of peer: PeerID) -> String { directory(of: peer) + "/cursors" }
+
   func lock(of peer: PeerID) -> String { directory(of: peer) + "/lock" }
 
   /// The peers with a directory, in the order of their bytes; none while there is no folder.

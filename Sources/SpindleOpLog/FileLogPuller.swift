@@ -24,9 +24,12 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   ///   - root: The folder. It need not be there yet.
   ///   - store: Whose threads read the files, so that no task waits for the disk.
   public init(root: String, settings: FileLogSettings, store: Store) {
-    files = SegmentFiles(FileLogFolder(root: root), magic: settings.magic)
+    files = SegmentFiles(FileLogFolder(root: root), settings: settings)
     self.store = store
   }
+
+  /// How many bytes of files were read so far.
+  package var readByteCount: Int { files.readByteCount }
 
   /// The peers that have a directory, in the order of their bytes.
   public func listPeers() async throws -> [PeerID] {
@@ -54,6 +57,23 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
       }
       for (peer, next) in survey.cursors.sorted { board.advance(peer, to: next) }
       return survey
+    }
+  }
+
+  /// What each replica that writes into the folder told that it has, by its
+  /// ``FileLogReplica/acknowledge(replica:cursors:)``. A file that is damaged, or on its way, tells
+  /// nothing.
+  public func acknowledgements() async throws -> [PeerID: PeerCursors] {
+    try await blocking { files in
+      var replicas: [PeerID: PeerCursors] = [:]
+      do throws(IOFailure) {
+        for peer in try files.folder.peers() {
+          replicas[peer] = try FileLogAcknowledgement.read(files.folder.acknowledgement(of: peer))
+        }
+      } catch {
+        throw error.spindleError
+      }
+      return replicas
     }
   }
 

@@ -41,6 +41,18 @@ public struct FileLogReplica<Op: IndexableOp>: LogSource {
 
   public func watchCursors() -> CursorWatch { source.watchCursors() }
 
+  public func acknowledgements() async throws -> [PeerID: PeerCursors] {
+    try await source.acknowledgements()
+  }
+
+  /// Tells the others of the folder what this replica has, in its own directory. Of others nothing
+  /// is told.
+  ///
+  /// - Complexity: two syncs.
+  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
+    if replica == selfID { try await sink.acknowledge(cursors) }
+  }
+
   public func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {

@@ -13,11 +13,25 @@ public struct FileLogSettings: Sendable {
   public var rotationByteCount = 1 << 20
   /// Entries from which on none is added to a segment. The default is 4,096.
   public var rotationEntryCount = 4096
+  /// The most bytes of a segment, so that no file in the folder can fill a reader's memory: one
+  /// that is larger is damage, and an entry that would make one is refused when it is written. The
+  /// default is 64 MiB, 64 times the rotation size; at least twice that size and at most 1 GiB are
+  /// used. Whoever needs larger entries than it leaves room for beside ``rotationByteCount`` raises
+  /// it with all who share the folder.
+  public var segmentByteLimit = 64 << 20
 
   /// Takes a line for each time that own files were mended. The default, nil, is a logger with the
   /// label `spindle.oplog`.
   public var logger: Logger?
   package var hooks = FileLogHooks()
+
+  /// Bytes from which on a segment takes no entry, within the bounds.
+  var rotationLimit: Int { min(rotationByteCount, SegmentState.byteLimit / 2) }
+
+  /// The most bytes of a segment, within the bounds.
+  var fileByteLimit: Int {
+    min(max(segmentByteLimit, 2 * rotationLimit), SegmentState.byteLimit)
+  }
 
   public init(magic: [UInt8]) { self.magic = magic }
 }

@@ -28,6 +28,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   private let store: Store
   private let files: SegmentFiles<Op>
   private let lock: Mutex<FileLock?>
+  /// Held while the file of acknowledgements is written.
+  private let acknowledging = Mutex(())
   private let tail: Mutex<Tail>
   /// Whether all files were compared with the op-log since they were opened.
   let isExamined = Atomic<Bool>(false)
@@ -98,7 +100,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     self.selfID = selfID
     self.settings = settings
     self.store = store
-    let files = SegmentFiles<Op>(FileLogFolder(root: root), magic: settings.magic)
+    let files = SegmentFiles<Op>(FileLogFolder(root: root), settings: settings)
     self.files = files
     lock = Mutex(try await store.blocking { try files.lock(selfID) })
     tail = Mutex(.unknown)
@@ -184,6 +186,24 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
         try self.mark(end, isSynced: false, in: files)
       }
       return true
+    }
+  }
+
+  /// Tells the others of the folder what this replica has and keeps. Goes beside any other call:
+  /// its file is none of the log's.
+  func acknowledge(_ cursors: PeerCursors) async throws {
+    try await store.blocking { [self] in
+      try acknowledging.withLock { _ in
+        if tail.withLock({ if case .closed = $0 { true } else { false } }) {
+          throw SpindleError(.closed, "the log files of peer \(selfID) are closed")
+        }
+        do throws(IOFailure) {
+          try Files.writeAtomically(
+            FileLogAcknowledgement.encode(cursors), to: files.folder.acknowledgement(of: selfID))
+        } catch {
+          throw error.spindleError
+        }
+      }
     }
   }
 
@@ -283,6 +303,12 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
       } catch {
         throw LogTrackerError.unwritableOp(peer: selfID, index: index, error).spindleError
       }
+      if let size = encoder?.state.byteCount, size > settings.fileByteLimit {
+        throw SpindleError(
+          .invalidArgument,
+          "the entry at index \(index) makes a log file of \(size) bytes; by the settings a "
+            + "segment has \(settings.fileByteLimit) at most", reason: "segment_limit")
+      }
       next += 1
     }
     finish()
@@ -292,10 +318,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Whether an entry goes into a segment. A new one is begun where it is full, or where the entry
   /// needs the other mode or is older than the last, which no segment can hold.
   private func takes(_ entry: DecodedEntry<Op>, at state: SegmentState) -> Bool {
-    // Half the limit, so that an entry of up to the other half always fits.
-    let byteLimit = min(settings.rotationByteCount, SegmentState.byteLimit / 2)
     guard state.entryCount < UInt64(max(settings.rotationEntryCount, 1)),
-      state.byteCount < byteLimit
+      state.byteCount < settings.rotationLimit
     else { return false }
     guard case .logEntry(let real) = entry else { return true }
     return entry.mode == state.header.mode && real.timestamp >= state.lastTimestamp

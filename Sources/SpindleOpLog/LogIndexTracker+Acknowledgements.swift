@@ -5,7 +5,9 @@ internal import SpindleStore
 /// What other replicas said they have: how far the log may be trimmed, and what is "synced".
 extension LogIndexTracker {
   /// Notes that a replica has each peer's log up to a cursor. A cursor below the one that is stored
-  /// changes nothing, and what is stored already costs no write.
+  /// changes nothing, and what is stored already costs no write. Of what is not here yet nothing is
+  /// noted: a cursor above the end of the log is lowered to it. So an acknowledgement above the end
+  /// tells the verifier that the log was longer.
   ///
   /// Two calls for the same replica at the same time may leave the lower cursor. That holds the log
   /// back until the next call and does no harm.
@@ -14,7 +16,9 @@ extension LogIndexTracker {
   public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
     var batch = Batch()
     let stored = try await acknowledgements()[replica]
-    for (peer, next) in cursors.sorted where next > stored?[peer] ?? 0 {
+    for (peer, told) in cursors.sorted where told > stored?[peer] ?? 0 {
+      let next = min(told, try await position(of: peer).next)
+      guard next > stored?[peer] ?? 0 else { continue }
       batch.put(
         space.log, key: OpLogKeys.acknowledgement(replica, peer), value: Self.encode(next))
     }

@@ -7,9 +7,10 @@ extension LogIndexTracker {
   ///
   /// Index, cursor and chain stay as they are, so replicas agree about the log whether they have
   /// the entry or its marker. What was derived from the entry is *not* undone, replicas that have
-  /// it keep it until they expunge it themselves, and files that were published hold it until they
-  /// are rewritten. The bytes leave the disk when their tables are compacted and their part of the
-  /// write-ahead log is deleted.
+  /// it keep it until they expunge it themselves, and files that were published hold it until
+  /// ``Publisher/expunge(index:hash:)`` or the next ``Publisher/sync()``: that they are to be
+  /// rewritten is noted in the same batch. The bytes leave the disk when their tables are compacted
+  /// and their part of the write-ahead log is deleted.
   ///
   /// - Parameter durability: The default is `.synced`: what was to be gone does not come back.
   /// - Returns: The entry's hash; for an index that holds a marker already, the marker's.
@@ -42,6 +43,7 @@ extension LogIndexTracker {
     for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: space.memory.indexes) {
       batch.delete(space.log, key: key)
     }
+    batch.put(space.log, key: OpLogKeys.rewrite(peer, index), value: hash.bytes)
     try await space.store.commit(batch, durability: durability)
     return hash
   }

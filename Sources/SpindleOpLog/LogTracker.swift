@@ -160,6 +160,15 @@ public protocol HistoryTracker<Op>: LogTracker {
   /// chains.
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
 
+  /// Entries of a peer that were removed and may be in published files, at most `limit`, in the
+  /// order of their indices. None in a tracker that removes nothing.
+  func pendingRewrites(
+    of peer: PeerID, limit: Int
+  ) async throws -> [(index: UInt64, hash: EntryHash)]
+
+  /// Notes that no published file holds a removed entry any more.
+  func rewritten(peer: PeerID, index: UInt64) async throws
+
   /// Below which index a peer's history is gone; 0 where all of it is kept, and in a tracker that
   /// removes nothing.
   func floor(of peer: PeerID) async throws -> UInt64
@@ -175,4 +184,10 @@ extension HistoryTracker {
   }
 
   public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? { nil }
+
+  public func pendingRewrites(
+    of peer: PeerID, limit: Int
+  ) async throws -> [(index: UInt64, hash: EntryHash)] { [] }
+
+  public func rewritten(peer: PeerID, index: UInt64) async throws {}
 }

@@ -6,6 +6,10 @@ internal import SpindleStore
 extension LogIndexTracker {
   /// Writes the log to a file, as it is at one moment. Writers go on meanwhile.
   ///
+  /// What is in the file survives power loss here, too: another replica must not know an own entry
+  /// whose index is used again. So everything in it is synced before the first byte is written; a
+  /// reader of a store that runs elsewhere, or was killed, syncs the log files that it has read.
+  ///
   /// - Parameters:
   ///   - path: Must not exist. It appears when the file is complete and durable.
   ///   - contents: The default is rows and state.
@@ -13,7 +17,7 @@ extension LogIndexTracker {
   ///     that the export needs: return soon.
   /// - Throws: ``SpindleError``: `corruption` for a log that is damaged (see ``OpLogVerifier``): a
   ///   row, the chain over the rows that are written, the clock; `io` (reason `disk_full` where
-  ///   that is so), `closed`. No file is left then.
+  ///   that is so), `closed`; `unavailable` where an owned store cannot sync. No file is left then.
   /// - Complexity: O(bytes of the log and the state), in bounded memory, on one thread of the
   ///   store.
   @discardableResult
@@ -24,9 +28,10 @@ extension LogIndexTracker {
     guard !contents.isEmpty else {
       throw SpindleError(.invalidArgument, "an export must hold rows or state")
     }
+    // A store that is not owned stands still while it is read.
+    let snapshot = try await space.store.blocking { try view() }
+    try await space.store.synchronizeRead()
     return try await space.store.blocking {
-      // A store that is not owned stands still while it is read.
-      let snapshot = try view()
       let writer = try ArchiveWriter(path, progress: progress)
       let peers = try exportedPeers(contents, in: snapshot)
       let created = space.store.clock.wallMilliseconds

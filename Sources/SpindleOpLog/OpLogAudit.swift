@@ -15,6 +15,10 @@ package struct OpLogAudit {
   private var meta: [[UInt8]: [UInt8]] = [:]
   private var indexes: OpLogIndexes = []
   private var floors: [PeerID: LogPosition] = [:]
+  /// Where each peer's log ends: behind its last row, or at its floor.
+  private var ends: [PeerID: UInt64] = [:]
+  /// The peer whose entries the last token was for; all are of the few that wrote here.
+  private var tokenPeer: PeerID?
   /// The peers with a floor whose rows came by.
   private var seen: Set<PeerID> = []
   private var peer: PeerID?
@@ -34,7 +38,14 @@ package struct OpLogAudit {
     self.lookup = lookup
   }
 
-  package mutating func readAhead(floors: [PeerID: LogPosition]) { self.floors = floors }
+  package mutating func readAhead(floors: [PeerID: LogPosition]) {
+    self.floors = floors
+    for (peer, floor) in floors { extend(peer, to: floor.next) }
+  }
+
+  private mutating func extend(_ peer: PeerID, to next: UInt64) {
+    ends[peer] = max(ends[peer] ?? 0, next)
+  }
 
   package mutating func add(key: Span<UInt8>, value: Span<UInt8>) {
     hasProgress = true
@@ -52,6 +63,7 @@ package struct OpLogAudit {
     case OpLogKeys.tokenSubspace: addToken(key: key, value: value)
     case OpLogKeys.tokenExpirySubspace: addTokenExpiry(key: key, value: value)
     case OpLogKeys.acknowledgementSubspace: addAcknowledgement(key: key, value: value)
+    case OpLogKeys.rewriteSubspace: addRewrite(key: key, value: value)
     case OpLogIndexKey.timeSubspace, OpLogIndexKey.userSubspace, OpLogIndexKey.keySubspace:
       addIndexRow(key: key, value: value)
     case let subspace:
@@ -88,6 +100,7 @@ package struct OpLogAudit {
       }
     }
     expected = index == .max ? nil : index + 1
+    extend(rowPeer, to: expected ?? .max)
     if index == .max { report.add("peer \(rowPeer) has a row at index \(index), which is refused") }
     do throws(DecodingFailure) {
       let row = try OpLogRow(decoding: value)
@@ -171,10 +184,11 @@ package struct OpLogAudit {
       report.add("the key of a floor has \(key.count) bytes; expected 17")
       return
     }
-    guard OpLogSpace.decodeFloor(value) != nil else {
+    guard let floor = OpLogSpace.decodeFloor(value) else {
       report.add("the floor of peer \(peer) has \(value.count) bytes or is 0; expected 8, 40 or 41")
       return
     }
+    extend(peer, to: floor.next)
     if !seen.contains(peer) { report.peers += 1 }
   }
 
@@ -187,6 +201,7 @@ package struct OpLogAudit {
       report.add("the record of an idempotency token has \(value.count) bytes or counts no entry")
       return
     }
+    checkReceipt(record.receipt)
     let place = "the idempotency token of index \(record.receipt.index)"
     let bytes = copyBytes(value)
     judge("\(place) never expires: it is not among the expiries") { lookup in
@@ -212,8 +227,71 @@ package struct OpLogAudit {
       report.add("the key of an acknowledgement has \(key.count) bytes; expected 33")
       return
     }
-    if value.count != 8 {
+    var reader = ByteReader(key.extracting(1..<key.count))
+    var cursor = ByteReader(value)
+    guard value.count == 8, let replica = try? PeerID(reader.readUUID()),
+      let peer = try? PeerID(reader.readUUID()), let next = try? cursor.readBigEndian(UInt64.self)
+    else {
       report.add("an acknowledgement has \(value.count) bytes; expected 8")
+      return
+    }
+    // What is noted of a replica was here when it was noted.
+    let end = ends[peer] ?? 0
+    if next > end, !isPartial {
+      report.add(
+        "replica \(replica) has acknowledged the log of peer \(peer) up to index \(next), and it "
+          + "ends at \(end): the newest entries are lost")
+    }
+  }
+
+  /// Looks for the last entry that a token's call recorded, in whatever peer's log: the receipt
+  /// does not name it.
+  private mutating func checkReceipt(_ receipt: TokenReceipt) {
+    let (next, overflow) = receipt.index.addingReportingOverflow(UInt64(receipt.count))
+    if isPartial { return }
+    if !overflow {
+      let known = tokenPeer.map { [$0] } ?? []
+      for peer in known + ends.keys where ends[peer] ?? 0 >= next {
+        if holds(receipt, peer, index: next - 1) {
+          tokenPeer = peer
+          return
+        }
+      }
+    }
+    report.add(
+      "no peer's log holds the entries of the idempotency token of index \(receipt.index): the "
+        + "newest entries are lost")
+  }
+
+  /// Whether an entry may be the one; a row that is gone or cannot be read is told elsewhere.
+  private func holds(_ receipt: TokenReceipt, _ peer: PeerID, index: UInt64) -> Bool {
+    guard let bytes = try? lookup(OpLogKeys.entry(peer, index)),
+      let row = try? OpLogRow(decoding: bytes.span)
+    else { return true }
+    return row.isExpunged || row.timestamp == receipt.timestamp
+  }
+
+  private mutating func addRewrite(key: Span<UInt8>, value: Span<UInt8>) {
+    guard let (peer, index) = OpLogKeys.decodeRewrite(key),
+      let hash = EntryHash(bytes: copyBytes(value))
+    else {
+      report.add(
+        "a key of \(key.count) bytes among the entries to be removed from files, with "
+          + "\(value.count) bytes of value, is none")
+      return
+    }
+    if index < ends[peer] ?? 0 || isPartial {
+      judge("the entry at index \(index) of peer \(peer) is to be removed from files and is none") {
+        lookup in
+        // Nil: it was trimmed.
+        let bytes = try lookup(OpLogKeys.entry(peer, index))
+        guard let bytes, let row = try? OpLogRow(decoding: bytes.span) else { return true }
+        return row.expungedHash == hash
+      }
+    } else {
+      report.add(
+        "the entry at index \(index) of peer \(peer) is to be removed from files, and its log ends "
+          + "at \(ends[peer] ?? 0): the newest entries are lost")
     }
   }
 
@@ -264,11 +342,30 @@ package struct OpLogAudit {
   package mutating func finish() -> OpLogReport {
     checkClock()
     checkMeta()
+    addNotes()
     if report.untold > 0 {
       report.findings.append("\(report.untold) more findings are not listed")
       report.untold = 0
     }
     return report
+  }
+
+  /// Says what may be a loss and has other causes, too.
+  private mutating func addNotes() {
+    if isPartial { return }
+    if let fence = meta[OpLogKeys.fenceKey].flatMap({ OpLogFence(decoding: $0.span) }),
+      fence.cursor > ends[fence.peer] ?? 0
+    {
+      report.notes.append(
+        "the log of peer \(fence.peer) is known up to index \(fence.cursor) elsewhere and ends at "
+          + "\(ends[fence.peer] ?? 0) here: this store is a restored backup, or has lost entries")
+    }
+    if let register, register > greatest?.timestamp ?? .zero, report.markers == 0, floors.isEmpty {
+      report.notes.append(
+        "the clock register \(register) is above the greatest timestamp "
+          + "\(greatest?.timestamp ?? .zero): a call that failed had taken it, or the newest "
+          + "entries are lost")
+    }
   }
 
   private mutating func checkClock() {

@@ -15,6 +15,7 @@ package enum OpLogKeys {
   package static let tokenSubspace: UInt8 = 0x05
   package static let tokenExpirySubspace: UInt8 = 0x06
   package static let acknowledgementSubspace: UInt8 = 0x07
+  package static let rewriteSubspace: UInt8 = 0x08
 
   package static let formatKey = meta("format")
   package static let prefixKey = meta("prefix")
@@ -77,6 +78,25 @@ package enum OpLogKeys {
   /// What every key of a replica's acknowledgements starts with.
   package static func acknowledgements(of replica: PeerID) -> [UInt8] {
     [acknowledgementSubspace] + replica.uuid.bytes
+  }
+
+  /// Where it stands that an entry is to be removed from published files.
+  package static func rewrite(_ peer: PeerID, _ index: UInt64) -> [UInt8] {
+    var key = rewrites(of: peer)
+    key.appendBigEndian(index)
+    return key
+  }
+
+  /// What every key of a peer's entries that are to be removed from files starts with.
+  package static func rewrites(of peer: PeerID) -> [UInt8] { [rewriteSubspace] + peer.uuid.bytes }
+
+  /// Reads a key of an entry that is to be removed from files; nil for any other bytes.
+  package static func decodeRewrite(_ key: Span<UInt8>) -> (peer: PeerID, index: UInt64)? {
+    var reader = ByteReader(key)
+    guard key.count == entryByteCount, (try? reader.readUInt8()) == rewriteSubspace,
+      let peer = try? reader.readUUID(), let index = try? reader.readBigEndian(UInt64.self)
+    else { return nil }
+    return (PeerID(peer), index)
   }
 
   package static func token(_ token: IdempotencyToken) -> [UInt8] {

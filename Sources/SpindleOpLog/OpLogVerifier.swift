@@ -23,7 +23,12 @@ public struct OpLogReport: Sendable, Equatable {
   /// One sentence each, in the order of the keys; empty for a sound log.
   public internal(set) var findings: [String] = []
 
+  /// What is no damage for certain and may hint at a loss: one sentence each.
+  public internal(set) var notes: [String] = []
+
   var untold: UInt64 = 0
+
+  public init() {}
 
   mutating func add(_ finding: String) {
     if findings.count < Self.findingLimit { findings.append(finding) } else { untold += 1 }
@@ -37,6 +42,13 @@ public struct OpLogReport: Sendable, Equatable {
 /// entry; the clock register is not below the greatest timestamp; floors, tokens, acknowledgements
 /// and meta keys are well formed; no key lies outside the format. A chain finds also what no
 /// checksum can: a row that was replaced by another one through the store itself.
+///
+/// That the newest rows of a peer, or all of them, are gone shows only where something else tells
+/// of them: what a replica has acknowledged, the receipt of an idempotency token, a key of an
+/// optional index, a floor, an entry that is to be removed from files. The fence and a clock
+/// register above every timestamp are notes, since both have other causes. Without any of these a
+/// log that lost its end is a sound, shorter log; only another replica, or the peer's files, can
+/// tell.
 ///
 /// Works on an owned store, also while it is written to, on a shut one, and on one that is running
 /// elsewhere.

@@ -76,7 +76,7 @@ extension Processor: LogProcessor {
           for _ in 0..<count { run.outcomes.append(Applied(new: true)) }
           if case .failed(let failure) = end { throw failure }
         case .failed(let error): throw error
-        case .executed, .done:
+        case .executed, .executedEach, .done:
           throw SpindleError(.unavailable, "the op-log \(prefix) mixed up its replies")
         }
       }

@@ -80,9 +80,58 @@ extension Processor {
       if request.token != nil, writerMemory.countToken() { await sweepTokens() }
       return executed
     case .failed(let error): throw error
-    case .applied, .done:
+    case .executedEach, .applied, .done:
       throw SpindleError(.unavailable, "the op-log \(prefix) mixed up its replies")
     }
+  }
+
+  /// Records several local ops of which each fails alone: those that succeed have consecutive
+  /// indices without a gap, in the order given, and share commits, as if each had been executed by
+  /// itself. Those of one commit have one timestamp.
+  ///
+  /// - Parameter ops: Any number. They are committed in runs of up to ``LogPage/entryLimit``.
+  /// - Returns: For each op where it was recorded, or what
+  ///   ``exec(_:serverUser:expectedCursor:durability:token:)`` would have thrown for it.
+  /// - Throws: Nothing but `CancellationError`, before anything is recorded; a call that is
+  ///   cancelled later has the error for the ops that were not.
+  public func exec(
+    each ops: [R.Op], serverUser: UserID? = nil, durability: Durability = .buffered
+  ) async throws -> [Result<Executed, any Error>] {
+    try Task.checkCancellation()
+    var results: [Result<Executed, any Error>] = []
+    results.reserveCapacity(ops.count)
+    var runs = [ops[...]]
+    while let run = runs.popLast() {
+      guard run.count <= LogPage.entryLimit else {
+        let split = run.startIndex + LogPage.entryLimit
+        runs += [run[split...], run[..<split]]
+        continue
+      }
+      if run.isEmpty { continue }
+      do {
+        try Task.checkCancellation()
+        let reply = try await submit(
+          .exec(
+            ExecRequest(
+              ops: Array(run), serverUser: serverUser, durability: durability,
+              isolatesFailures: true)))
+        switch reply {
+        case .executedEach(let outcomes):
+          counters.executed.add(outcomes.count { (try? $0.get()) != nil })
+          results += outcomes
+        case .failed(let error): throw error
+        case .executed, .applied, .done:
+          throw SpindleError(.unavailable, "the op-log \(prefix) mixed up its replies")
+        }
+      } catch let error where run.count > 1 && Self.mayBeOwn(error) {
+        // The commit was refused whole: one of the ops may be the reason, and nothing is stored.
+        let middle = run.startIndex + run.count / 2
+        runs += [run[middle...], run[..<middle]]
+      } catch {
+        results += run.map { _ in .failure(error) }
+      }
+    }
+    return results
   }
 
   /// Adds local ops to a turn; on failure the turn is as before.
@@ -108,24 +157,42 @@ extension Processor {
       let first = position.next
       let timestamp = try tick(&turn)
       var skipped: [Int] = []
+      var outcomes: [Result<Executed, any Error>] = []
       for offset in request.ops.indices {
-        guard position.next < .max else {
-          throw LogTrackerError.indexOverflow(peer: selfID).spindleError
+        let index = position.next
+        // Only here, since each op would pay for it.
+        let savepoint = request.isolatesFailures ? turn.savepoint : nil
+        do {
+          guard index < .max else {
+            throw LogTrackerError.indexOverflow(peer: selfID).spindleError
+          }
+          let before = turn.skippedCount
+          let context = OpContext(
+            peer: selfID, index: index, timestamp: timestamp, serverUser: request.serverUser)
+          let head = try await ingest(
+            request.ops[offset], context, following: position.head, &turn)
+          position = LogPosition(next: index + 1, head: head, timestamp: timestamp)
+          let isSkipped = turn.skippedCount > before
+          if isSkipped { skipped.append(offset) }
+          if savepoint != nil {
+            outcomes.append(
+              .success(
+                Executed(
+                  index: index, count: 1, timestamp: timestamp, skipped: isSkipped ? [0] : [])))
+          }
+        } catch {
+          guard let savepoint else { throw error }
+          turn.rollBack(to: savepoint)
+          outcomes.append(.failure((error as? BlockedOp)?.spindleError ?? error))
         }
-        let before = turn.skippedCount
-        let context = OpContext(
-          peer: selfID, index: position.next, timestamp: timestamp,
-          serverUser: request.serverUser)
-        let head = try await ingest(request.ops[offset], context, following: position.head, &turn)
-        position = LogPosition(next: position.next + 1, head: head, timestamp: timestamp)
-        if turn.skippedCount > before { skipped.append(offset) }
       }
       if let token = request.token {
         let receipt = TokenReceipt(
           index: first, count: UInt32(clamping: request.ops.count), timestamp: timestamp)
         try await stage(token, receipt, &turn)
       }
-      bench.move(selfID, to: position)
+      if position.next > first { bench.move(selfID, to: position) }
+      if request.isolatesFailures { return .executedEach(outcomes) }
       return .executed(
         Executed(index: first, count: request.ops.count, timestamp: timestamp, skipped: skipped))
     } catch {

@@ -13,6 +13,7 @@ final class WriterMemory: Sendable {
   private let fences = Mutex(Fence())
   private let syncedCursor = Atomic<UInt64>(0)
   private let tokenCount = Atomic<Int>(0)
+  private let confirmedCursors = Mutex<PeerCursors?>(nil)
 
   var fence: UInt64 { fences.withLock { $0.cursor } }
 
@@ -40,6 +41,11 @@ final class WriterMemory: Sendable {
   var synced: UInt64 { syncedCursor.load(ordering: .relaxed) }
 
   func synced(to cursor: UInt64) { syncedCursor.max(cursor, ordering: .relaxed) }
+
+  /// The cursors that were told others last, all of whose entries were synced.
+  var confirmed: PeerCursors? { confirmedCursors.withLock { $0 } }
+
+  func confirm(_ cursors: PeerCursors) { confirmedCursors.withLock { $0 = cursors } }
 
   /// Counts a token.
   ///

@@ -10,6 +10,14 @@ extension Processor: PublishedLog where T: HistoryTracker<R.Op> {
     try await tracker.floor(of: peer)
   }
 
+  public func pendingRewrites() async throws -> [(index: UInt64, hash: EntryHash)] {
+    try await tracker.pendingRewrites(of: selfID, limit: LogPage.entryLimit)
+  }
+
+  public func rewritten(index: UInt64) async throws {
+    try await tracker.rewritten(peer: selfID, index: index)
+  }
+
   public func raiseFence(to cursor: UInt64) async throws {
     try await noteElsewhere(PeerCursors([selfID: cursor]))
   }

@@ -15,6 +15,8 @@ extension Processor {
     var expectedCursor: UInt64?
     var durability: Durability
     var token: IdempotencyToken?
+    /// Whether an op that fails takes back itself alone.
+    var isolatesFailures = false
   }
 
   struct ApplyRequest: Sendable {
@@ -163,7 +165,7 @@ extension Processor {
   }
 
   /// Whether a failed commit may be the fault of one request among several.
-  private static func mayBeOwn(_ error: any Error) -> Bool {
+  static func mayBeOwn(_ error: any Error) -> Bool {
     guard let error = error as? SpindleError else { return false }
     return [.uniqueViolation, .conflict, .invalidArgument, .tooLarge].contains(error.kind)
   }
@@ -322,6 +324,8 @@ extension Processor.Request {
 /// What a caller gets.
 enum Reply: Sendable {
   case executed(Executed)
+  /// One for each op, in their order.
+  case executedEach([Result<Executed, any Error>])
   /// So many entries were taken.
   case applied(count: Int, ApplyEnd)
   case done

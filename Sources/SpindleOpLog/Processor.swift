@@ -100,8 +100,8 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     self.prefix = prefix
     self.selfID = selfID
     self.settings = settings
-    clock = try await ClockService(store: store, prefix: prefix)
     tracker = try await T(store: store, prefix: prefix, settings: settings.log)
+    clock = try await ClockService(claimedIn: store, prefix: prefix)
     writerMemory.stored(try await tracker.fence(of: selfID))
     if let records = tracker as? any WriteRecords {
       _ = try await records.sweepTokens(

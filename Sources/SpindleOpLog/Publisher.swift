@@ -18,10 +18,21 @@ public protocol PublishedLog<Op>: LogSource {
 
   /// Makes every entry that was committed before the call survive power loss.
   func synchronize() async throws
+
+  /// Entries of ``selfID`` that were removed and may be in the files; see
+  /// ``LogIndexTracker/pendingRewrites(of:limit:)``. The default knows of none.
+  func pendingRewrites() async throws -> [(index: UInt64, hash: EntryHash)]
+
+  /// Notes that the files hold a removed entry no more.
+  func rewritten(index: UInt64) async throws
 }
 
 extension PublishedLog {
   public func floor(of peer: PeerID) async throws -> UInt64 { 0 }
+
+  public func pendingRewrites() async throws -> [(index: UInt64, hash: EntryHash)] { [] }
+
+  public func rewritten(index: UInt64) async throws {}
 }
 
 /// Copies the entries that this machine makes from its op-log to its files.
@@ -34,6 +45,8 @@ extension PublishedLog {
 /// - *Between the op-log's commit and the write of the file*: the next call finds the file behind
 ///   and fills it.
 /// - *While the file is written*: see ``FileLogSink``; the next call goes on where the file ends.
+/// - *Between an entry's expunging in the op-log and in the files*: the op-log has a note of it,
+///   and the next call removes the entry from the files before it forgets the note.
 ///
 /// A file that is ahead of the op-log is the mark of a restored backup, or of another machine that
 /// writes under the same name. The op-log is fenced then: it takes no new entries of its own until
@@ -72,7 +85,8 @@ public actor Publisher<Op: IndexableOp> {
     metrics = PublishMetrics(peer: sink.selfID)
   }
 
-  /// Publishes every entry that was committed before the call. The first call looks through all
+  /// Publishes every entry that was committed before the call, and removes from the files what was
+  /// expunged from the op-log since. The first call looks through all
   /// own files before, unless they were when they were opened, as ``repair()`` does.
   ///
   /// Cancelling it stops between two pages; what was written stays.
@@ -84,7 +98,11 @@ public actor Publisher<Op: IndexableOp> {
   /// - Complexity: one sync of the op-log, and one of the file per 256 entries. Nothing to write
   ///   costs no sync. The first call reads the files: O(their bytes).
   public func sync() async throws -> Int {
-    try await inTurn { publisher in try await publisher.measuredPublish() }
+    try await inTurn { publisher in
+      let count = try await publisher.measuredPublish()
+      try await publisher.removeExpunged()
+      return count
+    }
   }
 
   /// Looks through the own files, and writes what is missing or damaged in them once more from the
@@ -119,7 +137,27 @@ public actor Publisher<Op: IndexableOp> {
   /// - Complexity: the segment is written anew.
   @discardableResult
   public func expunge(index: UInt64, hash: EntryHash) async throws -> Bool {
-    try await inTurn { publisher in try await publisher.sink.expunge(index: index, hash: hash) }
+    try await inTurn { publisher in try await publisher.remove(index, hash) }
+  }
+
+  /// Removes what was expunged and is in the files yet, because whoever expunged it did not say so
+  /// here, or crashed before.
+  private func removeExpunged() async throws {
+    while true {
+      let pending = try await log.pendingRewrites()
+      if pending.isEmpty { return }
+      for (index, hash) in pending {
+        try Task.checkCancellation()
+        _ = try await remove(index, hash)
+      }
+    }
+  }
+
+  private func remove(_ index: UInt64, _ hash: EntryHash) async throws -> Bool {
+    // An index behind the files' end is published as a marker.
+    let isRemoved = try await sink.expunge(index: index, hash: hash)
+    try await log.rewritten(index: index)
+    return isRemoved
   }
 
   /// Runs a call when those before it have ended.

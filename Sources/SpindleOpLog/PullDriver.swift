@@ -23,7 +23,9 @@ public struct PullDriver<Op: Sendable>: Sendable {
     metrics = PullMetrics(driver: name)
   }
 
-  /// Pulls up to where the source ends at the beginning of the call.
+  /// Pulls up to where the source ends at the beginning of the call. Then source and target tell
+  /// each other what they have, as far as they keep such words: see
+  /// ``LogIndexTracker/trim(below:forced:)``.
   ///
   /// - Returns: What became of each peer that the source is ahead of, or cannot read to its end.
   /// - Throws: What the source throws when it is asked for its peers, and the target when it is
@@ -53,6 +55,10 @@ public struct PullDriver<Op: Sendable>: Sendable {
         metrics.stopped(reason: PullPause.reason(of: outcome.error))
       }
     }
+    do { try await pull.target.exchangeAcknowledgements(with: pull.source) } catch {
+      report.acknowledgementError = error
+    }
+    try Task.checkCancellation()
     return report
   }
 
@@ -70,6 +76,10 @@ public struct PullDriver<Op: Sendable>: Sendable {
 public struct PullReport: Sendable {
   /// The peers that the source was ahead of, and those that it cannot read to their end.
   public fileprivate(set) var peers: [PeerID: PullOutcome] = [:]
+
+  /// Why source and target could not tell each other what they have; nil when they did. Nothing is
+  /// lost by it: the logs are trimmed later.
+  public fileprivate(set) var acknowledgementError: (any Error)?
 
   /// How many entries were applied that the target did not have.
   public var newCount: Int { peers.values.reduce(0) { $0 + $1.newCount } }

@@ -30,9 +30,21 @@ public protocol LogSource<Op>: HasCursors {
   /// Every peer's next index, and which peers cannot be read behind it. A driver asks this, so that
   /// damage is told even where nothing is left to pull. The default knows of no failures.
   func survey() async throws -> LogSurvey
+
+  /// What replicas are known to have and to keep, by the peer id under which each writes: this one
+  /// itself, or those whose word it holds. The default knows of none.
+  func acknowledgements() async throws -> [PeerID: PeerCursors]
+
+  /// Takes the word of a replica that it has each peer's log up to a cursor and keeps it. The
+  /// default takes no notice.
+  func acknowledge(replica: PeerID, cursors: PeerCursors) async throws
 }
 
 extension LogSource {
+  public func acknowledgements() async throws -> [PeerID: PeerCursors] { [:] }
+
+  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {}
+
   public func survey() async throws -> LogSurvey { LogSurvey(cursors: try await cursors()) }
 }
 
@@ -90,9 +102,20 @@ public protocol LogProcessor<Op>: HasCursors {
   /// Tells what another replica knows, before its entries are pulled. One that writes a log of its
   /// own learns whether more of it exists elsewhere than here; the default takes no notice.
   func noteElsewhere(_ cursors: PeerCursors) async throws
+
+  /// What is here and survives power loss, with the peer id under which this one writes, so that
+  /// others may trim what they keep for it; nil from one without a name, which is the default.
+  func confirmed() async throws -> (replica: PeerID, cursors: PeerCursors)?
+
+  /// Takes the word of other replicas about what they have and keep. The default takes no notice.
+  func noteAcknowledged(_ replicas: [PeerID: PeerCursors]) async throws
 }
 
 extension LogProcessor {
+  public func confirmed() async throws -> (replica: PeerID, cursors: PeerCursors)? { nil }
+
+  public func noteAcknowledged(_ replicas: [PeerID: PeerCursors]) async throws {}
+
   public func noteElsewhere(_ cursors: PeerCursors) async throws {}
 
   public func apply(
@@ -104,6 +127,15 @@ extension LogProcessor {
       count += 1
     }
     return count
+  }
+}
+
+extension LogProcessor {
+  /// Tells a source what is here now, and takes in what it knows of others.
+  func exchangeAcknowledgements(with source: any LogSource<Op>) async throws {
+    try await noteAcknowledged(source.acknowledgements())
+    guard let confirmed = try await confirmed() else { return }
+    try await source.acknowledge(replica: confirmed.replica, cursors: confirmed.cursors)
   }
 }
 

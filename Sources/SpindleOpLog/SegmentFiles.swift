@@ -23,25 +23,48 @@ struct LoadedSegment<Op: IndexableOp>: Sendable {
 }
 
 /// Reads the segments of a folder, and keeps those read last. Its calls wait for the disk.
+///
+/// A folder that others write to may hold anything under the name of a segment. So a file is read
+/// piece by piece and no further than it makes sense, and what was found to be none is remembered:
+/// it is not read again until it changes.
 final class SegmentFiles<Op: IndexableOp>: Sendable {
-  /// The most bytes of one file; a greater one was not written by a sink, and reading it would only
-  /// fill memory.
-  static var fileByteLimit: UInt64 { UInt64(SegmentState.byteLimit) }
   /// The most segments kept: a few peers' worth for a driver that reads them in turns.
   private static var keptLimit: Int { 16 }
   /// The most bytes of the files kept, so that segments with large entries do not fill memory. One
   /// is always kept, since its pages are read one after the other.
   private static var keptByteLimit: Int { 64 << 20 }
+  /// The most files remembered as none, each a name and a sentence. Beyond it the oldest are looked
+  /// at again, which costs little beside opening them.
+  private static var rejectedLimit: Int { 4_096 }
+  /// Bytes of a file read at once: enough for most, and little beside what decoding them takes.
+  private static var pieceByteCount: Int { 64 << 10 }
+
+  /// A file that is no segment, as it was when it was read.
+  private struct Rejected {
+    let path: String
+    let identity: FileIdentity
+    let fileSize: UInt64
+    /// Nil where the header has not arrived wholly.
+    let failure: SpindleError?
+  }
 
   let folder: FileLogFolder
   private let magic: [UInt8]
+  private let byteLimit: Int
   /// Oldest use first.
   private let kept = Mutex<[LoadedSegment<Op>]>([])
+  /// Oldest first.
+  private let rejected = Mutex<[Rejected]>([])
+  private let readCount = Atomic<Int>(0)
 
-  init(_ folder: FileLogFolder, magic: [UInt8]) {
+  init(_ folder: FileLogFolder, settings: FileLogSettings) {
     self.folder = folder
-    self.magic = magic
+    magic = settings.magic
+    byteLimit = settings.fileByteLimit
   }
+
+  /// How many bytes of segments were read so far.
+  var readByteCount: Int { readCount.load(ordering: .relaxed) }
 
   static func damage(_ failure: CodecError, path: String, offset: Int) -> SpindleError {
     SpindleError(
@@ -53,83 +76,157 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// Reads a segment, or takes in what was added to it.
   ///
   /// - Returns: nil for a file that is gone, or whose header has not arrived wholly.
-  /// - Throws: ``SpindleError`` with `corruption`, reason `corrupt_segment`, for a header that
-  ///   cannot be read or is another segment's; `unsupportedFormat`; `io`.
+  /// - Throws: ``SpindleError`` with `corruption`, reason `corrupt_segment`, for a file that is too
+  ///   large, or whose header cannot be read or is another segment's; `unsupportedFormat`; `io`.
   func load(_ peer: PeerID, start: UInt64) throws(SpindleError) -> LoadedSegment<Op>? {
     let path = folder.segment(of: peer, start: start)
+    var file: FileReader
+    do throws(IOFailure) { file = try FileReader(path) } catch {
+      if error.isNotFound { return nil }
+      throw error.spindleError
+    }
     let known = kept.withLock { kept in kept.first { $0.path == path } }
-    guard let segment = try read(path, known: known) else { return nil }
-    let header = segment.content.state.header
+    if let known, known.identity == file.identity, known.fileSize == file.size { return known }
+    if let rejected = rejection(of: path, file) {
+      if let failure = rejected.failure { throw failure }
+      return nil
+    }
+    do throws(SpindleError) {
+      guard let segment = try read(&file, path, peer, start, known: known) else {
+        reject(path, file, nil)
+        return nil
+      }
+      keep(segment)
+      return segment
+    } catch {
+      if error.kind != .io { reject(path, file, error) }
+      throw error
+    }
+  }
+
+  private func rejection(of path: String, _ file: borrowing FileReader) -> Rejected? {
+    let (identity, size) = (file.identity, file.size)
+    return rejected.withLock { rejected in
+      rejected.first { $0.path == path && $0.identity == identity && $0.fileSize == size }
+    }
+  }
+
+  private func reject(_ path: String, _ file: borrowing FileReader, _ failure: SpindleError?) {
+    let found = Rejected(
+      path: path, identity: file.identity, fileSize: file.size, failure: failure)
+    rejected.withLock { rejected in
+      rejected.removeAll { $0.path == path }
+      if rejected.count >= Self.rejectedLimit { rejected.removeFirst() }
+      rejected.append(found)
+    }
+  }
+
+  private func read(
+    _ file: inout FileReader, _ path: String, _ peer: PeerID, _ start: UInt64,
+    known: LoadedSegment<Op>?
+  ) throws(SpindleError) -> LoadedSegment<Op>? {
+    if let known, file.size <= UInt64(byteLimit), let grown = try extend(known, from: &file) {
+      return grown
+    }
+    do throws(IOFailure) { try file.seek(to: 0) } catch { throw error.spindleError }
+    let first = try piece(of: &file, max(Self.pieceByteCount, 2 * magic.count))
+    guard let header = try header(in: first, path: path) else { return nil }
     guard header.peer == peer, header.start == start else {
       throw SpindleError(
         .corruption,
         "the log file \(path) holds the entries of peer \(header.peer) from index \(header.start) "
           + "on; its name says otherwise", path: path, reason: "corrupt_segment")
     }
-    keep(segment)
-    return segment
-  }
-
-  private func read(
-    _ path: String, known: LoadedSegment<Op>?
-  ) throws(SpindleError) -> LoadedSegment<Op>? {
-    var file: FileReader
-    do throws(IOFailure) { file = try FileReader(path) } catch {
-      if error.isNotFound { return nil }
-      throw error.spindleError
-    }
-    if let known, known.identity == file.identity, known.fileSize == file.size { return known }
-    guard file.size <= Self.fileByteLimit else {
+    guard file.size <= UInt64(byteLimit) else {
       throw SpindleError(
         .corruption,
-        "the log file \(path) has \(file.size) bytes; a segment has \(Self.fileByteLimit) at most",
-        path: path, reason: "corrupt_segment")
+        "the log file \(path) has \(file.size) bytes; by the settings a segment has \(byteLimit) "
+          + "at most", path: path, reason: "corrupt_segment")
     }
-    let bytes: [UInt8]
+    var content: DecodedSegment<Op>
+    do throws(CodecError) {
+      guard let begun = try DecodedSegment<Op>(first, magic: magic) else { return nil }
+      content = begun
+    } catch {
+      throw Self.damage(error, path: path, offset: 0)
+    }
+    let rest = Array(first[content.state.byteCount...])
+    let isTorn = try readOn(&content, rest, &file)
+    return LoadedSegment(
+      path: path, identity: file.identity, fileSize: file.size, content: content, isTorn: isTorn)
+  }
+
+  /// Reads a header.
+  ///
+  /// - Returns: nil where it has not arrived wholly.
+  private func header(in bytes: [UInt8], path: String) throws(SpindleError) -> SegmentHeader? {
+    do throws(CodecError) {
+      return try SegmentHeader.decode(bytes, magic: magic).header
+    } catch {
+      let written = Self.trimmingZeros(bytes[...])
+      if error == .unexpectedEnd || written.isEmpty || isTornHeader(written) { return nil }
+      throw Self.damage(error, path: path, offset: 0)
+    }
+  }
+
+  private func piece(of file: inout FileReader, _ count: Int) throws(SpindleError) -> [UInt8] {
     do throws(IOFailure) {
-      if let known, let grown = try extend(known, from: &file) { return grown }
-      try file.seek(to: 0)
-      bytes = try file.read(Int(file.size))
+      let bytes = try file.read(count)
+      readCount.add(bytes.count, ordering: .relaxed)
+      return bytes
     } catch {
       throw error.spindleError
     }
-    return try decode(bytes, of: file, path: path)
+  }
+
+  /// Decodes the rest of a file as far as there are entries.
+  ///
+  /// - Parameter rest: What was read behind the last whole entry.
+  /// - Returns: Whether what follows the last whole entry looks torn.
+  private func readOn(
+    _ content: inout DecodedSegment<Op>, _ rest: [UInt8], _ file: inout FileReader
+  ) throws(SpindleError) -> Bool {
+    var rest = rest
+    while content.failure == nil || content.failure == .unexpectedEnd {
+      // An entry larger than a piece is decoded from its beginning again: each time twice as much
+      // of it is there.
+      let next = try piece(of: &file, max(Self.pieceByteCount, rest.count))
+      if next.isEmpty { break }
+      rest += next
+      let start = content.state.byteCount
+      content.extend(rest)
+      rest.removeFirst(content.state.byteCount - start)
+    }
+    guard Self.isTorn(content, rest[...]) else { return false }
+    // Only zeros may follow; they are looked at and not kept.
+    while true {
+      let next = try piece(of: &file, Self.pieceByteCount)
+      if next.isEmpty { return true }
+      if next.contains(where: { $0 != 0 }) { return false }
+    }
   }
 
   /// Takes in what follows the whole entries that are known; nil when the file does not simply go
   /// on there.
   private func extend(
     _ known: LoadedSegment<Op>, from file: inout FileReader
-  ) throws(IOFailure) -> LoadedSegment<Op>? {
-    let start = UInt64(known.content.state.byteCount)
+  ) throws(SpindleError) -> LoadedSegment<Op>? {
     guard known.identity.isSameFile(as: file.identity), file.size > known.fileSize else {
       return nil
     }
-    try file.seek(to: start)
-    let rest = try file.read(Int(file.size - start))
+    do throws(IOFailure) { try file.seek(to: UInt64(known.content.state.byteCount)) } catch {
+      throw error.spindleError
+    }
     var content = known.content
+    let rest = try piece(of: &file, Self.pieceByteCount)
+    let start = content.state.byteCount
     content.extend(rest)
-    let end = content.state.byteCount - Int(start)
-    let isTorn = Self.isTorn(content, rest[end...])
+    let isTorn = try readOn(
+      &content, Array(rest[(content.state.byteCount - start)...]), &file)
     guard content.failure == nil || isTorn else { return nil }
     return LoadedSegment(
       path: known.path, identity: file.identity, fileSize: file.size, content: content,
       isTorn: isTorn, isLinked: known.isLinked)
-  }
-
-  private func decode(
-    _ bytes: [UInt8], of file: borrowing FileReader, path: String
-  ) throws(SpindleError) -> LoadedSegment<Op>? {
-    do throws(CodecError) {
-      guard let content = try DecodedSegment<Op>(bytes, magic: magic) else { return nil }
-      return LoadedSegment(
-        path: path, identity: file.identity, fileSize: file.size, content: content,
-        isTorn: Self.isTorn(content, bytes[content.state.byteCount...]))
-    } catch {
-      let written = Self.trimmingZeros(bytes[...])
-      if error == .unexpectedEnd || written.isEmpty || isTornHeader(written) { return nil }
-      throw Self.damage(error, path: path, offset: 0)
-    }
   }
 
   /// Whether what follows the last whole entry may be the beginning of one, perhaps with zeros to
@@ -162,7 +259,10 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   }
 
   /// Lets the next look read all from the disk, also what seems unchanged.
-  func forget() { kept.withLock { $0 = [] } }
+  func forget() {
+    kept.withLock { $0 = [] }
+    rejected.withLock { $0 = [] }
+  }
 
   private func keep(_ segment: LoadedSegment<Op>) {
     kept.withLock { kept in

@@ -1,8 +1,8 @@
-internal import SpindleCore
+public import SpindleCore
 public import SpindleStore
 
-/// A tracker that also remembers which calls of a log's writer were made already. A processor whose
-/// tracker is none refuses idempotency tokens.
+/// A tracker that also remembers which calls of a log's writer were made already, and what other
+/// replicas have. A processor whose tracker is none refuses idempotency tokens.
 public protocol WriteRecords: Sendable {
   /// What the write of a token did; nil for a token that is unknown or expired.
   ///
@@ -24,6 +24,9 @@ public protocol WriteRecords: Sendable {
   ///
   /// - Returns: How many were removed.
   func sweepTokens(now: UInt64, limit: Int) async throws -> Int
+
+  /// Notes that a replica has each peer's log up to a cursor and keeps it.
+  func acknowledge(replica: PeerID, cursors: PeerCursors) async throws
 }
 
 extension LogIndexTracker: WriteRecords {}

@@ -15,7 +15,7 @@ struct IngestLog: Sendable {
   static func open(_ store: Store) async throws -> (IngestLog, [PeerID: ProducerPosition]) {
     let tracker = try await LogIndexTracker<EncodedIngestOp>(
       store: store, prefix: IngestPipeline.name)
-    let clock = try await ClockService(store: store, prefix: IngestPipeline.name)
+    let clock = try await ClockService(claimedIn: store, prefix: IngestPipeline.name)
     let data = tracker.dataFamily
     let state = IngestState(store: store, data: data)
     let positions = try await store.blocking { try state.positionsBlocking() }

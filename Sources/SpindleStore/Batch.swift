@@ -22,8 +22,16 @@ public struct Batch: Sendable {
     var demand: Demand
   }
 
+  /// A value that takes its place at the commit unless a greater one is there.
+  struct Raise: Sendable {
+    var family: StoreFamily
+    var key: [UInt8]
+    var value: [UInt8]
+  }
+
   package internal(set) var record: WriteRecord
   var preconditions: [Precondition] = []
+  private(set) var raises: [Raise] = []
   private(set) var touchesGuardedFamily = false
   /// Every family written, each once: few, so a list beats a set. The first one stands apart,
   /// because most batches have no other and need no list then.
@@ -35,7 +43,7 @@ public struct Batch: Sendable {
   }
 
   /// Whether nothing was added, no change and no precondition.
-  public var isEmpty: Bool { record.isEmpty && preconditions.isEmpty }
+  public var isEmpty: Bool { record.isEmpty && preconditions.isEmpty && raises.isEmpty }
   /// How many changes were added.
   public var count: Int { Int(record.count) }
   /// Bytes that the batch takes in the log.
@@ -53,7 +61,9 @@ public struct Batch: Sendable {
   package var movesStoredValues = false
 
   /// Only a batch without conditions on unguarded families may pass the other commits by.
-  var needsGroupLane: Bool { joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty }
+  var needsGroupLane: Bool {
+    joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty || !raises.isEmpty
+  }
 
   /// A family of which a range was to be deleted that holds no range deletions.
   private(set) var familyWithoutRanges: StoreFamily?
@@ -88,6 +98,7 @@ public struct Batch: Sendable {
   package struct Savepoint: Sendable {
     fileprivate let mark: WriteRecord.Mark
     fileprivate let preconditionCount: Int
+    fileprivate let raiseCount: Int
     fileprivate let valueByteCount: Int
     fileprivate let firstFamily: StoreFamily?
     fileprivate let otherFamilyCount: Int
@@ -97,7 +108,8 @@ public struct Batch: Sendable {
   /// The batch as it is now: changes, preconditions, and the families they concern.
   package var savepoint: Savepoint {
     Savepoint(
-      mark: record.mark, preconditionCount: preconditions.count, valueByteCount: valueByteCount,
+      mark: record.mark, preconditionCount: preconditions.count, raiseCount: raises.count,
+      valueByteCount: valueByteCount,
       firstFamily: firstFamily, otherFamilyCount: otherFamilies.count,
       touchesGuardedFamily: touchesGuardedFamily)
   }
@@ -106,6 +118,7 @@ public struct Batch: Sendable {
   package mutating func rollBack(to savepoint: Savepoint) {
     record.rollBack(to: savepoint.mark)
     preconditions.removeLast(preconditions.count - savepoint.preconditionCount)
+    raises.removeLast(raises.count - savepoint.raiseCount)
     valueByteCount = savepoint.valueByteCount
     firstFamily = savepoint.firstFamily
     otherFamilies.removeLast(otherFamilies.count - savepoint.otherFamilyCount)
@@ -138,6 +151,14 @@ public struct Batch: Sendable {
     touch(family)
     valueByteCount += header.count + payload.count
     record.put(family.id, key: key, header: header, payload: payload)
+  }
+
+  /// Stores a value under a key unless a greater one is there at the commit, by the order of their
+  /// bytes. What is there and has another length is replaced. The batch changes the key in no other
+  /// way, and its ``record`` does not hold it.
+  package mutating func raise(_ family: StoreFamily, key: [UInt8], to value: [UInt8]) {
+    touch(family)
+    raises.append(Raise(family: family, key: key, value: value))
   }
 
   /// Removes a key; an absent one is no error.

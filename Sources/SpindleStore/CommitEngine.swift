@@ -81,14 +81,22 @@ final class CommitEngine: Sendable {
   /// - Returns: false when a condition needs the disk or RocksDB is stalled; nothing was written.
   func commitWithoutWaiting(_ batch: inout Batch) throws -> Bool {
     var overlay = Overlay()
+    let raised: [Batch.Raise]
     do {
       if let refusal = try check(batch, overlay: &overlay, tier: .cache) { throw refusal }
+      raised = try raises(of: batch, over: overlay, tier: .cache)
     } catch let error as RocksError {
       if error.kind == .incomplete { return false }
       throw error.spindleError
     }
+    let mark = batch.record.mark
+    for raise in raised {
+      batch.record.put(raise.family.id, key: raise.key.span, value: raise.value.span)
+    }
     guard !batch.record.isEmpty else { return true }
-    return try writeInline(&batch.record)
+    if try writeInline(&batch.record) { return true }
+    batch.record.rollBack(to: mark)
+    return false
   }
 
   /// Checks and writes a group as one record. The caller holds the commit lock and may block.
@@ -104,26 +112,35 @@ final class CommitEngine: Sendable {
     var refusals: [(any Error)?] = []
     refusals.reserveCapacity(batches.count)
     var overlay = Overlay()
-    let needsOverlay = batches.count > 1 && batches.contains { !$0.preconditions.isEmpty }
+    let needsOverlay =
+      batches.count > 1 && batches.contains { !$0.preconditions.isEmpty || !$0.raises.isEmpty }
     for batch in batches {
       do {
         if let refusal = try check(batch, overlay: &overlay, tier: .all) {
           refusals.append(refusal)
           continue
         }
+        let raised = try raises(of: batch, over: overlay, tier: .all)
+        if needsOverlay { overlay.add(batch.record) }
+        overlay.add(raised)
+        refusals.append(nil)
       } catch {
         refusals.append((error as? RocksError)?.spindleError ?? error)
-        continue
       }
-      refusals.append(nil)
-      if needsOverlay { overlay.add(batch.record) }
     }
     if record == nil || refusals.contains(where: { $0 != nil }) {
       record = joined(zip(batches, refusals).filter { $1 == nil }.map(\.0))
     }
-    guard var whole = record.take(), !whole.isEmpty else { return (refusals, .written) }
-    // Back in its place whatever comes, without a second owner while it is written.
-    defer { record = whole }
+    guard var whole = record.take() else { return (refusals, .written) }
+    let mark = whole.mark
+    // Back in its place whatever comes, without a second owner while it is written. What was raised
+    // is judged anew by the next attempt.
+    defer {
+      whole.rollBack(to: mark)
+      record = whole
+    }
+    overlay.appendRaised(to: &whole)
+    if whole.isEmpty { return (refusals, .written) }
     do {
       return (refusals, try writeInline(&whole) ? .written : .stalled)
     } catch {
@@ -202,7 +219,8 @@ final class CommitEngine: Sendable {
     private var changes: [Key: Change] = [:]
     private var ranges: [(family: UInt32, lower: [UInt8], upper: [UInt8])] = []
 
-    var isEmpty: Bool { changes.isEmpty && ranges.isEmpty }
+    /// Keys whose value a batch raised.
+    private var raised: [Key] = []
 
     mutating func add(_ record: WriteRecord) {
       // In the order of the operations: a range removes the puts before it and not those after.
@@ -213,6 +231,22 @@ final class CommitEngine: Sendable {
         case .delete: changes[own] = .deleted
         case .deleteRange: remove(family, from: own.bytes, to: copyBytes(value))
         }
+      }
+    }
+
+    mutating func add(_ raises: [Batch.Raise]) {
+      for raise in raises {
+        let key = Key(family: raise.family.id, bytes: raise.key)
+        changes[key] = .value(raise.value)
+        if !raised.contains(key) { raised.append(key) }
+      }
+    }
+
+    /// Adds what was raised behind all else, with the last value that the group gives it.
+    func appendRaised(to record: inout WriteRecord) {
+      for key in raised {
+        guard case .value(let bytes) = changes[key] else { continue }
+        record.put(key.family, key: key.bytes.span, value: bytes.span)
       }
     }
 
@@ -265,6 +299,43 @@ final class CommitEngine: Sendable {
       }
     }
     return nil
+  }
+
+  /// The values that a batch raises above what is there.
+  private func raises(
+    of batch: Batch, over overlay: Overlay, tier: Database.ReadTier
+  ) throws(RocksError) -> [Batch.Raise] {
+    if batch.raises.isEmpty { return [] }
+    var wanted: [Batch.Raise] = []
+    for raise in batch.raises {
+      if let place = wanted.firstIndex(where: { $0.family === raise.family && $0.key == raise.key })
+      {
+        if Self.isGreater(wanted[place].value, raise.value) { continue }
+        wanted[place] = raise
+      } else {
+        wanted.append(raise)
+      }
+    }
+    var raised: [Batch.Raise] = []
+    for raise in wanted {
+      switch overlay.change(raise.family.id, raise.key) {
+      case .value(let bytes):
+        if Self.isGreater(bytes, raise.value) { continue }
+      case .deleted: break
+      case nil:
+        if let stored = try read(raise.family, raise.key, tier: tier),
+          Self.isGreater(copyBytes(stored.bytes), raise.value)
+        {
+          continue
+        }
+      }
+      raised.append(raise)
+    }
+    return raised
+  }
+
+  private static func isGreater(_ stored: [UInt8], _ value: [UInt8]) -> Bool {
+    stored.count == value.count && value.lexicographicallyPrecedes(stored)
   }
 
   private func read(

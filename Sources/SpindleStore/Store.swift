@@ -521,6 +521,28 @@ public final class Store: Sendable {
     if let failure { throw failure }
   }
 
+  /// Makes everything that can be read now survive power loss, also where the store is not owned.
+  ///
+  /// A reader syncs the owner's log files itself: all that it has read came from them or from
+  /// tables, which are synced when they are made. A log that is gone is in tables.
+  package func synchronizeRead() async throws {
+    guard view != .owned else { return try await synchronize() }
+    try checkOpen()
+    let folder = directory.database
+    try await blocking {
+      do throws(IOFailure) {
+        for name in try Files.names(in: folder) where name.hasSuffix(".log") {
+          do throws(IOFailure) { try Files.synchronize(folder + "/" + name) } catch {
+            guard error.isNotFound else { throw error }
+          }
+        }
+        try Files.synchronizeDirectory(folder)
+      } catch {
+        throw error.spindleError
+      }
+    }
+  }
+
   // MARK: Health and events
 
   /// What happens to the store, from now on. A listener that falls behind loses the oldest events.

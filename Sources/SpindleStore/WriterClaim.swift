@@ -20,9 +20,12 @@ package final class WriterClaim: Sendable {
   package init(
     _ store: Store, part: String, refusal: @autoclosure () -> SpindleError
   ) throws(SpindleError) {
+    let key = Key(store: ObjectIdentifier(store), part: part)
+    // Before the properties are set: an object that is whole when its making fails is deinitialized,
+    // and would give back what another one holds.
+    guard Self.taken.withLock({ $0.insert(key).inserted }) else { throw refusal() }
+    self.key = key
     self.store = store
-    key = Key(store: ObjectIdentifier(store), part: part)
-    guard Self.taken.withLock({ [key] in $0.insert(key).inserted }) else { throw refusal() }
   }
 
   deinit { _ = Self.taken.withLock { [key] in $0.remove(key) } }

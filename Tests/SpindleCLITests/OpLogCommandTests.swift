@@ -1,6 +1,7 @@
 import Foundation
 import SpindleCore
 import SpindleOpLog
+import SpindleRocks
 import SpindleStore
 import Testing
 
@@ -36,6 +37,111 @@ import Testing
         try await spindle("oplog", verb, "--store", place.store, "--prefix", "x")
           .expectRefusal("no op-log")
       }
+    }
+  }
+
+  /// Changes a byte in the middle of the newest file with a suffix that holds something.
+  private func flip(_ place: Place, _ suffix: String) throws {
+    let rocks = place.store + "/rocks"
+    let names = try FileManager.default.contentsOfDirectory(atPath: rocks).sorted()
+    for name in names.reversed() where name.hasSuffix(suffix) {
+      var content = try bytes(of: rocks + "/" + name)
+      if content.count < 100 { continue }
+      content[content.count / 2] ^= 0x01
+      _ = try place.file("store/rocks/" + name, content)
+      return
+    }
+    Issue.record("there is no file \(suffix)")
+  }
+
+  /// A copy of a store as it was while it ran, with records in its log.
+  private func killed(_ place: Place) async throws -> Place {
+    let copy = Place(directory: place.directory + "/killed")
+    try FileManager.default.createDirectory(
+      atPath: copy.directory, withIntermediateDirectories: true)
+    try await withStore(place.store) { store in
+      let family = try await store.family("data:ingest")
+      for number in UInt8(0)..<20 {
+        var batch = Batch()
+        batch.put(family, key: [0x7F, number], value: Array(repeating: number, count: 500))
+        try await store.commit(batch, durability: .synced)
+      }
+      try FileManager.default.copyItem(atPath: place.store, toPath: copy.store)
+    }
+    return copy
+  }
+
+  private enum Fault: CaseIterable { case hole, log, table, clock, index }
+
+  @Test(arguments: Fault.allCases) private func verifyNamesEachFaultAndExits2(
+    _ fault: Fault
+  ) async throws {
+    try await withPlace { whole in
+      var place = whole
+      let peer = try await fill(place)
+      let id = try #require(PeerID(text: peer))
+      try await withStore(place.store) { store in
+        let family = try await store.family("oplog:ingest")
+        var batch = Batch()
+        switch fault {
+        case .hole: batch.delete(family, key: OpLogKeys.entry(id, 4))
+        case .clock:
+          batch.put(family, key: OpLogKeys.clockKey, value: [0, 0, 0, 0, 0, 0, 0, 1])
+        case .index:
+          let key = OpLogIndexKey(
+            subject: .time, timestamp: Timestamp(packed: 7), peer: id, index: 3)
+          batch.put(family, key: key.bytes, value: [])
+        case .table: try await store.blocking { try store.database.flush(family.columnFamily) }
+        case .log: break
+        }
+        try await store.commit(batch, durability: .buffered)
+      }
+      if fault == .log { place = try await killed(place) }
+      if fault == .log { try flip(place, ".log") }
+      if fault == .table { try flip(place, ".sst") }
+      let result = try await spindle("oplog", "verify", "--store", place.store, "--json")
+      #expect(result.status == 2, "\(result.text) \(result.problems)")
+      let findings = try #require(try result.object()["findings"] as? [String])
+      #expect(findings.count == 1, "\(findings)")
+      let finding = findings.first ?? ""
+      switch fault {
+      case .hole: #expect(finding == "the log of peer \(peer) has a hole: indices 4 to 4")
+      case .log: #expect(finding.contains(".log"), "\(finding)")
+      case .table: #expect(finding.contains("cannot be read"), "\(finding)")
+      case .clock: #expect(finding.hasPrefix("the clock register 0.1 is below"), "\(finding)")
+      case .index:
+        #expect(
+          finding == "the index by time has a key for index 3 of peer \(peer), which holds no such "
+            + "entry")
+      }
+      let text = try await spindle("oplog", "verify", "--store", place.store)
+      #expect(text.status == 2 && text.text.contains(finding + "\n"))
+    }
+  }
+
+  @Test func acknowledgementsAreListedSetAndForgotten() async throws {
+    try await withPlace { place in
+      let peer = try await fill(place)
+      let replica = String(repeating: "0", count: 31) + "9"
+      let none = try await spindle("oplog", "acks", "list", "--store", place.store, "--json")
+      #expect(try none.objects().isEmpty)
+      let set = try await spindle(
+        "oplog", "acks", "set", "--store", place.store, "--replica", replica, "--peer", peer,
+        "--cursor", "6")
+      #expect(set.status == 0 && set.text.contains("up to index 6"), "\(set.problems)")
+      let rows = try await spindle("oplog", "acks", "--store", place.store, "--json").objects()
+      #expect(rows.count == 1 && rows[0]["replica"] as? String == replica)
+      #expect(rows[0]["peer"] as? String == peer && rows[0]["cursor"] as? Int == 6)
+      let trimmed = try await spindle("oplog", "trim", "--store", place.store, "--json").object()
+      #expect(trimmed["rows"] as? Int == 6)
+      let forgotten = try await spindle(
+        "oplog", "acks", "forget", "--store", place.store, "--replica", replica)
+      #expect(forgotten.status == 0)
+      try await spindle("oplog", "acks", "forget", "--store", place.store, "--replica", replica)
+        .expectRefusal("no replica")
+      let bad = try await spindle(
+        "oplog", "acks", "forget", "--store", place.store, "--replica", "me")
+      #expect(bad.status == 64)
     }
   }
 

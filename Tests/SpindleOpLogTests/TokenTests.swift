@@ -34,7 +34,12 @@ import Testing
         let second = TokenReceipt(index: 8, count: 1, timestamp: Timestamp(packed: 99))
         try await self.store(second, token, in: tracker, store, at: 6_000)
         #expect(try await tracker.receipt(of: token, now: 6_001) == second)
-        #expect(try await findings(store) == [])
+        // There are no entries here; the token's own records agree.
+        #expect(
+          try await findings(store) == [
+            "no peer's log holds the entries of the idempotency token of index 8: the newest entries "
+              + "are lost"
+          ])
         #expect(try await tracker.sweepTokens(now: 6_999) == 0)
         #expect(try await tracker.sweepTokens(now: 7_000) == 1)
         #expect(try await tracker.receipt(of: token, now: 0) == nil)
@@ -96,10 +101,15 @@ import Testing
       try await place.withStore { store in
         let tracker = try await Tracker(store: store, prefix: "app")
         #expect(try await tracker.leastAcknowledged().isEmpty)
+        for (peer, count) in [(peer(1), 9), (peer(2), 1), (peer(8), 4)] {
+          for index in 0..<UInt64(count) { try await tracker.add(store, peer, index, at: 0) }
+        }
         try await tracker.acknowledge(
           replica: peer(8), cursors: PeerCursors([peer(1): 7, peer(2): 1, peer(8): 4]))
         try await tracker.acknowledge(
-          replica: peer(9), cursors: PeerCursors([peer(1): 9, peer(8): 2]))
+          replica: peer(9), cursors: PeerCursors([peer(1): 12, peer(8): 2]))
+        // No more than is here.
+        #expect(try await tracker.acknowledgements()[peer(9)]?[peer(1)] == 9)
         try await tracker.acknowledge(replica: peer(8), cursors: PeerCursors([peer(1): 3]))
         #expect(try await tracker.acknowledgements()[peer(8)]?[peer(1)] == 7)
         let least = PeerCursors([peer(1): 7, peer(8): 2])

@@ -1,0 +1,37 @@
+public import SpindleCore
+internal import SpindleStore
+
+/// What replicas tell each other so that logs can be trimmed: see
+/// ``LogIndexTracker/trim(below:forced:)``. Drivers do the telling.
+extension Processor {
+  /// What is here, with ``selfID``. It is synced before it is told: what others trimmed because it
+  /// was here could not be had again.
+  public func confirmed() async throws -> (replica: PeerID, cursors: PeerCursors)? {
+    let cursors = board.cursors
+    if writerMemory.confirmed != cursors {
+      try await store.synchronize()
+      writerMemory.confirm(cursors)
+    }
+    return (selfID, cursors)
+  }
+
+  /// Notes what other replicas have, where the tracker keeps that. What they say of this processor
+  /// itself is left alone.
+  public func noteAcknowledged(_ replicas: [PeerID: PeerCursors]) async throws {
+    guard let records = tracker as? any WriteRecords else { return }
+    for (replica, cursors) in replicas where replica != selfID {
+      try await records.acknowledge(replica: replica, cursors: cursors)
+    }
+  }
+
+  /// This processor's own word; nobody else's is passed on.
+  public func acknowledgements() async throws -> [PeerID: PeerCursors] {
+    guard let confirmed = try await confirmed() else { return [:] }
+    return [confirmed.replica: confirmed.cursors]
+  }
+
+  /// Notes what a replica has that pulls from here.
+  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
+    try await noteAcknowledged([replica: cursors])
+  }
+}
