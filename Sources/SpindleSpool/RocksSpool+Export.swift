@@ -28,6 +28,8 @@ public struct SpoolImport: Sendable, Equatable {
   public var conflicts: UInt64 = 0
   /// The ids of those, at most ``SpoolVerification/damagedIDLimit``.
   public var conflictingIDs: [SpoolID] = []
+
+  public init() {}
 }
 
 extension RocksSpool {

@@ -1,6 +1,7 @@
 import Foundation
 import SpindleCore
 import SpindleIO
+import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
