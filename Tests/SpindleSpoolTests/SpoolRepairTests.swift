@@ -266,9 +266,11 @@ struct SpoolRepairTests {
       let report = try await repair(place)
       #expect(report.isApplied && report.tables.map(\.number) == [table])
       #expect(try Files.read(place.pathOfTable(other), limit: .max) == bytes)
-      try await place.withSpool("other") { spool in
-        #expect(try spool.tables.map(\.number) == [other])
-        #expect(try await spool.verify().lostRanges.count == 1)
+      try await place.withSpool("other") { (spool) async throws in
+        let numbers = try spool.tables.map(\.number)
+        #expect(numbers == [other])
+        let found = try await spool.verify()
+        #expect(found.lostRanges.count == 1)
       }
     }
   }
