@@ -17,6 +17,8 @@ struct SpoolCommand: AsyncParsableCommand {
     subcommands: [
       List.self, Put.self, Get.self, Remove.self, SpoolCompactCommand.self,
       SpoolVerifyCommand.self, SpoolQuarantineCommand.self, SpoolStatsCommand.self,
+      SpoolExportCommand.self, SpoolImportCommand.self, SpoolRepairCommand.self,
+      SpoolOrphansCommand.self,
     ])
 
   /// The options of every verb.
@@ -25,21 +27,10 @@ struct SpoolCommand: AsyncParsableCommand {
     @Option(help: "The name of the spool.")
     var name = "main"
 
-    /// Refuses a spool that the store does not have; naming it would create it.
-    private func check(_ store: Store) throws {
-      guard store.existingFamily("spool:" + name) == nil else { return }
-      let names = store.familyNames.filter { $0.hasPrefix("spool:") }
-        .map { $0.dropFirst("spool:".count) }.filter { !$0.hasSuffix(".quarantine") }
-      throw SpindleError(
-        .notFound,
-        "the store has no spool \(printable(name)); it has "
-          + (names.isEmpty ? "none" : names.joined(separator: ", ")))
-    }
-
     /// Opens the spool for reading, also beside a running owner.
     func withSpool(_ body: (RocksSpool) async throws -> Void) async throws {
       try await withReader(options.store) { store in
-        try check(store)
+        try SpoolCommand.checkPresence(of: name, in: store)
         try await body(try await RocksSpool(store: store, name: name))
       }
     }
@@ -47,10 +38,43 @@ struct SpoolCommand: AsyncParsableCommand {
     /// Opens the spool for changes.
     func withOwnedSpool(_ body: (RocksSpool) async throws -> Void) async throws {
       try await withSpindle(options.store, createsIfMissing: false) { spindle in
-        try check(spindle.store)
-        try await body(try await spindle.spool(name))
+        try SpoolCommand.checkPresence(of: name, in: spindle.store)
+        let spool = try await spindle.spool(name)
+        try await explainingGate(of: spool) { try await body(spool) }
       }
     }
+
+    /// Opens the store for a change of the spool that must not read it.
+    func withOwnedFamily(_ body: (Store, StoreFamily) async throws -> Void) async throws {
+      try await withSpindle(options.store, createsIfMissing: false) { spindle in
+        let family = try SpoolCommand.checkPresence(of: name, in: spindle.store)
+        try await body(spindle.store, family)
+      }
+    }
+  }
+
+  /// Refuses a spool that the store does not have; naming it would create it.
+  @discardableResult
+  static func checkPresence(of name: String, in store: Store) throws -> StoreFamily {
+    try check(name: name)
+    if let family = store.existingFamily("spool:" + name) { return family }
+    let names = store.familyNames.filter { $0.hasPrefix("spool:") }
+      .map { $0.dropFirst("spool:".count) }.filter { !$0.hasSuffix(".quarantine") }
+    throw SpindleError(
+      .notFound,
+      "the store has no spool \(printable(name)); it has "
+        + (names.isEmpty ? "none" : names.joined(separator: ", ")))
+  }
+
+  /// Refuses what cannot be the name of a spool, in the words of the commands.
+  static func check(name: String) throws {
+    let suffix = ".quarantine"
+    guard name.hasSuffix(suffix) else { return try RocksSpool.checkName(name) }
+    let spool = printable(String(name.dropLast(suffix.count)))
+    throw SpindleError(
+      .invalidArgument,
+      "the name \"\(printable(name))\" is that of a quarantine; \"spindle spool quarantine\" with "
+        + "--name \(spool) reaches it")
   }
 
   static func id(_ text: String) throws -> SpoolID {
@@ -82,35 +106,35 @@ struct SpoolCommand: AsyncParsableCommand {
     func run() async throws {
       try await reportingErrors {
         try await target.withSpool { spool in
-          let channel = SpoolEntryChannel(capacity: 64)
-          let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
-          var rows: [Row] = []
-          for await entry in channel {
-            switch entry {
-            case .item(let id, let data):
-              if !json { Output.line(id.description) }
-              if json {
-                rows.append(
-                  Row(
-                    id: id.description, bytes: data.count, created: id.created.ticks / 10_000))
-              }
-            case .corrupt(let id, let error):
-              if !json { Output.line(id.description) }
-              Output.problem("the message \(id) is damaged: \(error)")
-              if json {
-                rows.append(
-                  Row(
-                    id: id.description, bytes: 0, created: id.created.ticks / 10_000,
-                    damage: error))
-              }
+          guard json else {
+            // The ids alone: the messages are not decoded, nor handed from thread to thread.
+            return try await spool.forEachID { id in
+              Output.line(id.description)
+              return Output.hasReader
             }
           }
+          let channel = SpoolEntryChannel(capacity: 64)
+          let walk = try spool.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
+          var rows = JSONArrayOutput()
+          for await entry in channel {
+            switch entry {
+            case .item(let id, let data): try rows.add(row(id, bytes: data.count, damage: nil))
+            case .corrupt(let id, let error):
+              Output.problem("the message \(id) is damaged: \(error)")
+              try rows.add(row(id, bytes: 0, damage: error))
+            }
+          }
+          rows.finish()
           let outcome = await walk.finished()
           // What was found comes first: a store that is damaged is when it is wanted most.
-          if json { try Output.json(rows) }
           if let error = outcome.error { throw error }
         }
       }
+    }
+
+    private func row(_ id: SpoolID, bytes: Int, damage: String?) -> Row {
+      Row(
+        id: id.description, bytes: bytes, created: id.created.ticks / 10_000, damage: damage)
     }
   }
 
@@ -131,7 +155,7 @@ struct SpoolCommand: AsyncParsableCommand {
 
     func run() async throws {
       try await reportingErrors {
-        try RocksSpool.checkName(target.name)
+        try SpoolCommand.check(name: target.name)
         let data = try readAll()
         try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
           var settings = SpoolSettings()
@@ -139,7 +163,9 @@ struct SpoolCommand: AsyncParsableCommand {
           let spool = try await RocksSpool(
             store: spindle.store, name: target.name, settings: settings)
           let id = spool.makeID()
-          try await spool.store(id, data, forceSync: durability == .synced, deadline: nil)
+          try await explainingGate(of: spool) {
+            try await spool.store(id, data, forceSync: durability == .synced, deadline: nil)
+          }
           if json {
             try Output.json(Stored(id: id.description, bytes: data.count))
           } else {
@@ -213,24 +239,32 @@ struct SpoolCommand: AsyncParsableCommand {
   struct Remove: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Remove a message; one that is not there is no error.",
-      discussion: "Example:\n  spindle spool remove --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f")
+      discussion: """
+        The message is not read, so one in a damaged block can be removed.
+
+        Example:
+          spindle spool remove --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
+        """)
     @OptionGroup var target: Target
-    @Flag(help: "Print an object {id, removed}; removed is false when it was not there.")
+    @Flag(
+      help: """
+        Print an object {id, removed}; removed is false when it was not there, and missing when \
+        damage hides whether it was.
+        """)
     var json = false
     @Argument(help: "The message's id.") var id: String
 
     private struct Removed: Encodable {
       var id: String
-      var removed: Bool
+      var removed: Bool?
     }
 
     func run() async throws {
       let wanted = try SpoolCommand.id(id)
       try await reportingErrors {
-        try await target.withOwnedSpool { spool in
-          let isThere = try await spool.contains(wanted)
-          try await spool.remove(wanted)
-          if json { try Output.json(Removed(id: wanted.description, removed: isThere)) }
+        try await target.withOwnedFamily { store, family in
+          let wasThere = try await RocksSpool.remove(wanted, from: family, of: store, looks: json)
+          if json { try Output.json(Removed(id: wanted.description, removed: wasThere)) }
         }
       }
     }

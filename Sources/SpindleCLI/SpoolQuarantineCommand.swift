@@ -8,7 +8,7 @@ import SpindleStore
 struct SpoolQuarantineCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "quarantine",
-    abstract: "List, restore or purge the messages of a spool that were set aside.",
+    abstract: "List, read, restore or purge the messages of a spool that were set aside.",
     discussion: """
       A message that is damaged, or that could not be applied, is kept as it was stored.
 
@@ -17,7 +17,7 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
         spindle spool quarantine restore --store data --name ingest \\
           018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
       """,
-    subcommands: [List.self, Add.self, Restore.self, Purge.self])
+    subcommands: [List.self, Get.self, Add.self, Restore.self, Purge.self])
 
   /// Messages read at once.
   private static let pageSize = 256
@@ -41,7 +41,7 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
     func run() async throws {
       try await reportingErrors {
         try await target.withSpool { spool in
-          var rows: [Row] = []
+          var rows = JSONArrayOutput()
           var last: SpoolID?
           while true {
             let page = try await spool.quarantined(after: last, limit: pageSize)
@@ -51,20 +51,83 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
                 since: message.since.map { $0.ticks / 10_000 }, damaged: message.isDamaged,
                 reason: message.reason)
               if json {
-                rows.append(row)
+                try rows.add(row)
               } else {
                 let damage = row.damaged ? "damaged" : "intact "
                 let reason = Output.plain(row.reason)
                 Output.line("\(row.id)  \(row.bytes) bytes  \(damage)  \(reason)")
               }
             }
-            guard page.count == pageSize else { break }
+            guard page.count == pageSize, Output.hasReader else { break }
             last = page.last?.id
           }
-          if json { try Output.json(rows) }
+          if json { rows.finish() }
         }
       }
     }
+  }
+
+  struct Get: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Write the bytes of a message in quarantine to standard output.",
+      discussion: """
+        Of a damaged message it writes what is stored, and says on standard error what that is.
+        Exit code 0: the message as it was given; 2: stored bytes of a damaged one.
+
+        Example:
+          spindle spool quarantine get --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f > message
+        """)
+    @OptionGroup var target: SpoolCommand.Target
+    @Flag(help: "Print an object {id, form, bytes, reason, damage, data}, the data in base 64.")
+    var json = false
+    @Argument(help: "The message's id.") var id: String
+
+    private struct Message: Encodable {
+      var id: String
+      /// payload, record or envelope.
+      var form: String
+      var bytes: Int
+      var reason: String?
+      var damage: String?
+      var data: Data
+    }
+
+    func run() async throws {
+      let wanted = try SpoolCommand.id(id)
+      try await reportingErrors {
+        var isWhole = true
+        try await target.withSpool { spool in
+          let found = try await spool.loadQuarantined(wanted)
+          isWhole = found.damage == nil
+          if json {
+            try Output.json(
+              Message(
+                id: wanted.description, form: found.form.rawValue, bytes: found.bytes.count,
+                reason: found.reason, damage: found.damage, data: Data(found.bytes)))
+          } else {
+            Output.write(found.bytes)
+          }
+          guard let damage = found.damage else { return }
+          let what =
+            found.form == .record
+            ? "the message's stored record, header and all"
+            : "all that is stored, the quarantine's own header before the record"
+          Output.problem("the message \(wanted) is damaged (\(damage)); this is \(what)")
+        }
+        if !isWhole { throw ExitCode(2) }
+      }
+    }
+  }
+
+  /// What a change prints with --json.
+  private struct Change: Encodable {
+    var id: String
+    /// quarantined, restored or purged.
+    var state: String
+  }
+
+  private static func show(_ id: SpoolID, _ state: String, json: Bool) throws {
+    if json { try Output.json(Change(id: id.description, state: state)) }
   }
 
   struct Add: AsyncParsableCommand {
@@ -76,6 +139,7 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
             018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
         """)
     @OptionGroup var target: SpoolCommand.Target
+    @Flag(help: "Print an object {id, state}.") var json = false
     @Option(help: "Why, in one sentence.") var reason = "set aside by the operator"
     @Argument(help: "The message's id.") var id: String
 
@@ -83,6 +147,7 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
       let wanted = try SpoolCommand.id(id)
       try await reportingErrors {
         try await target.withOwnedSpool { try await $0.quarantine(wanted, reason: reason) }
+        try show(wanted, "quarantined", json: json)
       }
     }
   }
@@ -95,12 +160,14 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
           spindle spool quarantine restore --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
         """)
     @OptionGroup var target: SpoolCommand.Target
+    @Flag(help: "Print an object {id, state}.") var json = false
     @Argument(help: "The message's id.") var id: String
 
     func run() async throws {
       let wanted = try SpoolCommand.id(id)
       try await reportingErrors {
         try await target.withOwnedSpool { try await $0.restoreQuarantined(wanted) }
+        try show(wanted, "restored", json: json)
       }
     }
   }
@@ -113,12 +180,14 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
           spindle spool quarantine purge --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
         """)
     @OptionGroup var target: SpoolCommand.Target
+    @Flag(help: "Print an object {id, state}.") var json = false
     @Argument(help: "The message's id.") var id: String
 
     func run() async throws {
       let wanted = try SpoolCommand.id(id)
       try await reportingErrors {
         try await target.withOwnedSpool { try await $0.purgeQuarantined(wanted) }
+        try show(wanted, "purged", json: json)
       }
     }
   }

@@ -8,7 +8,7 @@ import SpindleStore
 private func size(_ bytes: UInt64) -> String { "\(Output.grouped(bytes)) bytes" }
 
 /// What could not be read, as the commands show it.
-private struct LostRow: Encodable {
+struct LostRow: Encodable {
   var file: UInt64?
   /// Keys in hexadecimal digits; empty is the beginning of the spool, nil its end.
   var from: String

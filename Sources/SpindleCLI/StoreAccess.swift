@@ -1,5 +1,6 @@
 import Spindle
 import SpindleCore
+import SpindleSpool
 import SpindleStore
 
 /// Opens a store for reading, runs the body, and closes it whatever happens.
@@ -33,4 +34,19 @@ func withSpindle(
     throw error
   }
   try await spindle.close()
+}
+
+/// Runs a change of a spool. A refusal by a shut gate, whose own words are for strangers, is told
+/// with what shut it and where.
+func explainingGate(of spool: RocksSpool, _ body: () async throws -> Void) async throws {
+  do {
+    try await body()
+  } catch let error as SpindleError where error.isGateRefusal {
+    let causes = spool.gateStatus.causes + spool.storage.health.status.causes
+    let details = causes.map(\.detail).joined(separator: "; ")
+    guard !details.isEmpty else { throw error }
+    throw SpindleError(
+      error.kind, "\(error.message): \(details), in \(spool.storage.path)",
+      path: spool.storage.path, reason: error.reason)
+  }
 }

@@ -122,6 +122,25 @@ extension RocksSpool {
     return walk
   }
 
+  /// Calls the body with every id, in key order, on a thread of its own. Messages are not decoded,
+  /// so a damaged one is given as any; the walk goes on behind what cannot be read.
+  ///
+  /// - Parameter body: Returns whether to go on.
+  /// - Throws: the first damage that the walk met, when all the rest was given.
+  package func forEachID(_ body: @escaping @Sendable (SpoolID) -> Bool) async throws {
+    try await working {
+      let damage = try await upkeep.run("spindle-list") { flag in
+        var walk = SpoolWalk(self.storage, self.family) { self.stopReason(flag) }
+        try walk.run { key, _ in
+          guard let id = SpoolID(bytes: key) else { return .next }
+          return body(id) ? .next : .stop
+        }
+        return walk.damage
+      }
+      if let damage { throw damage }
+    }
+  }
+
   /// The ids from `lower` on, at most `limit`, in key order. A bound keeps the walk from passing
   /// the tombstones of what was drained before.
   package func idsBlocking(from lower: SpoolID?, limit: Int) throws -> [SpoolID] {

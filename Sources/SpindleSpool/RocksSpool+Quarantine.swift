@@ -66,6 +66,33 @@ extension RocksSpool: QuarantiningSpool {
     }
   }
 
+  /// Reads a message in quarantine, also a damaged one: as much as is there, and what it is.
+  /// Throws `notFound` when it is not in quarantine.
+  public func loadQuarantined(_ id: SpoolID) async throws -> QuarantinedContents {
+    try await working {
+      let contents = try await storage.blocking {
+        try self.findQuarantinedBlocking(id).map { Self.contents($0) }
+      }
+      guard let contents else { throw absent(id, in: "the quarantine of spool \(name)") }
+      return contents
+    }
+  }
+
+  private static func contents(_ found: Found) -> QuarantinedContents {
+    if let damage = found.damage {
+      return QuarantinedContents(form: .envelope, bytes: found.value, damage: "\(damage)")
+    }
+    let record = found.value.span.extracting(droppingFirst: found.recordStart)
+    let reason = (try? QuarantineEnvelope(decoding: found.value.span))?.reason
+    do throws(DecodingFailure) {
+      let payload = try SpoolRecord.payload(of: record)
+      return QuarantinedContents(form: .payload, bytes: payload, reason: reason)
+    } catch {
+      return QuarantinedContents(
+        form: .record, bytes: copyBytes(record), damage: "\(error)", reason: reason)
+    }
+  }
+
   public func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
       let bytes = try await commitMove(counting: { [returning($0)] }) { batch in

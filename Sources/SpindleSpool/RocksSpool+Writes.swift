@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import SpindleRocks
 package import SpindleStore
 internal import Synchronization
 
@@ -33,6 +34,9 @@ extension RocksSpool {
     }
   }
 
+  /// Removes a message; one that is not there is no error. The message is not read for it, so that
+  /// one in a damaged block can be removed. With a quota its size is looked at; where that cannot
+  /// be read it stays counted until the spool is opened again.
   public func remove(_ id: SpoolID) async throws {
     let call = try begin(.remove)
     do {
@@ -85,11 +89,8 @@ extension RocksSpool {
     let record: SpoolRecord.Encoded? = if let data { try await encoded(data) } else { nil }
     while true {
       attemptsLeft -= 1
-      let before = try await storage.withValue(family, key: id.bytes) {
-        record -> (bytes: Int, header: [UInt8])? in
-        guard let record else { return nil }
-        return (record.count, copyBytes(record.extracting(first: SpoolRecord.headerBytes)))
-      }
+      let look = try await look(at: id, passesDamage: data == nil && !isHeld)
+      let before = look.found
       var batch = Batch(reservingBytes: (record?.body.count ?? 0) + 64)
       batch.joinsGroupLane = isHeld
       var header: [UInt8] = []
@@ -118,8 +119,78 @@ extension RocksSpool {
         continue
       }
       ledger.settle(change)
+      // Only now: it shuts the gate, and the removal is what helps.
+      if let damage = look.damage { _ = storage.failure(damage, reading: family) }
       return (header, bytes)
     }
+  }
+
+  /// What stands under an id before a change that the quota counts.
+  private struct Look: Sendable {
+    var found: (bytes: Int, header: [UInt8])?
+    /// Why that is not known; the gate was not told.
+    var damage: RocksError?
+
+    init(_ record: Span<UInt8>?) {
+      guard let record else { return }
+      let header = copyBytes(record.extracting(first: SpoolRecord.headerBytes))
+      found = (record.count, header)
+    }
+  }
+
+  /// Looks at what a change replaces or removes.
+  ///
+  /// - Parameter passesDamage: Whether a record that cannot be read is no error, as it is none for
+  ///   a removal. It is not taken off the count then, which is too high by it until the spool is
+  ///   opened again.
+  private func look(at id: SpoolID, passesDamage: Bool) async throws -> Look {
+    guard passesDamage else {
+      return try await storage.withValue(family, key: id.bytes) { Look($0) }
+    }
+    if let look = try storage.withCachedValue(family, key: id.bytes.span, { Look($0) }) {
+      return look
+    }
+    return try await storage.blocking {
+      do {
+        let value = try self.storage.database.get(self.family.columnFamily, id.bytes.span)
+        guard let value else { return Look(nil) }
+        return Look(value.bytes)
+      } catch let error as RocksError {
+        guard error.kind == .corruption || error.kind == .ioError else {
+          throw self.storage.failure(error, reading: self.family)
+        }
+        var look = Look(nil)
+        look.damage = error
+        return look
+      }
+    }
+  }
+
+  /// Removes a message of a spool that nobody has open, without opening it: that reads, and damage
+  /// which is found so shuts the gate. The quota's next opening counts it.
+  ///
+  /// - Parameter looks: Whether to find out first if the message is there.
+  /// - Returns: Whether it was; nil without a look, and where damage hides it.
+  package static func remove(
+    _ id: SpoolID, from family: StoreFamily, of store: Store, looks: Bool
+  ) async throws -> Bool? {
+    var wasThere: Bool?
+    if looks {
+      wasThere = try await store.blocking {
+        do {
+          return try store.database.get(family.columnFamily, id.bytes.span) != nil
+        } catch let error as RocksError {
+          guard error.kind == .corruption || error.kind == .ioError else {
+            throw store.failure(error, reading: family)
+          }
+          return nil
+        }
+      }
+    }
+    var batch = Batch(reservingBytes: 32)
+    batch.delete(family, key: id.bytes)
+    try await store.commit(batch, durability: .buffered)
+    return wasThere
   }
 
   /// Begins the count of a change that is part of somebody else's batch; nil without a quota.

@@ -64,3 +64,23 @@ public struct QuarantinedMessage: Sendable, Equatable {
     self.isDamaged = isDamaged
   }
 }
+
+/// What is stored of a message in quarantine.
+public struct QuarantinedContents: Sendable, Equatable {
+  /// What the bytes are.
+  public enum Form: String, Sendable {
+    /// The message's payload, whole.
+    case payload
+    /// The stored record, header and all: it fails its own checks.
+    case record
+    /// Everything that is stored under the id: the quarantine's own record is damaged.
+    case envelope
+  }
+
+  public var form: Form
+  public var bytes: Bytes
+  /// Why the payload cannot be given; nil where it is.
+  public var damage: String?
+  /// Why the message was set aside; nil where that is damaged or was not recorded.
+  public var reason: String?
+}

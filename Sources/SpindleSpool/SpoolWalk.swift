@@ -31,8 +31,10 @@ package struct SpoolWalk {
     case failed(RocksError)
   }
 
-  let store: Store
-  let family: StoreFamily
+  let database: Database
+  let family: ColumnFamily
+  /// Turns an error of the engine into one for callers, and tells it to whom it concerns.
+  let failure: (RocksError) -> SpindleError
   /// The view to walk; nil is the present.
   let snapshot: Snapshot?
   /// Asked at every entry: the reason to end now.
@@ -56,10 +58,21 @@ package struct SpoolWalk {
     _ store: Store, _ family: StoreFamily, snapshot: Snapshot? = nil,
     stopReason: @escaping () -> (any Error)?
   ) {
-    self.store = store
-    self.family = family
+    database = store.database
+    self.family = family.columnFamily
+    failure = { store.failure($0, reading: family) }
     self.snapshot = snapshot
     self.stopReason = stopReason
+  }
+
+  /// Walks a database that no store has open, from a key on.
+  init(_ database: Database, _ family: ColumnFamily, from start: [UInt8] = []) {
+    position = start
+    self.database = database
+    self.family = family
+    failure = { $0.spindleError }
+    snapshot = nil
+    stopReason = { nil }
   }
 
   /// Walks to the end.
@@ -85,6 +98,16 @@ package struct SpoolWalk {
     }
   }
 
+  /// Walks as far as the tables can be read. Where damage is met that no walk can go behind, such
+  /// as a table of level 0 that does not open, the last of ``lostRanges`` has no end.
+  mutating func runReadable(_ visit: (Span<UInt8>, Span<UInt8>) throws -> Step) throws {
+    do {
+      try run(visit)
+    } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
+      guard let last = lostRanges.last, last.to == nil else { throw error }
+    }
+  }
+
   private mutating func readSegment(
     _ visit: (Span<UInt8>, Span<UInt8>) throws -> Step
   ) throws -> Ending {
@@ -95,7 +118,7 @@ package struct SpoolWalk {
     // Spools have no range deletions: a message is removed by its id.
     options.ignoresRangeDeletions = true
     do {
-      var iterator = try store.database.iterator(family.columnFamily, options)
+      var iterator = try database.iterator(family, options)
       // In front of a damaged table the seek goes to the last key once more: one to any key behind
       // it would open that table, and the bound does not keep it from that.
       let start = gap == nil ? position : Array(position.dropLast())
@@ -138,7 +161,7 @@ package struct SpoolWalk {
     let tables = try tables().filter { !$0.largestKey.lexicographicallyPrecedes(position) }
       .sorted { $0.smallestKey.lexicographicallyPrecedes($1.smallestKey) }
     for table in tables {
-      guard let error = Self.shortage(of: table, in: store.database.path) else { continue }
+      guard let error = Self.shortage(of: table, in: database.path) else { continue }
       if position.lexicographicallyPrecedes(table.smallestKey) {
         if bound.map({ table.smallestKey.lexicographicallyPrecedes($0) }) ?? true {
           bound = table.smallestKey
@@ -154,15 +177,14 @@ package struct SpoolWalk {
 
   private func tables() throws -> [Database.TableFile] {
     do throws(RocksError) {
-      return try store.database.tableFiles(of: family.columnFamily)
+      return try database.tableFiles(of: family)
     } catch {
-      throw store.failure(error, reading: family)
+      throw failure(error)
     }
   }
 
   private static func shortage(of table: Database.TableFile, in path: String) -> RocksError? {
-    let digits = String(table.number)
-    let name = String(repeating: "0", count: max(6 - digits.count, 0)) + digits + ".sst"
+    let name = Database.tableFileName(table.number)
     // A file that is gone may be read through an open descriptor; RocksDB says when it is not.
     guard let bytes = try? Files.size(path + "/" + name), bytes < table.bytes else { return nil }
     return RocksError(
@@ -172,7 +194,7 @@ package struct SpoolWalk {
 
   /// Notes damage, which shuts the gate of the family.
   private mutating func note(_ error: RocksError) throws {
-    let failure = store.failure(error, reading: family)
+    let failure = self.failure(error)
     guard error.kind == .corruption || error.kind == .ioError else { throw failure }
     if damage == nil { damage = failure }
     damageCount += 1
@@ -212,7 +234,7 @@ package struct SpoolWalk {
     guard let next = try search.run(isReadable: isReadable) else {
       // Such as a table of level 0 that does not open: it is part of every read.
       lose(number, to: nil)
-      throw damage ?? store.failure(error, reading: family)
+      throw damage ?? failure(error)
     }
     if next != position {
       lose(number, to: next)
@@ -227,13 +249,13 @@ package struct SpoolWalk {
     options.snapshot = snapshot
     options.ignoresRangeDeletions = true
     do throws(RocksError) {
-      var iterator = try store.database.iterator(family.columnFamily, options)
+      var iterator = try database.iterator(family, options)
       iterator.seek(key.span)
       try iterator.checkStatus()
       return true
     } catch {
       guard error.kind == .corruption || error.kind == .ioError else {
-        throw store.failure(error, reading: family)
+        throw failure(error)
       }
       return false
     }

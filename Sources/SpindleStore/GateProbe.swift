@@ -94,9 +94,7 @@ struct GateProbe {
   /// RocksDB reads ahead into memory that it does not clear. Of a file that was cut short it may
   /// find there the very block that it read, or wrote, before, with the right checksum.
   private func checkSize(of table: Database.TableFile) throws(Failure) {
-    let digits = String(table.number)
-    let zeros = String(repeating: "0", count: max(6 - digits.count, 0))
-    let path = "\(database.path)/\(zeros)\(digits).sst"
+    let path = database.path + "/" + Database.tableFileName(table.number)
     try reading { () throws(RocksError) in
       let size: UInt64
       do throws(IOFailure) {

@@ -141,7 +141,7 @@ public final class Store: Sendable {
     hooks: StoreHooks, pool: BlockingPool
   ) throws {
     if !directory.isStore {
-      guard settings.createsIfMissing else { throw Self.missing(directory) }
+      guard settings.createsIfMissing else { throw directory.missing }
       try directory.checkCreatable()
       try withSpindleErrors { () throws(IOFailure) in try Files.createDirectory(directory.path) }
     } else {
@@ -219,7 +219,7 @@ public final class Store: Sendable {
     reading directory: StoreDirectory, settings: StoreSettings, clock: any StoreClock,
     pool: BlockingPool
   ) throws {
-    guard directory.isStore else { throw Self.missing(directory) }
+    guard directory.isStore else { throw directory.missing }
     try directory.checkFormat()
     // A store without the file, such as a copy, has no owner.
     let hasOwnerFile = Files.exists(directory.owner)
@@ -231,6 +231,9 @@ public final class Store: Sendable {
     let mode: Database.Mode
     var tornTailBytes: UInt64 = 0
     if lock != nil || !hasOwnerFile {
+      // Absence is known only where it may be looked for.
+      let current = directory.database + "/CURRENT"
+      _ = try withSpindleErrors { () throws(IOFailure) in try Files.isThere(current) }
       let probe = try OpenProbe(directory).run(cleanSequence: directory.readCleanMarker())
       guard !probe.isNew else {
         throw SpindleError(
@@ -274,13 +277,6 @@ public final class Store: Sendable {
     recovery = RecoverySummary(
       wasClean: directory.readCleanMarker() != nil, droppedTailBytes: tornTailBytes)
     adoptFamilies()
-  }
-
-  private static func missing(_ directory: StoreDirectory) -> SpindleError {
-    SpindleError(
-      .notFound,
-      "\(directory.path) is not a Spindle store; expected a directory with a FORMAT file",
-      path: directory.path)
   }
 
   private static func openDatabase(

@@ -1,6 +1,6 @@
 internal import Glibc
-internal import SpindleCore
-internal import SpindleIO
+package import SpindleCore
+package import SpindleIO
 internal import Synchronization
 
 /// The files of a store's directory. `Documentation/Formats/store-directory.md` describes each.
@@ -32,6 +32,19 @@ package struct StoreDirectory: Sendable {
 
   /// Whether the path holds a store, of whatever format.
   package var isStore: Bool { Files.exists(format) }
+
+  /// The error of a path that holds no store, or none that this user may look at.
+  package var missing: SpindleError {
+    do throws(IOFailure) {
+      // Absence is known only where the directory may be searched.
+      _ = try Files.isThere(format)
+    } catch {
+      if error.code == EACCES || error.code == EPERM { return error.spindleError }
+    }
+    return SpindleError(
+      .notFound, "\(path) is not a Spindle store; expected a directory with a FORMAT file",
+      path: path)
+  }
 
   /// Refuses a path that cannot become a store, changing nothing.
   func checkCreatable() throws {
@@ -81,7 +94,7 @@ package struct StoreDirectory: Sendable {
   }
 
   /// Takes the owner's lock or says who has it.
-  func lock(writesOwner: Bool) throws -> FileLock {
+  package func lock(writesOwner: Bool) throws -> FileLock {
     // Readers share the lock for as long as they look, which is short; an owner waits for them.
     for _ in 0..<Self.readerPatience {
       let (lock, reader) = try withSpindleErrors { () throws(IOFailure) in
@@ -145,7 +158,7 @@ package struct StoreDirectory: Sendable {
 
   /// Must be durable before the first write of a new run: a marker that outlives a crash would
   /// claim a clean end.
-  func removeCleanMarker() throws(IOFailure) {
+  package func removeCleanMarker() throws(IOFailure) {
     guard Files.exists(cleanMarker) else { return }
     try Files.remove(cleanMarker)
     try Files.synchronizeDirectory(path)

@@ -436,6 +436,26 @@ size_t spindle_rocks_log_numbers_family_count(const spindle_rocks_log_numbers_t 
 const char *spindle_rocks_log_numbers_family(const spindle_rocks_log_numbers_t *numbers,
                                              size_t index, spindle_rocks_log_family_t *family);
 
+// MARK: - Tables of a database that nobody has open
+
+/// SstFileReader::VerifyChecksum: opens one table file and checks every block of it. Fills the
+/// numbers of its entries and of the deletions among them where the file says them, damaged
+/// otherwise or not; they stay as they are where it does not. Why: the database's own check ends at
+/// the first damaged table and does not say which others are.
+void spindle_rocks_check_table(const char *path, uint64_t *entries, uint64_t *deletions,
+                               char **errptr);
+
+/// Takes tables, by number, out of the manifest of a database that nobody has open, each in one
+/// step; what the tables held is gone from the database, whether their files are there or not. Why:
+/// the C API has no call that drops a table of any level unread, and RocksDB itself has one in the
+/// command `unsafe_remove_sst_file` of its tool library only.
+void spindle_rocks_drop_tables(const char *path, const uint64_t *numbers, size_t count,
+                               char **errptr);
+
+/// Exchanges the names of two directories of one file system in one step. Returns 0 or an errno.
+/// Why: Swift's Glibc module lacks renameat2.
+int spindle_rocks_exchange(const char *one, const char *other);
+
 // MARK: - What the library can do
 
 /// Whether the linked library was built with a compression, a value of `rocksdb_*_compression`.

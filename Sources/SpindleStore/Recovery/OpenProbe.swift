@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 internal import SpindleIO
 internal import SpindleRocks
 
@@ -191,5 +191,12 @@ struct OpenProbe {
       "the store \(directory.path) is damaged: \(detail); nothing was changed, and "
         + "\"spindle check --recover prefix\" keeps what is consistent",
       path: log.map { directory.database + "/" + WALFormat.fileName($0) } ?? directory.database)
+  }
+}
+
+extension StoreDirectory {
+  /// Refuses a database whose write-ahead log is damaged, as an open does. Writes nothing.
+  package func checkLog() throws(SpindleError) {
+    _ = try OpenProbe(self).run(cleanSequence: readCleanMarker())
   }
 }

@@ -37,12 +37,7 @@ struct RecoveryRun {
   }
 
   func run() throws -> StoreRecovery.Report {
-    guard directory.isStore else {
-      throw SpindleError(
-        .notFound,
-        "\(directory.path) is not a Spindle store; expected a directory with a FORMAT file",
-        path: directory.path)
-    }
+    guard directory.isStore else { throw directory.missing }
     try directory.checkFormat()
     let lock = try directory.lock(writesOwner: true)
     defer { withExtendedLifetime(lock) {} }

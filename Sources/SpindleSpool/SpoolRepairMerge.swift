@@ -1,0 +1,173 @@
+internal import Glibc
+internal import SpindleCore
+internal import SpindleRocks
+internal import SpindleStore
+
+/// Brings a family that lacks its damaged tables to the state that a view with them shows.
+///
+/// The target lacks what only the damaged tables held: messages, which it is given, and tombstones,
+/// without which older states of removed messages come to light, which are removed again. Where the
+/// view cannot be read, what the target holds stays.
+struct SpoolRepairMerge {
+  /// Bytes of one write. Bounds the memory.
+  static let writeByteLimit = 4 << 20
+  /// How long a write may be put off because the memtables wait for their flush, in milliseconds.
+  static let patience = 60_000
+
+  let target: Database
+  let family: ColumnFamily
+  private var record = WriteRecord()
+  /// Messages that the target was given.
+  private(set) var rescued: UInt64 = 0
+
+  init(into target: Database, _ family: ColumnFamily) {
+    self.target = target
+    self.family = family
+  }
+
+  /// - Parameters:
+  ///   - lost: What cannot be read of the view.
+  ///   - stretch: The keys that the damaged tables may hold; elsewhere nothing is changed.
+  ///   - part: Of those, the ones to look at; nil is all.
+  mutating func take(
+    from view: Database, _ source: ColumnFamily, lost: SpoolRanges, within stretch: SpoolRanges,
+    only part: SpoolRanges? = nil
+  ) throws {
+    guard let first = stretch.ranges.first?.from, let end = stretch.ranges.last?.to else { return }
+    var options = IterationOptions(lowerBound: first, upperBound: end)
+    options.fillsCache = false
+    options.ignoresRangeDeletions = true
+    var present = try withEngineErrors { () throws(RocksError) in
+      try target.iterator(family, options)
+    }
+    let concerns = { (key: Span<UInt8>) in
+      stretch.contains(key) && !lost.contains(key) && part?.contains(key) ?? true
+    }
+    present.seekToFirst()
+    var walk = SpoolWalk(view, source, from: first)
+    try walk.runReadable { key, value in
+      guard precedes(key, end.span) else { return .stop }
+      var isSame = false
+      while present.isValid, !precedes(key, present.key) {
+        if bytesEqual(key, present.key) {
+          isSame = bytesEqual(value, present.value)
+        } else if concerns(present.key) {
+          record.delete(family.id, key: present.key)
+        }
+        present.next()
+      }
+      if !isSame, concerns(key) {
+        record.put(family.id, key: key, value: value)
+        rescued += 1
+      }
+      if record.byteCount > Self.writeByteLimit { try write() }
+      return .next
+    }
+    while present.isValid {
+      if concerns(present.key) { record.delete(family.id, key: present.key) }
+      if record.byteCount > Self.writeByteLimit { try write() }
+      present.next()
+    }
+    // What is damaged beside the tables that were taken out, such as a blob file.
+    try withEngineErrors { () throws(RocksError) in try present.checkStatus() }
+    try write()
+  }
+
+  private mutating func write() throws {
+    guard !record.isEmpty else { return }
+    try target.writePatiently(&record)
+    record.removeAll()
+  }
+}
+
+extension Database {
+  /// Writes a record of a repair, and waits while the memtables wait for their flush.
+  func writePatiently(_ record: inout WriteRecord) throws {
+    var tries = SpoolRepairMerge.patience
+    while true {
+      do throws(RocksError) {
+        return try write(&record)
+      } catch {
+        tries -= 1
+        guard error.kind == .incomplete, tries > 0 else { throw error.spindleError }
+        usleep(1_000)
+      }
+    }
+  }
+}
+
+/// Stretches of keys, in order and apart.
+struct SpoolRanges {
+  let ranges: [SpoolLostRange]
+
+  func contains(_ key: Span<UInt8>) -> Bool {
+    // The last that begins at the key or before it.
+    var low = 0
+    var high = ranges.count
+    while low < high {
+      let middle = (low + high) / 2
+      let start = ranges[middle].from
+      if precedes(key, start.span) { high = middle } else { low = middle + 1 }
+    }
+    guard low > 0 else { return false }
+    guard let end = ranges[low - 1].to else { return true }
+    return precedes(key, end.span)
+  }
+
+  /// The stretches of keys of some tables, joined where they meet.
+  init(of tables: [Database.TableFile]) {
+    self.init(
+      joining: tables.map {
+        SpoolLostRange(file: $0.number, from: $0.smallestKey, to: $0.largestKey + [0])
+      })
+  }
+
+  init(ranges: [SpoolLostRange]) { self.ranges = ranges }
+
+  private init(joining parts: [SpoolLostRange]) {
+    var joined: [SpoolLostRange] = []
+    for part in parts.sorted(by: { $0.from.lexicographicallyPrecedes($1.from) }) {
+      guard let last = joined.last, let end = last.to else {
+        if joined.isEmpty { joined.append(part) }
+        continue
+      }
+      if end.lexicographicallyPrecedes(part.from) {
+        joined.append(part)
+      } else if part.to.map({ end.lexicographicallyPrecedes($0) }) ?? true {
+        joined[joined.count - 1].to = part.to
+      }
+    }
+    ranges = joined
+  }
+
+  /// What lies both here and in the stretches of some tables.
+  func within(_ tables: [Database.TableFile]) -> SpoolRanges {
+    var parts: [SpoolLostRange] = []
+    for table in tables {
+      let end = table.largestKey + [0]
+      for range in ranges {
+        let from =
+          range.from.lexicographicallyPrecedes(table.smallestKey)
+          ? table.smallestKey : range.from
+        let to = range.to.map { $0.lexicographicallyPrecedes(end) ? $0 : end } ?? end
+        guard from.lexicographicallyPrecedes(to) else { continue }
+        parts.append(SpoolLostRange(file: table.number, from: from, to: to))
+      }
+    }
+    return SpoolRanges(joining: parts)
+  }
+}
+
+/// Whether a key stands before another in the order of the engine.
+private func precedes(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
+  for index in 0..<min(left.count, right.count) where left[index] != right[index] {
+    return left[index] < right[index]
+  }
+  return left.count < right.count
+}
+
+func withEngineErrors<Result: ~Copyable>(
+  _ body: () throws(RocksError) -> Result
+) throws(SpindleError) -> Result {
+  do throws(RocksError) { return try body() } catch { throw error.spindleError }
+}

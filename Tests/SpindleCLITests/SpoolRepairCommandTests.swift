@@ -1,0 +1,210 @@
+import Foundation
+import SpindleCore
+import SpindleIO
+import SpindleSpool
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+/// What an operator does with a damaged spool, command by command.
+@Suite(.serialized) struct SpoolRepairCommandTests {
+  private func spool(_ place: Place, _ words: String...) async throws -> CommandResult {
+    try await RunningCommand([spindleProgram, "spool"] + words + ["--store", place.store])
+      .result()
+  }
+
+  /// Messages in one table; gives their ids and the path of the table.
+  private func fill(_ place: Place, _ count: Int) async throws -> ([SpoolID], String) {
+    var ids: [SpoolID] = []
+    try await withStore(place.store) { store in
+      let spool = try await RocksSpool(store: store, name: "main")
+      for number in 0..<count {
+        let id = spool.makeID()
+        try await spool.store(
+          id, [UInt8](repeating: UInt8(number), count: 1_000), forceSync: false, deadline: nil)
+        ids.append(id)
+      }
+      _ = try await spool.compact()
+    }
+    let tables = try Files.names(in: place.store + "/rocks").filter { $0.hasSuffix(".sst") }
+    let paths = tables.map { place.store + "/rocks/" + $0 }
+    let largest = try #require(try paths.max { try Files.size($0) < Files.size($1) })
+    return (ids, largest)
+  }
+
+  @Test func repairHealsForGood() async throws {
+    try await withPlace { place in
+      let (ids, table) = try await fill(place, 200)
+      let sound = try await spool(place, "repair")
+      #expect(sound.status == 0 && sound.text.contains("nothing is damaged: 200"))
+      try TableFault.flippedBit.strike(table)
+      #expect(try await spool(place, "verify").status == 2)
+      let trial = try await spool(place, "repair", "--json")
+      #expect(trial.status == 2, "\(trial.problems)")
+      let foreseen = try trial.object()
+      #expect(foreseen["needed"] as? Bool == true && foreseen["applied"] as? Bool == false)
+      let text = try await spool(place, "repair")
+      #expect(text.status == 2 && text.text.contains("--apply repairs the spool"))
+      #expect(try await spool(place, "verify").status == 2)
+      let result = try await spool(place, "repair", "--apply", "--json")
+      #expect(result.status == 0, "\(result.problems)")
+      let report = try result.object()
+      #expect(report["applied"] as? Bool == true)
+      let intact = try #require(report["intact"] as? Int)
+      #expect((190..<200).contains(intact) && report["lost"] as? Int == 200 - intact)
+      #expect(report["intact"] as? Int == foreseen["intact"] as? Int)
+      let place2 = try #require(report["quarantine"] as? String)
+      #expect(Files.exists(place2 + "/REPORT"))
+      let verified = try await spool(place, "verify", "--json")
+      #expect(verified.status == 0)
+      #expect(try verified.object()["intact"] as? Int == intact)
+      let put = try await spool(place, "put", try place.file("message", "hello"))
+      #expect(put.status == 0)
+      #expect(try await place.sound().spooled == intact + 1)
+      #expect(ids.count == 200)
+    }
+  }
+
+  @Test func aMessageInABadBlockCanBeRemoved() async throws {
+    try await withPlace { place in
+      let (ids, table) = try await fill(place, 200)
+      try TableFault.flippedBit.strike(table)
+      var hidden: [SpoolID] = []
+      try await withStore(place.store) { store in
+        let spool = try await RocksSpool(store: store, name: "main")
+        for id in ids where (try? await spool.load(id)) == nil { hidden.append(id) }
+      }
+      #expect(!hidden.isEmpty)
+      for id in hidden {
+        let removed = try await spool(place, "remove", "--json", id.description)
+        #expect(removed.status == 0, "\(removed.problems)")
+        #expect(try removed.object()["removed"] == nil)
+        #expect(try removed.object()["id"] as? String == id.description)
+      }
+      #expect(try await spool(place, "remove", ids[0].description).status == 0)
+      try await spool(place, "get", ids[0].description).expectRefusal("no such key")
+    }
+  }
+
+  @Test func exportAndImport() async throws {
+    try await withPlace { place in
+      let (ids, table) = try await fill(place, 200)
+      let file = place.directory + "/export"
+      let whole = try await spool(place, "export", "--json", file)
+      #expect(whole.status == 0, "\(whole.problems)")
+      #expect(try whole.object()["messages"] as? Int == 200)
+      try await spool(place, "export", file).expectRefusal(file)
+      try TableFault.missing.strike(table)
+      let partial = try await spool(place, "export", "--json", file + "2")
+      #expect(partial.status == 2, "\(partial.problems)")
+      #expect((try partial.object()["lostRanges"] as? [Any])?.count == 1)
+      #expect(try await spool(place, "repair", "--apply").status == 0)
+      let imported = try await spool(place, "import", "--json", file)
+      #expect(imported.status == 0, "\(imported.problems)")
+      #expect(try imported.object()["stored"] as? Int == 200)
+      let got = try await spool(place, "get", ids[7].description)
+      #expect(got.output == [UInt8](repeating: 7, count: 1_000))
+      let list = try await spool(place, "list").text
+      #expect(list == ids.map { $0.description + "\n" }.joined())
+      // Other bytes under one id.
+      try await withStore(place.store) { store in
+        let spool = try await RocksSpool(store: store, name: "main")
+        try await spool.store(ids[3], [1], forceSync: false, deadline: nil)
+      }
+      let again = try await spool(place, "import", "--json", file)
+      #expect(again.status == 2)
+      let report = try again.object()
+      #expect(report["skipped"] as? Int == 199 && report["conflicts"] as? Int == 1)
+      #expect(report["conflictingIDs"] as? [String] == [ids[3].description])
+      try await RunningCommand(
+        [spindleProgram, "spool", "import", "--store", place.directory + "/new", table + "x"]
+      ).result().expectRefusal(table + "x")
+      #expect(!Files.exists(place.directory + "/new"))
+    }
+  }
+
+  @Test func quarantinedMessagesCanBeRead() async throws {
+    try await withPlace { place in
+      let (ids, _) = try await fill(place, 3)
+      try await withStore(place.store) { store in
+        var batch = Batch()
+        let family = try await store.family("spool:main")
+        batch.put(family, key: ids[1].bytes, value: [9, 9, 9])
+        try await store.commit(batch, durability: .buffered)
+      }
+      for id in ids.prefix(2) {
+        let added = try await spool(place, "quarantine", "add", "--json", id.description)
+        #expect(try added.object()["state"] as? String == "quarantined")
+      }
+      let whole = try await spool(place, "quarantine", "get", ids[0].description)
+      #expect(whole.status == 0 && whole.output == [UInt8](repeating: 0, count: 1_000))
+      let damaged = try await spool(place, "quarantine", "get", ids[1].description)
+      #expect(damaged.status == 2 && damaged.output == [9, 9, 9])
+      #expect(damaged.problems.contains("is damaged"))
+      let object = try await spool(
+        place, "quarantine", "get", "--json", ids[1].description
+      ).object()
+      #expect(object["form"] as? String == "record" && object["damage"] is String)
+      try await spool(place, "quarantine", "get", ids[2].description)
+        .expectRefusal("no such key")
+      let restored = try await spool(
+        place, "quarantine", "restore", "--json", ids[0].description)
+      #expect(try restored.object()["state"] as? String == "restored")
+      let purged = try await spool(place, "quarantine", "purge", "--json", ids[1].description)
+      #expect(try purged.object()["state"] as? String == "purged")
+    }
+  }
+
+  @Test func orphansAreFoundAndSwept() async throws {
+    try await withPlace { place in
+      try await withStore(place.store) { store in
+        let meta = try await RocksSpool(store: store, name: "meta")
+        let data = try await RocksSpool(store: store, name: "data")
+        for number in 0..<3 {
+          let id = data.makeID()
+          try await data.store(id, [1], forceSync: false, deadline: nil)
+          if number > 0 { try await meta.store(id, [2], forceSync: false, deadline: nil) }
+        }
+      }
+      #expect(try await spool(place, "orphans").status == 0)
+      let found = try await spool(place, "orphans", "--older-than", "0", "--json")
+      #expect(found.status == 2, "\(found.problems)")
+      #expect(try found.object()["orphans"] as? Int == 1)
+      let swept = try await spool(place, "orphans", "--older-than", "0", "--apply", "--json")
+      #expect(swept.status == 0, "\(swept.problems)")
+      #expect(try swept.object()["removed"] as? Int == 1)
+      #expect(try await spool(place, "orphans", "--older-than", "0").status == 0)
+      try await spool(place, "orphans", "--meta", "none").expectRefusal("no spool none")
+    }
+  }
+
+  @Test func namesGatesAndPermissionsAreToldInAnOperatorsWords() async throws {
+    try await withPlace { place in
+      let (ids, table) = try await fill(place, 50)
+      for verb in ["list", "repair", "verify"] {
+        try await spool(place, verb, "--name", "main.quarantine")
+          .expectRefusal("\"spindle spool quarantine\" with --name main")
+      }
+      // The greatest id, which an opening reads, is in the table: the gate is shut.
+      try TableFault.noFooter.strike(table)
+      try await spool(place, "quarantine", "add", ids[0].description).expectRefusal("Corruption")
+      let put = try await spool(place, "put", try place.file("message", "hello"))
+      put.expectRefusal("the spool is not accepting writes: ", place.store, "(corruption)")
+      guard getuid() == 0 else { return }
+      let program = place.directory + "/program"
+      #expect(try await RunningCommand(["cp", spindleProgram, program]).result().status == 0)
+      try FileManager.default.setAttributes(
+        [.posixPermissions: 0o777], ofItemAtPath: place.directory)
+      try FileManager.default.setAttributes([.posixPermissions: 0o700], ofItemAtPath: place.store)
+      for verb in ["list", "remove", "repair"] {
+        let other = try await RunningCommand(
+          [
+            "setpriv", "--reuid", "65534", "--clear-groups", program, "spool", verb, "--store",
+            place.store,
+          ] + (verb == "remove" ? [ids[0].description] : [])
+        ).result()
+        other.expectRefusal("Permission denied", place.store)
+      }
+    }
+  }
+}
