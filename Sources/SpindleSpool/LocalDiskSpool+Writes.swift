@@ -22,11 +22,11 @@ extension LocalDiskSpool {
   /// its name; a store that is refused for it leaves nothing. One that was cancelled runs to its
   /// end before the call returns.
   ///
-  /// - Throws: ``SpindleError``: `deadlineExceeded`, `tooLarge`, `quotaExceeded`, `overloaded` while
-  ///   too many calls wait, `unavailable` after repeated failures of the disk or while it has too
-  ///   little free, `io` for one failure, `closed`. With a quota also `CancellationError`, while
-  ///   another change of the id is waited for. After an `io` error of a synced store the message
-  ///   may be there all the same.
+  /// - Throws: ``SpindleError``: `deadlineExceeded`, `tooLarge`, `quotaExceeded`, `overloaded`
+  ///   while too many calls wait, `unavailable` after repeated failures of the disk or while it has
+  ///   too little free, `io` for one failure, `closed`. With a quota also `CancellationError`,
+  ///   while another change of the id is waited for. After an `io` error of a synced store the
+  ///   message may be there all the same.
   /// - Complexity: O(bytes). With sync one fsync of the file, and one to five of directories.
   public func store(
     _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?

@@ -26,10 +26,10 @@ extension Store {
     }
   }
 
-  /// Makes RocksDB stop all writes for a cause. The family has two tables of level 0 or more, its
-  /// usual triggers are far above, and its write buffer is small.
+  /// Makes RocksDB stop all writes for a cause. The family has two tables of level 0 or more, which
+  /// overlap, its usual triggers are far above, and its write buffer is small.
   ///
-  /// - Parameter put: Stores a message; asked for until RocksDB takes no more.
+  /// - Parameter put: Stores a message, or gives up at once; asked for until RocksDB takes no more.
   package func stopWrites(
     for cause: WriteStopCause, by family: StoreFamily, put: () async throws -> Void
   ) async throws {

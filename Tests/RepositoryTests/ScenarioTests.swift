@@ -82,7 +82,12 @@ struct ScenarioTests {
     #expect(rules.first?.proofs == ["A-X-1", "`one`"])
     let file = SourceFile(
       "Tests/T/Sample.swift",
-      "@Test(\n  \"A-X-1, A-Y-3: both\", arguments: [1])\n@Test(\"not A-X-2: at the start\")\n")
+      """
+      @Test(
+        "A-X-1, A-Y-3: both", arguments: [1])
+      func both() {}
+      @Test("not A-X-2: at the start") func other() {}
+      """)
     let proven = Scenarios.proven(by: [file])
     #expect(Set(proven.keys) == ["A-X-1", "A-Y-3"])
     #expect(proven["A-X-1"] == ["Sample: A-X-1, A-Y-3: both"])

@@ -128,9 +128,10 @@ enum SwiftToken: Equatable {
     mutating func run(until end: UInt8?) {
       var depth = 0
       while let byte = byte() {
-        if isAt("//") {
+        let isSlash = byte == UInt8(ascii: "/")
+        if isSlash, isAt("//") {
           while let next = self.byte(), next != UInt8(ascii: "\n") { index += 1 }
-        } else if isAt("/*") {
+        } else if isSlash, isAt("/*") {
           skipBlockComment()
         } else if byte == UInt8(ascii: "\"") || isRawText {
           readText()
@@ -179,22 +180,23 @@ enum SwiftToken: Equatable {
       index += quote.utf8.count
       let first = index
       var nested: [SwiftToken] = []
-      while index < bytes.count, !isAt(quote + marks) {
-        if isAt("\\" + marks + "(") {
+      let (end, escape) = (quote + marks, "\\" + marks)
+      while let byte = byte(), byte != UInt8(ascii: "\"") || !isAt(end) {
+        if byte == UInt8(ascii: "\\"), isAt(escape + "(") {
           index += 1 + marks.utf8.count
           // An interpolation may have literals of its own; what it holds is no code of a test.
           swap(&nested, &tokens)
           run(until: UInt8(ascii: ")"))
           swap(&nested, &tokens)
-        } else if isAt("\\" + marks) {
+        } else if byte == UInt8(ascii: "\\"), isAt(escape) {
           index += 2 + marks.utf8.count
         } else {
           index += 1
         }
       }
-      let end = min(index, bytes.count)
-      tokens.append(.text(String(decoding: bytes[first..<end], as: UTF8.self)))
-      index = min(end + quote.utf8.count + marks.utf8.count, bytes.count)
+      let last = min(index, bytes.count)
+      tokens.append(.text(String(decoding: bytes[first..<last], as: UTF8.self)))
+      index = min(last + end.utf8.count, bytes.count)
     }
   }
 }

@@ -177,7 +177,7 @@ struct SpoolKindsTests {
       #expect(spool.unhealthyReason == nil)
     }
     // Counted anew; with less than it holds, it may shrink and not grow.
-    wish.quota = SpoolQuota(bytes: 100, entries: 2)
+    wish.quota = SpoolQuota(bytes: 50, entries: 2)
     try await backend.withSpool(wish) { (any) async throws in
       #expect(any.usage == SpoolUsage(bytes: 3 * backend.overhead, entries: 3))
       let ids = try await any.spool.allIDs()

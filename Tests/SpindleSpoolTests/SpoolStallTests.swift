@@ -8,8 +8,9 @@ import SpindleTestKit
 import Testing
 
 /// RocksDB stalls for real, for each of its causes. Nobody feeds the gate but the writes that run
-/// out of their time.
-@Suite("Stalls by each cause", .temporaryDirectory) struct SpoolStallTests {
+/// out of their time. Flushes that stand still keep those of other stores waiting, whose threads
+/// are the same.
+@Suite("Stalls by each cause", .temporaryDirectory, .serialized) struct SpoolStallTests {
   @Test(
     "A-D-12, A-G-6: a stall by each cause is told, shuts the gate when it persists, and heals",
     arguments: WriteStopCause.allCases)
@@ -26,22 +27,31 @@ import Testing
     defer { store.guardian?.holdTables(false) }
     let dashboard = Dashboard(factory: factory, fixture: fixture)
     var ids = try await fixture.makeTable()
+    // In the second table as well: without an overlap a compaction only renames.
+    try await spool.put(ids[0], GatedSpool.payload(ids[0]))
     ids += try await fixture.makeTable()
     try await dashboard.expect(shut: false)
     #expect(try counts(of: fixture) == [:])
 
     try await store.stopWrites(for: cause, by: spool.family) {
       let id = spool.makeID()
-      try await spool.put(id, GatedSpool.payload(id))
-      ids.append(id)
+      do {
+        try await spool.store(
+          id, GatedSpool.payload(id), forceSync: false, deadline: fixture.clock.now)
+        ids.append(id)
+      } catch let error as SpindleError where error.kind == .deadlineExceeded {
+        // The write that fills the last memtable meets the stall itself.
+      }
     }
+    let met = spool.gateStatus.backpressureTimeouts
+    #expect(met <= 1)
     #expect(try counts(of: fixture).keys.sorted() == [cause.rawValue])
     // A stall alone shuts nothing, and one write that ran out of its time does not either.
     try await dashboard.expect(shut: false, stopped: true)
     try await runOutOfTheSpoolsTime(fixture)
     try await fixture.pass(1)
     try await dashboard.expect(shut: false, stopped: true)
-    #expect(spool.gateStatus.backpressureTimeouts == 1)
+    #expect(spool.gateStatus.backpressureTimeouts == met + 1)
 
     var timeouts = 0
     while spool.unhealthyReason == nil, timeouts < 30 {
@@ -56,8 +66,8 @@ import Testing
     #expect((14...17).contains(timeouts))
     await fixture.expectShut("backpressure", ids[0])
     try await dashboard.expect(shut: true, stopped: true)
-    #expect(spool.gateStatus.backpressureTimeouts == UInt64(timeouts + 1))
-    #expect(dashboard.errors("deadlineExceeded") == timeouts)
+    #expect(spool.gateStatus.backpressureTimeouts == met + UInt64(timeouts + 1))
+    #expect(dashboard.errors("deadlineExceeded") == timeouts + Int(met))
     #expect(dashboard.errors("overloaded") == 1)
     #expect(spool.gateStatus.transitions == ["backpressure": 1])
     #expect(fixture.log.reasons == ["backpressure"])
