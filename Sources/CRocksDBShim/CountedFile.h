@@ -3,8 +3,10 @@
 #include <rocksdb/file_system.h>
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "CRocksDBShim.h"
@@ -77,6 +79,9 @@ class CountedFile final : public rocksdb::FSWritableFileOwnerWrapper {
     const int operation = kind_ == FileKind::table      ? SPINDLE_ROCKS_FAULT_TABLE_APPEND
                           : kind_ == FileKind::manifest ? SPINDLE_ROCKS_FAULT_MANIFEST_APPEND
                                                         : -1;
+    while (kind_ == FileKind::table && guard_->tables_held.load(std::memory_order_relaxed)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
     if (operation >= 0) {
       if (const auto fault = guard_->faults.Take(operation)) {
         const size_t partial = std::min<uint64_t>(fault->partial_bytes, data.size());

@@ -98,6 +98,10 @@ uint64_t spindle_rocks_env_fault_count(const spindle_rocks_env_t* env, int opera
   return GuardOf(env).faults.Count(operation);
 }
 
+void spindle_rocks_env_hold_tables(spindle_rocks_env_t* env, int held) {
+  GuardOf(env).tables_held.store(held != 0, std::memory_order_relaxed);
+}
+
 void spindle_rocks_env_set_sync_delay_us(spindle_rocks_env_t* env, uint32_t microseconds) {
   GuardOf(env).sync_delay_us.store(microseconds, std::memory_order_relaxed);
 }

@@ -24,6 +24,7 @@ struct GuardState {
   FaultPlan faults;
   std::atomic<uint64_t> other_bytes_written{0};
   std::atomic<uint32_t> sync_delay_us{0};
+  std::atomic<bool> tables_held{false};
 };
 
 /// The default file system with a guard around every writable file of one store.

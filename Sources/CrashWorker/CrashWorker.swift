@@ -17,7 +17,7 @@ enum CrashWorker {
     guard arguments.count >= 3 else {
       say(
         "usage: CrashWorker inline|crowd|group|synced|many|hold|parent|append|cure|sync|spool|pair"
-          + "|apart|health|oplog|oplog-die|oplog-upkeep|replica STORE [ARGUMENT]...")
+          + "|apart|full|health|oplog|oplog-die|oplog-upkeep|replica STORE [ARGUMENT]...")
       exit(64)
     }
     try ChildProcess.endWithReader()

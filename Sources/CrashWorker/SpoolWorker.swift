@@ -11,13 +11,14 @@ import SpindleTestKit
 /// - `pair STORE SCRIPT DURABILITY BYTES FIRST`: the same with messages of two halves;
 /// - `apart STORE STEP`: twenty pairs over halves that share no batch, then one step that dies when
 ///   it comes to its second half;
+/// - `full STORE`: stores until the disk refuses, which it says, and goes on once there is room;
 /// - `health STORE`: counts the allocations of asking for the health, with `allocations.cc`.
 struct SpoolWorker {
   let store: Store
   let arguments: [String]
 
   init?(_ store: Store, _ arguments: [String]) {
-    guard ["spool", "pair", "apart", "health"].contains(arguments[1]) else { return nil }
+    guard ["spool", "pair", "apart", "full", "health"].contains(arguments[1]) else { return nil }
     self.store = store
     self.arguments = arguments
   }
@@ -29,8 +30,36 @@ struct SpoolWorker {
       let meta = try await RocksSpool(store: store, name: "meta")
       let data = try await RocksSpool(store: store, name: "data")
       try await follow(on: Pair(spool: PairedSpool(meta: meta, data: data)))
+    case "full": try await fillDisk()
     case "health": try await countAllocations()
     default: try await dieApart(arguments[3])
+    }
+  }
+
+  /// Each message that was acknowledged is one line, its number.
+  private func fillDisk() async throws {
+    let spool = try await RocksSpool(store: store, name: "main")
+    var number = 0
+    var wasFull = false
+    while true {
+      do {
+        try await spool.store(
+          numberedID(number), numberedValue(number, bytes: 4_000), forceSync: number % 16 == 0,
+          deadline: nil)
+        CrashWorker.say("\(number)")
+        // Not faster than the test can follow.
+        try await Task.sleep(for: .milliseconds(1))
+      } catch let error as SpindleError where error.reason == "disk_full" {
+        if !wasFull { CrashWorker.say("full") }
+        wasFull = true
+        // Until somebody makes room.
+        while spool.unhealthyReason != nil {
+          try? await store.heal()
+          try await Task.sleep(for: .milliseconds(20))
+        }
+        CrashWorker.say("healed")
+      }
+      number += 1
     }
   }
 

@@ -188,13 +188,7 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     try await reportingErrors {
       var isIntact = true
       try await target.withSpool { spool in
-        var quarantined = 0
-        var last: SpoolID?
-        repeat {
-          let page = try await spool.quarantined(after: last, limit: 256)
-          quarantined += page.count
-          last = page.last?.id
-        } while last != nil
+        let quarantined = try await spool.quarantinedCount()
         let report = Report(try await spool.stats(), quarantined: quarantined)
         isIntact = report.damaged == 0 && report.lostRanges.isEmpty
         if json { return try Output.json(report) }

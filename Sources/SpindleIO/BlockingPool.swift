@@ -32,6 +32,9 @@ public final class BlockingPool: Sendable {
     self.queueLimit = queueLimit
   }
 
+  /// Calls that wait for a thread.
+  public var queuedCount: Int { state.withLock { $0.jobs.count - $0.head } }
+
   /// Runs a blocking call on one of the pool's threads. A cancelled caller still gets the call's
   /// outcome: once queued, the work runs to its end.
   ///

@@ -132,6 +132,12 @@ internal import CRocksDB
 
   package func clearFaults() { unsafe spindle_rocks_env_clear_faults(pointer) }
 
+  /// Makes flushes and compactions stand still, or go on: a disk that is too slow for its writers.
+  /// Whoever closes the database meanwhile waits.
+  package func holdTables(_ isHeld: Bool) {
+    unsafe spindle_rocks_env_hold_tables(pointer, isHeld ? 1 : 0)
+  }
+
   package func setSyncDelay(microseconds: UInt32) {
     unsafe spindle_rocks_env_set_sync_delay_us(pointer, microseconds)
   }

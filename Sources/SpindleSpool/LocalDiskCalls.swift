@@ -42,6 +42,8 @@ final class LocalDiskCalls: Sendable {
 
   func endWalk() { state.withLock { $0.walks -= 1 } }
 
+  var underWay: Int { state.withLock { $0.count } }
+
   var isClosed: Bool { state.withLock { $0.isClosed } }
 
   func close() { state.withLock { $0.isClosed = true } }

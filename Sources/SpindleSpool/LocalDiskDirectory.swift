@@ -13,6 +13,9 @@ struct LocalDiskDirectory: Sendable {
     self.path = trimmed
   }
 
+  /// The last part of the path.
+  var name: String { path.split(separator: "/").last.map(String.init) ?? "/" }
+
   private func child(_ name: String) -> String { path == "/" ? "/" + name : path + "/" + name }
   var lock: String { child("lock") }
   /// What is being written.
@@ -99,6 +102,54 @@ struct LocalDiskDirectory: Sendable {
       let reason = quarantine + "/" + name
       let message = String(reason.dropLast(Self.reasonSuffix.count))
       if (try? Files.isThere(message)) == false { try? Files.remove(reason) }
+    }
+  }
+}
+
+extension LocalDiskDirectory {
+  /// Counts the messages, for a quota. Files under other names are none.
+  func usage() throws(IOFailure) -> SpoolUsage {
+    var usage = SpoolUsage()
+    try count(data, digits: "", &usage)
+    return usage
+  }
+
+  private func count(
+    _ path: String, digits: String, _ usage: inout SpoolUsage
+  ) throws(IOFailure) {
+    guard digits.utf8.count == 2 * LocalDiskSpool.depth else {
+      for name in try Files.names(in: path) where LocalDiskSpool.isDirectoryName(name) {
+        let child = path + "/" + name
+        if Files.isDirectory(child) { try count(child, digits: digits + name, &usage) }
+      }
+      return
+    }
+    for name in try Files.names(in: path) {
+      guard let id = SpoolID(text: digits + name), id.description == digits + name,
+        let bytes = try fileBytes(id)
+      else { continue }
+      usage.bytes += UInt64(SpoolLedger.keyBytes + bytes)
+      usage.entries += 1
+    }
+  }
+
+  /// How many messages are in quarantine.
+  func quarantinedCount() throws(IOFailure) -> Int {
+    var count = 0
+    try Files.forEachName(in: quarantine) { name in
+      if SpoolID(text: name)?.description == name { count += 1 }
+      return true
+    }
+    return count
+  }
+
+  /// Bytes of a message's file; nil when there is none.
+  func fileBytes(_ id: SpoolID) throws(IOFailure) -> Int? {
+    do throws(IOFailure) {
+      return Int(clamping: try Files.size(id.path(under: data)))
+    } catch {
+      guard error.isNotFound else { throw error }
+      return nil
     }
   }
 }

@@ -8,7 +8,10 @@ package struct LocalDiskRecord: Sendable {
   // Part of the format; must not be changed.
   /// Bytes that are no text, so that a transfer as text is noticed.
   package static let magic: [UInt8] = [0x89, 0x53, 0x50, 0x4F, 0x4F, 0x4C, 0x0D, 0x0A]
+  /// The payload stands as it was given.
   package static let version: UInt8 = 1
+  /// The byte after the version names the codec of the body, as in a ``SpoolRecord``.
+  package static let compressedVersion: UInt8 = 2
   package static let headerBytes = 36
   private static let checkedBytes = 32
 
@@ -16,25 +19,41 @@ package struct LocalDiskRecord: Sendable {
   package let run: UInt32
   /// Wall time of the store, in milliseconds since the Unix epoch.
   package let storedMilliseconds: UInt64
-  package let payloadBytes: Int
+  /// Of the payload as it is stored.
+  package let bodyBytes: Int
+  private let codec: UInt8
   private let checksum: UInt32
   /// Of the header alone, to go on from with the payload.
   private let headerChecksum: UInt32
 
-  /// The header for a payload.
-  package static func header(
-    for payload: [UInt8], run: UInt32, storedMilliseconds: UInt64
-  ) -> [UInt8] {
-    var header = magic + [version, 0, 0, 0]
+  /// A file before it is written.
+  package struct Encoded: Sendable {
+    package let header: [UInt8]
+    package let body: Bytes
+
+    package var byteCount: Int { header.count + body.count }
+  }
+
+  /// Makes the file of a payload. What does not become at least 1/16 smaller is stored as it is.
+  ///
+  /// - Complexity: O(bytes).
+  package static func encode(
+    _ payload: Bytes, _ compression: PayloadCompression, run: UInt32, storedMilliseconds: UInt64
+  ) -> Encoded {
+    let compressed = SpoolRecord.compress(payload, compression)
+    let body = compressed?.body ?? payload
+    var header = magic
+    header += compressed.map { [compressedVersion, $0.codec] } ?? [version, SpoolRecord.codecNone]
+    header += [0, 0]
     header.reserveCapacity(headerBytes)
     header.appendBigEndian(run)
     header.appendBigEndian(storedMilliseconds)
-    header.appendBigEndian(UInt64(payload.count))
+    header.appendBigEndian(UInt64(body.count))
     var checksum = CRC32C()
     checksum.update(header)
-    checksum.update(payload)
+    checksum.update(body)
     header.appendBigEndian(checksum.masked)
-    return header
+    return Encoded(header: header, body: body)
   }
 
   /// Reads a header and compares its length with that of the file.
@@ -44,8 +63,16 @@ package struct LocalDiskRecord: Sendable {
       throw .invalid("the file does not begin with the spool's mark")
     }
     let version = try reader.readUInt8()
-    guard version == Self.version else { throw .unknownVersion(version) }
-    guard try reader.readBytes(3) == [0, 0, 0] else {
+    guard version == Self.version || version == Self.compressedVersion else {
+      throw .unknownVersion(version)
+    }
+    let isCompressed = version == Self.compressedVersion
+    let codec = isCompressed ? try reader.readUInt8() : SpoolRecord.codecNone
+    guard !isCompressed || (SpoolRecord.codecLZ4...SpoolRecord.codecZstd).contains(codec) else {
+      throw .invalid("payload codec \(codec) is unknown")
+    }
+    self.codec = codec
+    guard try reader.readBytes(isCompressed ? 2 : 3).allSatisfy({ $0 == 0 }) else {
       throw .invalid("the reserved bytes are not zero")
     }
     run = try reader.readBigEndian(UInt32.self)
@@ -55,25 +82,26 @@ package struct LocalDiskRecord: Sendable {
     guard count <= UInt64(LocalDiskSpool.payloadByteLimit) else {
       throw .invalid("a payload of \(count) bytes is larger than any that is stored")
     }
-    payloadBytes = Int(count)
+    bodyBytes = Int(count)
     // The header was read whole, so the file is not shorter than it.
     let available = Int(clamping: fileBytes) - Self.headerBytes
-    guard available >= payloadBytes else {
-      throw .truncated(needed: payloadBytes, available: available)
+    guard available >= bodyBytes else {
+      throw .truncated(needed: bodyBytes, available: available)
     }
-    guard available == payloadBytes else { throw .trailingBytes(available - payloadBytes) }
+    guard available == bodyBytes else { throw .trailingBytes(available - bodyBytes) }
     headerChecksum = CRC32C.checksum(header.extracting(0..<Self.checkedBytes))
   }
 
-  /// Compares the checksum with that of header and payload.
-  package func check(payload: Span<UInt8>) throws(DecodingFailure) {
-    guard payload.count == payloadBytes else {
-      throw .truncated(needed: payloadBytes, available: payload.count)
+  /// Compares the checksum with that of header and body, and gives the payload.
+  package func payload(of body: [UInt8]) throws(DecodingFailure) -> [UInt8] {
+    guard body.count == bodyBytes else {
+      throw .truncated(needed: bodyBytes, available: body.count)
     }
-    let computed = CRC32C.mask(CRC32C.checksum(payload, continuing: headerChecksum))
+    let computed = CRC32C.mask(CRC32C.checksum(body.span, continuing: headerChecksum))
     guard computed == checksum else {
       throw .checksumMismatch(stored: checksum, computed: computed)
     }
+    return codec == SpoolRecord.codecNone ? body : try SpoolRecord.decompress(codec, body.span)
   }
 
   /// Reads and checks a whole file.
@@ -85,8 +113,6 @@ package struct LocalDiskRecord: Sendable {
     let header = try file.read(headerBytes)
     let record = try LocalDiskRecord(header: header.span, fileBytes: file.size)
     // Only as much as the header promises and the file has is asked for.
-    let payload = try file.read(record.payloadBytes)
-    try record.check(payload: payload.span)
-    return (record, payload)
+    return (record, try record.payload(of: try file.read(record.bodyBytes)))
   }
 }

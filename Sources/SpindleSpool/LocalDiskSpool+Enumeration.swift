@@ -1,3 +1,4 @@
+internal import Logging
 public import SpindleCore
 internal import SpindleIO
 
@@ -9,8 +10,9 @@ extension LocalDiskSpool {
   /// Left out are also messages that this opening stored after `startTime` under an older id:
   /// whoever stored them has them.
   ///
-  /// Files that are no messages are counted as skipped, damaged and unreadable ones are given as
-  /// such, and directories that cannot be listed are counted in the outcome.
+  /// Files that are no messages are counted as skipped and stray, damaged and unreadable ones are
+  /// given as such, and directories that cannot be listed are counted in the outcome. Each is told
+  /// in the log as well, up to a few.
   ///
   /// - Throws: ``SpindleError``: `overloaded` while ``walkLimit`` walks are under way, `closed`.
   /// - Complexity: Memory for the channel's messages and one more; a thread.
@@ -29,7 +31,8 @@ extension LocalDiskSpool {
     do throws(IOFailure) {
       // A thread of its own: the walk waits for its reader, who may need the spool's threads.
       _ = try NamedThread(name: "spindle-walk") { [self] in
-        var walk = LocalDiskWalk(spool: self, queue: queue, startTime: startTime)
+        var walk = LocalDiskWalk(
+          spool: self, queue: queue, handle: handle, startTime: startTime)
         walk.run()
         // Whoever waited for the walk may start another at once.
         calls.endWalk()
@@ -51,16 +54,52 @@ extension LocalDiskSpool {
 private struct LocalDiskWalk {
   let spool: LocalDiskSpool
   let queue: SpoolEntryQueue
+  let handle: SpoolEnumeration
   let startTime: SpoolInstant
   var outcome = SpoolEnumeration.Outcome()
+  /// Lines that may still be written about single entries.
+  private var linesLeft = LocalDiskLog.linesPerWalk
+  /// Progress is told every so many entries.
+  private static let publishMask = 255
 
-  init(spool: LocalDiskSpool, queue: SpoolEntryQueue, startTime: SpoolInstant) {
+  init(
+    spool: LocalDiskSpool, queue: SpoolEntryQueue, handle: SpoolEnumeration,
+    startTime: SpoolInstant
+  ) {
     self.spool = spool
     self.queue = queue
+    self.handle = handle
     self.startTime = startTime
   }
 
-  mutating func run() { visit(spool.directory.data, digits: "") }
+  mutating func run() {
+    spool.metrics?.enumerationStarted()
+    visit(spool.directory.data, digits: "")
+    let failures =
+      outcome.corrupt + outcome.unreadableDirectories + (outcome.error == nil ? 0 : 1)
+    spool.metrics?.enumerationFinished(
+      state: outcome.error == nil ? .finished : .failed, count: outcome.count, errors: failures)
+    spool.log.write(
+      failures > 0 ? .warning : .info, "a walk over a spool ended",
+      [
+        ("count", "\(outcome.count)"), ("skipped", "\(outcome.skipped)"),
+        ("stray", "\(outcome.stray)"), ("corrupt", "\(outcome.corrupt)"),
+        ("unreadable_directories", "\(outcome.unreadableDirectories)"),
+      ] + (outcome.error.map { [("detail", $0.message)] } ?? []))
+  }
+
+  /// Tells of one entry that is bad, up to a few.
+  private mutating func tell(_ message: StaticString, _ detail: String) {
+    guard linesLeft > 0 else { return }
+    linesLeft -= 1
+    spool.log.write(.warning, message, [("detail", detail)])
+  }
+
+  private mutating func passStray(_ path: String) {
+    outcome.skipped += 1
+    outcome.stray += 1
+    tell("a walk over a spool met a file that is no message's", path)
+  }
 
   /// Walks a directory whose path so far has these digits of an id.
   private mutating func visit(_ path: String, digits: String) {
@@ -78,7 +117,7 @@ private struct LocalDiskWalk {
         let child = path + "/" + name
         guard LocalDiskSpool.isDirectoryName(name), Files.isDirectory(child) else {
           // A cleanup may have removed the directory since its name was read.
-          if !LocalDiskSpool.isDirectoryName(name) || Files.exists(child) { outcome.skipped += 1 }
+          if !LocalDiskSpool.isDirectoryName(name) || Files.exists(child) { passStray(child) }
           continue
         }
         visit(child, digits: digits + name)
@@ -87,14 +126,14 @@ private struct LocalDiskWalk {
       guard !error.isNotFound else { return }
       outcome.unreadableDirectories += 1
       if outcome.firstUnreadableDirectory == nil { outcome.firstUnreadableDirectory = "\(error)" }
+      tell("a walk over a spool met a directory that cannot be read", "\(error)")
     }
   }
 
   private mutating func take(_ path: String, text: String) {
     // Other spellings of an id would not be found by a load.
     guard let id = SpoolID(text: text), id.description == text else {
-      outcome.skipped += 1
-      return
+      return passStray(path)
     }
     do {
       let (record, payload) = try LocalDiskRecord.read(path)
@@ -107,6 +146,7 @@ private struct LocalDiskWalk {
     } catch let error as IOFailure where error.isNotFound {
       // Removed since its name was read.
     } catch {
+      tell("a walk over a spool met a damaged message", "\(path): \(error)")
       send(.corrupt(id: id, error: "\(path): \(error)"))
     }
   }
@@ -130,6 +170,15 @@ private struct LocalDiskWalk {
     guard queue.send(entry, isStopped: { spool.calls.isClosed }), !spool.calls.isClosed else {
       return end()
     }
-    if case .item = entry { outcome.count += 1 } else { outcome.corrupt += 1 }
+    // One lock beside the reading of a file.
+    defer { handle.publish(outcome) }
+    guard case .item = entry else {
+      outcome.corrupt += 1
+      return
+    }
+    outcome.count += 1
+    if outcome.count & Self.publishMask == 0 {
+      spool.metrics?.enumerationProgressed(count: outcome.count)
+    }
   }
 }

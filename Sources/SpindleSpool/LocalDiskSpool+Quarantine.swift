@@ -1,3 +1,4 @@
+internal import Logging
 public import SpindleCore
 internal import SpindleIO
 internal import Synchronization
@@ -31,7 +32,7 @@ extension LocalDiskSpool {
         )
       }
       let temporary = temporaryPath("\(id)\(LocalDiskDirectory.reasonSuffix)")
-      try write(Self.kept(reason), to: temporary, sync: true)
+      try write(encode(Self.kept(reason), .none), to: temporary, sync: true)
       do throws(IOFailure) {
         try Files.move(temporary, to: directory.reason(id))
       } catch {
@@ -39,16 +40,20 @@ extension LocalDiskSpool {
         throw error
       }
       try synchronize(directory.quarantine)
-      do throws(IOFailure) {
-        // The quarantine is locked and one process has the spool, so the name is still free.
-        try Files.move(source, to: target)
-      } catch {
-        try? Files.remove(directory.reason(id))
-        if error.isNotFound { throw absent(id, "in the spool") }
-        throw error
+      try counting(id, after: nil, withinQuota: true) {
+        do throws(IOFailure) {
+          // The quarantine is locked and one process has the spool, so the name is still free.
+          try Files.move(source, to: target)
+        } catch {
+          try? Files.remove(directory.reason(id))
+          if error.isNotFound { throw absent(id, "in the spool") }
+          throw error
+        }
+        try synchronize(directory.quarantine)
+        try synchronizeRemoval(of: id)
       }
-      try synchronize(directory.quarantine)
-      try synchronizeRemoval(of: id)
+      log.write(
+        .warning, "a message was moved to quarantine", [("id", "\(id)"), ("reason", reason)])
     }
   }
 
@@ -66,6 +71,11 @@ extension LocalDiskSpool {
         return messages
       }
     }
+  }
+
+  /// Counts what is in quarantine by its names; no message is read.
+  public func quarantinedCount() async throws -> Int {
+    try await blocking { [self] in try withSpindleErrors { try directory.quarantinedCount() } }
   }
 
   public func isQuarantined(_ id: SpoolID) async throws -> Bool {
@@ -95,18 +105,20 @@ extension LocalDiskSpool {
     try await changeQuarantine("restore", id) { [self] in
       let source = directory.quarantined(id)
       guard try Files.isThere(source) else { throw absent(id, "in quarantine") }
-      do throws(IOFailure) {
+      do {
+        let bytes = Int(clamping: try Files.size(source))
         // A link, which never replaces: a store may give the name to a new message at any time.
-        try place(id, sync: true) { path throws(IOFailure) in
-          do throws(IOFailure) {
-            try Files.link(source, to: path)
-          } catch {
-            // A restore that failed later has linked it already.
-            guard error.isTaken, try Files.isSameFile(source, path) else { throw error }
+        try counting(id, after: bytes, withinQuota: false) {
+          try place(id, sync: true) { path throws(IOFailure) in
+            do throws(IOFailure) {
+              try Files.link(source, to: path)
+            } catch {
+              // A restore that failed later has linked it already.
+              guard error.isTaken, try Files.isSameFile(source, path) else { throw error }
+            }
           }
         }
-      } catch {
-        guard error.isTaken else { throw error }
+      } catch let error as IOFailure where error.isTaken {
         throw SpindleError(
           .conflict, "the spool holds a message of the id \(id) by now; the quarantined one stays")
       }
@@ -139,12 +151,14 @@ extension LocalDiskSpool {
   private func changeQuarantine(
     _ verb: String, _ id: SpoolID, _ body: @escaping @Sendable () throws -> Void
   ) async throws {
-    try await blocking { [self] in
-      do {
-        try quarantining.withLock { _ in try body() }
-      } catch let error as IOFailure {
-        recordFailure(error, bytes: 0)
-        throw failure(verb, id, error)
+    try await alone(with: id, until: nil) {
+      try await blocking { [self] in
+        do {
+          try quarantining.withLock { _ in try body() }
+        } catch let error as IOFailure {
+          recordFailure(error, bytes: 0)
+          throw failure(verb, id, error)
+        }
       }
     }
   }

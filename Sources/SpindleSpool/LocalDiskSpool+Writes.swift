@@ -22,22 +22,30 @@ extension LocalDiskSpool {
   /// its name; a store that is refused for it leaves nothing. One that was cancelled runs to its
   /// end before the call returns.
   ///
-  /// - Throws: ``SpindleError``: `deadlineExceeded`, `tooLarge`, `overloaded` while too many calls
-  ///   wait, `unavailable` after repeated failures of the disk, `io` for one, `closed`. After an
-  ///   `io` error of a synced store the message may be there all the same.
+  /// - Throws: ``SpindleError``: `deadlineExceeded`, `tooLarge`, `quotaExceeded`, `overloaded`
+  ///   while too many calls wait, `unavailable` after repeated failures of the disk or while it has
+  ///   too little free, `io` for one failure, `closed`. With a quota also `CancellationError`,
+  ///   while another change of the id is waited for. After an `io` error of a synced store the
+  ///   message may be there all the same.
   /// - Complexity: O(bytes). With sync one fsync of the file, and one to five of directories.
   public func store(
     _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws {
-    try checkOpen()
-    guard data.count <= settings.payloadByteLimit else {
-      throw SpindleError(
-        .tooLarge,
-        "the message has \(data.count) bytes; the spool takes at most \(settings.payloadByteLimit)")
+    try await measured(.store, bytes: { data.count }) {
+      guard data.count <= settings.payloadByteLimit else {
+        throw SpindleError(
+          .tooLarge,
+          "the message has \(data.count) bytes; the spool takes at most "
+            + "\(settings.payloadByteLimit)")
+      }
+      if let refusal = gate.refusal { throw refusal }
+      let sync = forceSync || settings.flush
+      try await alone(with: id, until: deadline) {
+        try await blocking { [self] in
+          try storeBlocking(id, data, sync: sync, deadline: deadline)
+        }
+      }
     }
-    if let refusal = gate.refusal { throw refusal }
-    let sync = forceSync || settings.flush
-    try await blocking { [self] in try storeBlocking(id, data, sync: sync, deadline: deadline) }
   }
 
   private func storeBlocking(
@@ -45,37 +53,89 @@ extension LocalDiskSpool {
   ) throws {
     try checkDeadline(deadline)
     let temporary = temporaryPath(id.description)
+    let file = encode(data, settings.compression)
     do {
-      try write(data, to: temporary, sync: sync)
-      do {
-        try checkDeadline(deadline)
-        try place(id, sync: sync) { path throws(IOFailure) in
-          try Files.move(temporary, to: path)
+      try counting(id, after: file.byteCount, withinQuota: true) {
+        try write(file, to: temporary, sync: sync)
+        do {
+          try checkDeadline(deadline)
+          try place(id, sync: sync) { path throws(IOFailure) in
+            try Files.move(temporary, to: path)
+          }
+        } catch {
+          // Gone already when only a sync failed.
+          try? Files.remove(temporary)
+          throw error
         }
-      } catch {
-        // Gone already when only a sync failed.
-        try? Files.remove(temporary)
-        throw error
       }
     } catch let error as IOFailure {
-      recordFailure(error, bytes: data.count + LocalDiskRecord.headerBytes)
+      recordFailure(error, bytes: file.byteCount)
       throw failure("store", id, error)
     }
     gate.recordSuccess()
   }
 
-  private func checkDeadline(_ deadline: ContinuousClock.Instant?) throws {
-    if let deadline, clock.now >= deadline {
-      throw SpindleError(
-        .deadlineExceeded, "the caller-supplied deadline was reached before acceptance")
-    }
+  // MARK: The quota
+
+  /// Runs a change of a message while no other change of its id is under way, where there is a
+  /// quota: a replacement counts with the difference to what was there.
+  func alone<Value>(
+    with id: SpoolID, until deadline: ContinuousClock.Instant?, _ body: () async throws -> Value
+  ) async throws -> Value {
+    guard let ledger else { return try await body() }
+    guard try await ledger.lock(id, until: deadline) else { throw lateError }
+    defer { ledger.unlock(id) }
+    return try await body()
   }
 
-  /// Writes a payload with its header.
-  func write(_ payload: [UInt8], to path: String, sync: Bool) throws(IOFailure) {
-    let header = LocalDiskRecord.header(
-      for: payload, run: run, storedMilliseconds: clock.wallMilliseconds)
-    try Files.create(path, parts: [header, payload], sync: sync)
+  /// Runs a change of a message's file and counts it, where there is a quota.
+  ///
+  /// - Parameters:
+  ///   - after: Bytes of the file after the change; nil where it takes the file away.
+  ///   - withinQuota: Whether it is refused when the quota has no room. What comes back was counted
+  ///     before.
+  func counting(
+    _ id: SpoolID, after: Int?, withinQuota: Bool, _ body: () throws -> Void
+  ) throws {
+    guard let ledger else { return try body() }
+    let before = try directory.fileBytes(id)
+    let change = SpoolLedger.Change(before: before, after: after)
+    if withinQuota { try ledger.reserve(change) } else { ledger.expect(change) }
+    do {
+      try body()
+    } catch {
+      ledger.giveBack(change)
+      // A failed sync comes after the change.
+      var found = change
+      do throws(IOFailure) {
+        found.after = try directory.fileBytes(id)
+      } catch {
+        // Nobody can look: the file counts as changed.
+      }
+      ledger.expect(found)
+      ledger.settle(found)
+      throw error
+    }
+    ledger.settle(change)
+  }
+
+  private func checkDeadline(_ deadline: ContinuousClock.Instant?) throws {
+    if let deadline, clock.now >= deadline { throw lateError }
+  }
+
+  private var lateError: SpindleError {
+    SpindleError(.deadlineExceeded, "the caller-supplied deadline was reached before acceptance")
+  }
+
+  /// Makes the file of a payload, as of now.
+  func encode(_ payload: Bytes, _ compression: PayloadCompression) -> LocalDiskRecord.Encoded {
+    LocalDiskRecord.encode(
+      payload, compression, run: run, storedMilliseconds: clock.wallMilliseconds)
+  }
+
+  /// Writes a file that does not have its name yet.
+  func write(_ file: LocalDiskRecord.Encoded, to path: String, sync: Bool) throws(IOFailure) {
+    try Files.create(path, parts: [file.header, file.body], sync: sync)
     hooks.atStep(.written(synced: sync))
   }
 
@@ -135,18 +195,26 @@ extension LocalDiskSpool {
   ///
   /// - Throws: ``SpindleError`` with `notFound` for an absent message, naming it; `io`, `closed`.
   public func remove(_ id: SpoolID) async throws {
-    try await blocking { [self] in
-      do {
+    try await measured(.remove, bytes: { 0 }) {
+      try await alone(with: id, until: nil) {
+        try await blocking { [self] in try removeBlocking(id) }
+      }
+    }
+  }
+
+  private func removeBlocking(_ id: SpoolID) throws {
+    do {
+      try counting(id, after: nil, withinQuota: true) {
         try Files.remove(id.path(under: directory.data), mustExist: true)
         if settings.flush { try synchronizeRemoval(of: id) }
-      } catch let error as IOFailure {
-        if error.isNotFound {
-          throw SpindleError(
-            .notFound, "cannot remove the message \(id): \(error)", path: error.path)
-        }
-        recordFailure(error, bytes: 0)
-        throw failure("remove", id, error)
       }
+    } catch let error as IOFailure {
+      if error.isNotFound {
+        throw SpindleError(
+          .notFound, "cannot remove the message \(id): \(error)", path: error.path)
+      }
+      recordFailure(error, bytes: 0)
+      throw failure("remove", id, error)
     }
   }
 

@@ -1,6 +1,7 @@
+internal import Logging
 public import SpindleCore
-internal import SpindleIO
-internal import SpindleStore
+package import SpindleIO
+public import SpindleStore
 internal import Synchronization
 
 /// A spool of files, one for each message: to be looked at, copied and repaired with the tools of
@@ -13,6 +14,9 @@ internal import Synchronization
 /// One process has a spool at a time. All file operations run on the spool's own threads; only the
 /// initializers use the caller's.
 public final class LocalDiskSpool: Spool, QuarantiningSpool {
+  /// What metrics and log lines call the spool: ``LocalDiskSettings/name``, or the name of its
+  /// directory.
+  public let name: String
   public let path: String
   public let settings: LocalDiskSettings
   /// What should be known about the directory, a sentence each: that every user may read it, that
@@ -35,7 +39,13 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   private let lock: Mutex<FileLock?>
   /// One shutdown waits for the calls at a time; held on a thread of its own.
   private let closing = Mutex(())
-  private let healing = Mutex<Task<Void, Never>?>(nil)
+  /// Looks at the disk from time to time.
+  private let upkeep = Mutex<Task<Void, Never>?>(nil)
+  /// Counts for the quota; nil without one.
+  let ledger: SpoolLedger?
+  /// nil when the process had no metrics backend when the spool was opened.
+  let metrics: SpoolMetrics?
+  let log: LocalDiskLog
 
   /// The largest payload in bytes, 1 GiB: a message is held in memory as a whole.
   public static let payloadByteLimit = 1 << 30
@@ -63,7 +73,9 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
 
   /// The same with all settings, and a clock that stands for the system's.
   ///
-  /// - Throws: As ``init(path:flush:)``, and `invalidArgument` for a setting out of its range.
+  /// - Throws: As ``init(path:flush:)``, `invalidArgument` for a setting out of its range, and with
+  ///   a quota `io` when what is there cannot be counted.
+  /// - Complexity: With a quota, every file is looked at once.
   public convenience init(
     path: String, settings: LocalDiskSettings, clock: any StoreClock = SystemClock()
   ) throws {
@@ -73,7 +85,8 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   /// Opens the spool that a configuration defines, or creates it.
   ///
   /// - Parameters:
-  ///   - definition: Of the kind `local_disk`. Its path and flush are taken.
+  ///   - definition: Of the kind `local_disk`. Its name, its path, flush and what is to stay free
+  ///     are taken.
   ///   - settings: The rest.
   /// - Throws: As ``init(path:settings:clock:)``, and `invalidArgument` for a definition that is
   ///   not valid or of another kind.
@@ -89,7 +102,9 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
           + "expected local_disk, as others live in a store")
     }
     var settings = settings
+    settings.name = definition.name
     settings.flush = definition.flush
+    settings.capacityFloor.apply(definition)
     try self.init(path: path, settings: settings, clock: clock)
   }
 
@@ -106,13 +121,29 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
     self.clock = clock
     self.hooks = hooks
     self.lock = Mutex(lock)
-    gate = LocalDiskGate(failuresToShut: settings.failuresToShut)
+    name = settings.name ?? directory.name
+    gate = LocalDiskGate(
+      failuresToShut: settings.failuresToShut, floor: settings.capacityFloor, clock: clock)
+    if settings.quota.isUnlimited {
+      ledger = nil
+    } else {
+      ledger = SpoolLedger(
+        name: name, quota: settings.quota, holding: try withSpindleErrors { try directory.usage() },
+        clock: clock)
+    }
+    metrics = SpoolMetrics(spool: name, path: directory.path, kind: .localDisk)
+    log = LocalDiskLog(settings.logger, spool: name, path: directory.path)
     run = UInt32(truncatingIfNeeded: SeededGenerator.systemSeed())
     pool = BlockingPool(name: "spindle-disk", threads: settings.threads)
+    for warning in self.warnings {
+      log.write(.warning, "a directory is risky", [("detail", warning)])
+    }
+    judgeSpace()
+    beginUpkeep()
   }
 
   deinit {
-    healing.withLock { $0?.cancel() }
+    upkeep.withLock { $0?.cancel() }
     // On a thread of its own: this one may be one of the pool's.
     _ = try? NamedThread(name: "spindle-stop") { [pool] in pool.stop() }
   }
@@ -144,18 +175,20 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   }
 
   public func load(_ id: SpoolID) async throws -> Bytes {
-    try await blocking { [self] in
-      let path = id.path(under: directory.data)
-      do {
-        return try LocalDiskRecord.read(path).payload
-      } catch let error as IOFailure {
-        if error.isNotFound {
-          throw SpindleError(.notFound, "no such key \(id): \(error)", path: path)
+    try await measured(.load, bytes: \.count) {
+      try await blocking { [self] in
+        let path = id.path(under: directory.data)
+        do {
+          return try LocalDiskRecord.read(path).payload
+        } catch let error as IOFailure {
+          if error.isNotFound {
+            throw SpindleError(.notFound, "no such key \(id): \(error)", path: path)
+          }
+          throw failure("load", id, error)
+        } catch let error as DecodingFailure {
+          throw SpindleError(
+            .corruption, "the message \(id) is damaged: \(path): \(error)", path: path)
         }
-        throw failure("load", id, error)
-      } catch let error as DecodingFailure {
-        throw SpindleError(
-          .corruption, "the message \(id) is damaged: \(path): \(error)", path: path)
       }
     }
   }
@@ -164,41 +197,73 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
 
   public var unhealthyReason: StaticString? { gate.isShut ? Self.refusalText : nil }
 
-  /// Notes a write that failed; the failure that shuts the gate begins the attempts to open it.
+  /// What holds the gate shut, its last error and its counters, for operators; it may name files.
+  public var gateStatus: GateStatus { gate.status }
+
+  /// What the spool holds of its quota, with the writes under way; nil without a quota.
+  public var usage: SpoolUsage? { ledger?.usage }
+
+  /// Notes a write that failed.
   func recordFailure(_ failure: IOFailure, bytes: Int) {
-    guard gate.recordFailure(failure, bytes: bytes) else { return }
-    let healer = Task { [weak self, clock, interval = settings.probeInterval] in
-      while !Task.isCancelled {
-        try? await clock.sleep(until: clock.now + interval)
-        guard let self, await self.heal() == false else { return }
-      }
-    }
-    healing.withLock { old in
-      old?.cancel()
-      old = healer
-    }
-    // A shutdown that came meanwhile has not seen the new one.
-    if calls.isClosed { healer.cancel() }
+    tell(gate.recordFailure(failure, bytes: bytes))
   }
 
-  /// Tries a write, and opens the gate when it succeeds.
+  /// Looks at what is free. Blocks for one call of the file system.
+  private func judgeSpace() {
+    // An answer that fails leaves things as they are.
+    let space = if let answer = hooks.diskSpace { answer() } else { try? DiskSpace(of: path) }
+    guard let space else { return }
+    tell(gate.judge(space))
+  }
+
+  private func tell(_ transition: LocalDiskGate.Transition?) {
+    switch transition {
+    case nil: return
+    case .shut(let cause)?:
+      log.write(
+        .error, "the spool stopped accepting writes",
+        [("reason", cause.reason), ("detail", cause.detail)])
+      metrics?.gateShut(reason: cause.reason)
+    case .opened(let reason)?:
+      log.write(
+        .info, "a cause that stopped the spool's writes is gone", [("reason", reason)])
+      metrics?.gateOpened(reason: reason)
+    }
+  }
+
+  /// Looks at what is free, and tries a write where failures shut the gate.
   ///
   /// - Returns: Whether there is nothing left to heal.
+  @discardableResult
   package func heal() async -> Bool {
     do {
       try await blocking { [self] in
-        let (bytes, failures) = gate.probe
+        judgeSpace()
+        guard let (bytes, failures) = gate.probe else { return }
         let path = temporaryPath("probe")
         try Files.create(
           path, parts: [[UInt8](repeating: 0x5A, count: bytes)], sync: true)
         try Files.remove(path)
-        gate.open(ifFailuresAre: failures)
+        tell(gate.forgive(ifFailuresAre: failures))
       }
     } catch {
       // Closed: nobody waits for it. Otherwise it is tried again.
       return calls.isClosed
     }
     return !gate.isShut
+  }
+
+  /// Starts the task that looks at the disk. It holds the spool only while it does so.
+  private func beginUpkeep() {
+    let task = Task { [weak self, clock, interval = settings.probeInterval] in
+      while !Task.isCancelled {
+        // What cannot be asked now is published the next time.
+        try? await self?.publishMetrics()
+        do { try await clock.sleep(until: clock.now + interval) } catch { return }
+        await self?.heal()
+      }
+    }
+    upkeep.withLock { $0 = task }
   }
 
   func temporaryPath(_ name: String) -> String {
@@ -215,7 +280,7 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   ///   takes no calls any more but stays locked; the shutdown may be tried again.
   public func shutdown() async throws {
     calls.close()
-    healing.withLock { $0?.cancel() }
+    upkeep.withLock { $0?.cancel() }
     try await withCheckedThrowingContinuation { (done: CheckedContinuation<Void, any Error>) in
       do throws(IOFailure) {
         _ = try NamedThread(name: "spindle-close") { [self] in
@@ -249,5 +314,7 @@ package struct LocalDiskHooks: Sendable {
     case synchronized(String)
   }
   package var atStep: @Sendable (Step) -> Void = { _ in }
+  /// Answers for the file system how much is free; nil from it is an answer that failed.
+  package var diskSpace: (@Sendable () -> DiskSpace?)?
   package init() {}
 }

@@ -56,14 +56,18 @@ package struct QuarantineEnvelope: Sendable, Equatable {
     return checksum.masked
   }
 
+  /// Whether a stored value has an envelope, intact or not.
+  static func stands(in value: Span<UInt8>) -> Bool {
+    value.count >= magic.count && copyBytes(value.extracting(0..<magic.count)) == magic
+  }
+
   /// Reads a stored value.
   ///
   /// - Returns: nil for a record that stands alone, as earlier versions stored it.
   package init?(decoding value: Span<UInt8>) throws(DecodingFailure) {
     var reader = ByteReader(value)
-    guard value.count >= Self.magic.count,
-      try reader.readBytes(Self.magic.count) == Self.magic
-    else { return nil }
+    guard Self.stands(in: value) else { return nil }
+    _ = try reader.readBytes(Self.magic.count)
     let version = try reader.readUInt8()
     guard version == Self.version else { throw .unknownVersion(version) }
     guard try reader.readUInt8() == 0 else { throw .invalid("the reserved byte is not zero") }

@@ -49,16 +49,9 @@ extension RocksSpool {
       // The first messages are damaged. The gauge stays; the others must be told all the more.
     }
     if let space = try? DiskSpace(of: storage.path) {
-      values[.diskFreeBytes] = Double(space.freeBytes)
-      values[.diskFreePercent] = percent(space.freeBytes, of: space.totalBytes)
-      values[.diskFreeInodes] = Double(space.freeInodes)
-      values[.diskFreeInodesPercent] = percent(space.freeInodes, of: space.totalInodes)
+      values.merge(SpoolGauge.values(of: space)) { $1 }
     }
     return values
-  }
-
-  private func percent(_ part: UInt64, of whole: UInt64) -> Double {
-    whole == 0 ? 100 : (Double(part) / Double(whole) * 100).rounded(.down)
   }
 
   /// The age in seconds of the message whose key is the first. Ids of version 7 are in order of

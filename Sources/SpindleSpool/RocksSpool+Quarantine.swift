@@ -93,6 +93,25 @@ extension RocksSpool: QuarantiningSpool {
     }
   }
 
+  /// Counts what is in quarantine by its keys; no message is checked.
+  public func quarantinedCount() async throws -> Int {
+    try await working {
+      try await storage.blocking {
+        var count = 0
+        for source in self.quarantineSources {
+          var options = IterationOptions()
+          options.fillsCache = false
+          try self.storage.scan(source.family, options) { key, value in
+            let isAnothers = source.isFormer && QuarantineEnvelope.stands(in: value)
+            if SpoolID(bytes: key) != nil, !isAnothers { count += 1 }
+            return true
+          }
+        }
+        return count
+      }
+    }
+  }
+
   public func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
       let bytes = try await commitMove(counting: { [returning($0)] }) { batch in

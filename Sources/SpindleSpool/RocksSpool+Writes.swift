@@ -316,7 +316,7 @@ extension RocksSpool {
   /// Marks a message as held by a drain worker; false when another holds or changes it.
   package func claim(_ id: SpoolID) -> Bool {
     claims.withLock { claims in
-      guard !claims.changing.contains(id), claims.held[id] == nil else { return false }
+      guard !claims.isChanging(id), claims.held[id] == nil else { return false }
       claims.held[id] = 0
       return true
     }
@@ -344,17 +344,12 @@ extension RocksSpool {
   /// - Returns: Whether the id is claimed.
   func beginChange(_ id: SpoolID) -> Bool {
     claims.withLock { claims in
-      claims.changing.append(id)
+      claims.beginChange(id)
       return claims.held[id] != nil
     }
   }
 
   func endChange(_ id: SpoolID) {
-    claims.withLock { claims in
-      if let index = claims.changing.lastIndex(of: id) {
-        claims.changing.swapAt(index, claims.changing.count - 1)
-        claims.changing.removeLast()
-      }
-    }
+    claims.withLock { claims in claims.endChange(id) }
   }
 }

@@ -130,17 +130,13 @@ extension StoreSettings {
     var space: (text: String, spool: String)?
     var inodes: (text: String, spool: String)?
     for definition in definitions {
-      // The floor is the lesser of an amount and a percentage, so the other one must not bind.
       if let minimum = definition.minFreeSpace {
         try Self.agree(&space, minimum.text, definition.name, "min_free_space")
-        capacityFloor.bytes = minimum.amount ?? .max
-        capacityFloor.percent = minimum.percent ?? 100
       }
       if let minimum = definition.minFreeInodes {
         try Self.agree(&inodes, minimum.text, definition.name, "min_free_inodes")
-        capacityFloor.inodes = minimum.amount ?? .max
-        capacityFloor.inodePercent = minimum.percent ?? 100
       }
+      capacityFloor.apply(definition)
     }
   }
 
@@ -157,5 +153,20 @@ extension StoreSettings {
           + "one value, as all spools share one store")
     }
     chosen = (wanted, spool)
+  }
+}
+
+extension StoreSettings.CapacityFloor {
+  /// Takes what a definition wants free. The floor is the lesser of an amount and a percentage, so
+  /// the other one must not bind.
+  mutating func apply(_ definition: SpoolDefinition) {
+    if let minimum = definition.minFreeSpace {
+      bytes = minimum.amount ?? .max
+      percent = minimum.percent ?? 100
+    }
+    if let minimum = definition.minFreeInodes {
+      inodes = minimum.amount ?? .max
+      inodePercent = minimum.percent ?? 100
+    }
   }
 }

@@ -15,8 +15,9 @@ public protocol Spool: Sendable {
   /// - Parameters:
   ///   - forceSync: True: the message survives power loss when the call returns. False: it
   ///     survives a killed process.
-  ///   - deadline: Until when the spool may wait for room; its own bound applies as well. The
-  ///     first attempt is made whatever the deadline.
+  ///   - deadline: Until when the spool may wait for room; its own bound applies as well. A
+  ///     ``RocksSpool`` makes its first attempt whatever the deadline; a ``LocalDiskSpool`` begins
+  ///     nothing behind it.
   func store(
     _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws

@@ -10,6 +10,16 @@ struct SpoolClaims {
   /// The claimed ids, with the bytes of the record that the claimer read or stored last: what its
   /// batch removes if its condition holds.
   var held: [SpoolID: Int] = [:]
-  /// Few at a time: as many as there are concurrent callers, so a list beats a set.
-  var changing: [SpoolID] = []
+  /// How many stores and removes are under way of each id. While RocksDB is stalled every waiting
+  /// caller is in it, tens of thousands.
+  private var changing: [SpoolID: Int] = [:]
+
+  func isChanging(_ id: SpoolID) -> Bool { changing[id] != nil }
+
+  mutating func beginChange(_ id: SpoolID) { changing[id, default: 0] += 1 }
+
+  mutating func endChange(_ id: SpoolID) {
+    guard let count = changing[id] else { return }
+    changing[id] = count > 1 ? count - 1 : nil
+  }
 }

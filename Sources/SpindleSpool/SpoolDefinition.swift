@@ -73,7 +73,8 @@ public struct SpoolDefinition: Sendable, Equatable {
   /// Parameters of the kind `rocks_db`.
   public var rocksParameters: RocksSpoolParameters?
   /// What stays free of the file system's bytes: writes stop below it. All spools of a store share
-  /// it; the kind `local_disk` has none. The default is the store's.
+  /// it, one of the kind `local_disk` has its own. The default is that of
+  /// `StoreSettings.CapacityFloor`.
   public var minFreeSpace: FreeMinimum?
   /// The same of its inodes.
   public var minFreeInodes: FreeMinimum?
@@ -100,10 +101,6 @@ public struct SpoolDefinition: Sendable, Equatable {
       }
       if rocksParameters != nil {
         throw refuse(.rocksParameters, "has no effect on the kind local_disk; expected none")
-      }
-      for (name, minimum) in [(Name.minFreeSpace, minFreeSpace), (.minFreeInodes, minFreeInodes)]
-      where minimum != nil {
-        throw refuse(name, "has no effect on the kind local_disk; expected none")
       }
     case .rocksDB:
       if path != nil {

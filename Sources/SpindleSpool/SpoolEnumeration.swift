@@ -29,7 +29,7 @@ public final class SpoolEnumeration: Sendable {
     /// Of the skipped: messages made more than a minute after the wall clock's time, as a clock
     /// that was set back leaves them.
     public var ahead = 0
-    /// Of the skipped: keys that are no spool id.
+    /// Of the skipped: keys that are no spool id; of a spool on files, what is no message's file.
     public var stray = 0
     /// Damaged records, sent as ``SpoolEntry/corrupt(id:error:)``.
     public var corrupt = 0

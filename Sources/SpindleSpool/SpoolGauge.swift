@@ -1,3 +1,5 @@
+internal import SpindleIO
+
 /// The gauges of a spool, published every 5 s. Those named `rocks_spool_` have the labels `path`
 /// (of the store) and `spool`, those named `disk_` the label `name`, the others `spool`.
 ///
@@ -27,7 +29,7 @@ enum SpoolGauge: String, Sendable, CaseIterable {
   /// Bytes a second that the whole database is throttled to; 0 is not throttled.
   case delayedWriteRate = "rocks_spool_actual_delayed_write_rate"
 
-  /// Of the file system that holds the store, for unprivileged processes.
+  /// Of the file system that holds the spool, for unprivileged processes.
   case diskFreeBytes = "disk_free_bytes"
   case diskFreePercent = "disk_free_percent"
   case diskFreeInodes = "disk_free_inodes"
@@ -40,7 +42,7 @@ enum SpoolGauge: String, Sendable, CaseIterable {
   case tableBytes = "spool_sst_bytes"
   /// Bytes of the write-ahead log that is being written, which all families share.
   case logBytes = "spool_wal_bytes"
-  /// RocksDB's estimate of the messages in quarantine.
+  /// RocksDB's estimate of the messages in quarantine, or their number.
   case quarantined = "spool_quarantine_entries"
   /// Age of the oldest message by its id of version 7; 0 when there is none.
   case oldestAge = "spool_oldest_entry_age_seconds"
@@ -48,8 +50,33 @@ enum SpoolGauge: String, Sendable, CaseIterable {
   case waitingStores = "spool_waiting_stores"
   /// Removes that wait for the end of a stall.
   case waitingRemoves = "spool_waiting_removes"
-  /// Calls of any kind under way, walks of an enumeration not among them.
+  /// Calls of any kind under way; of a spool on files with walks of an enumeration, of others
+  /// without.
   case calls = "spool_calls_in_flight"
+  /// 1 while a spool on files refuses writes.
+  case refuses = "spool_load_shed_active"
+
+  /// The gauges that a kind of spool has.
+  static func all(of kind: SpoolDefinition.Kind) -> [SpoolGauge] {
+    switch kind {
+    case .rocksDB: allCases.filter { $0 != .refuses }
+    case .localDisk:
+      allCases.filter { $0.rawValue.hasPrefix("disk_") } + [.quarantined, .calls, .refuses]
+    }
+  }
+
+  /// What is free of a file system.
+  static func values(of space: DiskSpace) -> [SpoolGauge: Double] {
+    func percent(_ part: UInt64, of whole: UInt64) -> Double {
+      whole == 0 ? 100 : (Double(part) / Double(whole) * 100).rounded(.down)
+    }
+    return [
+      .diskFreeBytes: Double(space.freeBytes),
+      .diskFreePercent: percent(space.freeBytes, of: space.totalBytes),
+      .diskFreeInodes: Double(space.freeInodes),
+      .diskFreeInodesPercent: percent(space.freeInodes, of: space.totalInodes),
+    ]
+  }
 
   func labels(spool: String, path: String) -> [(String, String)] {
     if rawValue.hasPrefix("rocks_spool_") { return [("path", path), ("spool", spool)] }

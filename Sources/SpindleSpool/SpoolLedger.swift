@@ -65,8 +65,9 @@ final class SpoolLedger: Sendable {
 
   /// Waits until no other change of the id is under way.
   ///
+  /// - Parameter deadline: nil waits for as long as it takes.
   /// - Returns: false when the deadline passed.
-  func lock(_ id: SpoolID, until deadline: ContinuousClock.Instant) async throws -> Bool {
+  func lock(_ id: SpoolID, until deadline: ContinuousClock.Instant?) async throws -> Bool {
     let permit = locks.withLock { locks -> Permits in
       if let permit = locks[id]?.permit {
         locks[id]?.users += 1

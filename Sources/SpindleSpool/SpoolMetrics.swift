@@ -26,7 +26,8 @@ enum SpoolOperation: String, Sendable, CaseIterable {
 /// | `spool_enumeration_errors_total` | | see ``enumerationFinished(state:count:errors:)`` |
 ///
 /// Calls that a closed spool refuses are not counted. A call that succeeds costs two looks at the
-/// clock and three calls of handlers. The gauges are those of ``SpoolGauge``.
+/// clock and three calls of handlers. The gauges are those of ``SpoolGauge``. A spool on files has
+/// no `spool_backpressure_wait`.
 package final class SpoolMetrics: Sendable {
   /// How far an enumeration is, as `spool_enumeration_state` says it.
   package enum EnumerationState: Int, Sendable {
@@ -43,7 +44,9 @@ package final class SpoolMetrics: Sendable {
     let duration: Metrics.Timer
     let wait: Metrics.Timer?
 
-    init(_ operation: SpoolOperation, spool: String, factory: any MetricsFactory) {
+    init(
+      _ operation: SpoolOperation, spool: String, waits: Bool, factory: any MetricsFactory
+    ) {
       let labels = [("spool", spool), ("op", operation.rawValue)]
       succeeded = Counter(
         label: "spool_ops_total", dimensions: labels + [("result", "ok")], factory: factory)
@@ -52,7 +55,7 @@ package final class SpoolMetrics: Sendable {
         operation == .remove
         ? nil : Counter(label: "spool_bytes_total", dimensions: labels, factory: factory)
       wait =
-        operation == .load
+        operation == .load || !waits
         ? nil : Timer(label: "spool_backpressure_wait", dimensions: labels, factory: factory)
     }
 
@@ -76,16 +79,17 @@ package final class SpoolMetrics: Sendable {
   private let rare = Mutex<[String: Counter]>([:])
 
   /// nil while the process has no metrics backend: then nothing is measured.
-  package init?(spool: String, path: String) {
+  package init?(spool: String, path: String, kind: SpoolDefinition.Kind = .rocksDB) {
     let factory = MetricsSystem.factory
     if factory is NOOPMetricsHandler { return nil }
     self.spool = spool
     self.factory = factory
-    store = Operation(.store, spool: spool, factory: factory)
-    load = Operation(.load, spool: spool, factory: factory)
-    remove = Operation(.remove, spool: spool, factory: factory)
+    let waits = kind == .rocksDB
+    store = Operation(.store, spool: spool, waits: waits, factory: factory)
+    load = Operation(.load, spool: spool, waits: waits, factory: factory)
+    remove = Operation(.remove, spool: spool, waits: waits, factory: factory)
     var gauges: [SpoolGauge: Gauge] = [:]
-    for gauge in SpoolGauge.allCases {
+    for gauge in SpoolGauge.all(of: kind) {
       let labels = gauge.labels(spool: spool, path: path)
       gauges[gauge] = Gauge(label: gauge.rawValue, dimensions: labels, factory: factory)
     }

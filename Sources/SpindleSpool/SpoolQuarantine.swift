@@ -27,6 +27,9 @@ public protocol QuarantiningSpool: Spool {
 
   /// Whether a message is in quarantine. The default walks ``quarantined(after:limit:)``.
   func isQuarantined(_ id: SpoolID) async throws -> Bool
+
+  /// How many messages are in quarantine. The default walks ``quarantined(after:limit:)``.
+  func quarantinedCount() async throws -> Int
 }
 
 extension QuarantiningSpool {
@@ -37,6 +40,17 @@ extension QuarantiningSpool {
       let page = try await quarantined(after: last, limit: 1_000)
       if page.contains(where: { $0.id == id }) { return true }
       guard let next = page.last?.id else { return false }
+      last = next
+    }
+  }
+
+  public func quarantinedCount() async throws -> Int {
+    var last: SpoolID?
+    var count = 0
+    while true {
+      let page = try await quarantined(after: last, limit: 1_000)
+      count += page.count
+      guard let next = page.last?.id else { return count }
       last = next
     }
   }

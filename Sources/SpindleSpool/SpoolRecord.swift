@@ -69,7 +69,8 @@ package enum SpoolRecord {
     return Encoded(header: header(codec, for: body.span), body: body)
   }
 
-  private static func compress(
+  /// The body of a compressed payload; nil where that is not worth it.
+  static func compress(
     _ payload: Bytes, _ compression: PayloadCompression
   ) -> (codec: UInt8, body: Bytes)? {
     guard payload.count <= RocksSpool.payloadByteLimit else { return nil }
@@ -142,7 +143,8 @@ package enum SpoolRecord {
     return codec
   }
 
-  private static func decompress(
+  /// The payload of a compressed body.
+  static func decompress(
     _ codec: UInt8, _ body: Span<UInt8>
   ) throws(DecodingFailure) -> [UInt8] {
     var reader = ByteReader(body)

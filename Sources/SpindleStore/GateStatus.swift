@@ -8,6 +8,12 @@ public struct GateStatus: Sendable, Equatable {
     public var detail: String
     /// Wall time in milliseconds since the Unix epoch.
     public var sinceMilliseconds: UInt64
+
+    package init(reason: String, detail: String, sinceMilliseconds: UInt64) {
+      self.reason = reason
+      self.detail = detail
+      self.sinceMilliseconds = sinceMilliseconds
+    }
   }
 
   /// One error, as it was met.
@@ -17,6 +23,12 @@ public struct GateStatus: Sendable, Equatable {
     public var detail: String
     /// Wall time in milliseconds since the Unix epoch.
     public var atMilliseconds: UInt64
+
+    package init(kind: String, detail: String, atMilliseconds: UInt64) {
+      self.kind = kind
+      self.detail = detail
+      self.atMilliseconds = atMilliseconds
+    }
   }
 
   /// What holds the gate shut, the gravest first; empty while it is open.

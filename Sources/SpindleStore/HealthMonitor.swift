@@ -145,27 +145,12 @@ final class HealthMonitor: Sendable {
     }
   }
 
-  /// Compares free space and inodes with the floor. Below it the gate shuts; it opens again one
-  /// percent of the whole above, so that it does not flap.
+  /// Compares free space and inodes with the floor: below it the gate shuts.
   func checkCapacity() {
     guard let space = hooks.diskSpace?() ?? (try? DiskSpace(of: directory.path)) else { return }
-    let floor = settings.capacityFloor
-    let byteFloor = min(floor.bytes, space.totalBytes / 100 * floor.percent)
-    let inodeFloor =
-      space.totalInodes == 0 ? 0 : min(floor.inodes, space.totalInodes / 100 * floor.inodePercent)
     let isShut = health.isLatched(.capacity)
-    let byteMargin = isShut ? space.totalBytes / 100 : 0
-    let inodeMargin = isShut ? space.totalInodes / 100 : 0
-    if byteFloor > 0, space.freeBytes < byteFloor + byteMargin {
-      health.latch(
-        .capacity,
-        detail: "the disk is full: \(space.freeBytes) bytes are free, the floor is \(byteFloor)",
-        noSpace: true)
-    } else if inodeFloor > 0, space.freeInodes < inodeFloor + inodeMargin {
-      health.latch(
-        .capacity,
-        detail: "the disk is full: \(space.freeInodes) inodes are free, the floor is \(inodeFloor)",
-        noSpace: true)
+    if let shortage = settings.capacityFloor.shortage(in: space, isShut: isShut) {
+      health.latch(.capacity, detail: shortage, noSpace: true)
     } else if isShut {
       health.unlatch(.capacity)
     }

@@ -554,6 +554,8 @@ public final class Store: Sendable {
 
   /// Batches that wait for the group lane's writer.
   package var waitingCommits: Int { lane?.waitingCount ?? 0 }
+  /// Calls that wait for one of the threads that may block.
+  package var waitingBlockingCalls: Int { pool.queuedCount }
 
   /// Syncs that commits caused.
   package var commitSyncCount: Int { engine?.syncCount ?? 0 }

@@ -49,8 +49,9 @@ struct ScenarioTests {
     let page = try #require(try Repository.files([Self.page], endings: [".md"]).first)
     let files = try Repository.files(["Tests"], endings: [".swift"])
     let proven = Scenarios.proven(by: files)
+    let functions = Set(files.flatMap(Scenarios.tests(in:)).map(\.function))
     let rules = Scenarios.rules(of: page)
-    #expect(rules.count == 31)
+    #expect(rules.count == 34)
     for (rule, proofs) in rules {
       #expect(!proofs.isEmpty, "\(rule) names no proof")
       for proof in proofs {
@@ -58,7 +59,7 @@ struct ScenarioTests {
         let name = proof.filter { $0 != "`" }
         let exists =
           proof.hasPrefix("`")
-          ? files.contains { $0.text.contains("func \(name)(") } : proven[name] != nil
+          ? functions.contains(name) : proven[name] != nil
         #expect(exists, "\(rule): there is no test \(name)")
       }
     }
@@ -81,9 +82,45 @@ struct ScenarioTests {
     #expect(rules.first?.proofs == ["A-X-1", "`one`"])
     let file = SourceFile(
       "Tests/T/Sample.swift",
-      "@Test(\n  \"A-X-1, A-Y-3: both\", arguments: [1])\n@Test(\"not A-X-2: at the start\")\n")
+      """
+      @Test(
+        "A-X-1, A-Y-3: both", arguments: [1])
+      func both() {}
+      @Test("not A-X-2: at the start") func other() {}
+      """)
     let proven = Scenarios.proven(by: [file])
     #expect(Set(proven.keys) == ["A-X-1", "A-Y-3"])
     #expect(proven["A-X-1"] == ["Sample: A-X-1, A-Y-3: both"])
+  }
+
+  @Test(
+    "A test that does not run proves nothing",
+    arguments: [
+      "// @Test(\"A-X-1: a\") func a() {}", "/* @Test(\"A-X-1: a\") func a() {} */",
+      "/// @Test(\"A-X-1: a\")\nfunc a() {}", "let a = \"@Test(\\\"A-X-1: a\\\") func a() {}\"",
+      "let a = \"\"\"\n@Test(\"A-X-1: a\") func a() {}\n\"\"\"",
+      "@Test(\"A-X-1: a\", .disabled(\"later\")) func a() {}",
+      "@Test(\"A-X-1: a\", .tags(.slow), .disabled()) func a() {}",
+      "@Suite(\"S\", .disabled()) struct S { @Test(\"A-X-1: a\") func a() {} }",
+    ])
+  func whatDoesNotRunIsNotCounted(text: String) {
+    let file = SourceFile("Tests/T/Sample.swift", text)
+    #expect(Scenarios.proven(by: [file]).isEmpty)
+    #expect(!Scenarios.tests(in: file).contains { $0.function == "a" })
+  }
+
+  @Test func whatRunsIsCounted() {
+    let text = """
+      /* a */ @Suite("S", .serialized) struct S {
+        // once .disabled
+        @Test func plain() {}
+        @Test("A-X-1: \\(one(")"))", arguments: ["a.disabled"]) private func a() async {}
+        @Test(.tags(.fast)) func b(_ text: String = #"a " b"#) {}
+        func helper() {}
+      }
+      """
+    let tests = Scenarios.tests(in: SourceFile("Tests/T/Sample.swift", text))
+    #expect(tests.map(\.function) == ["plain", "a", "b"])
+    #expect(tests[1].name?.hasPrefix("A-X-1: ") == true)
   }
 }

@@ -2,6 +2,7 @@ import Glibc
 import SpindleCore
 import SpindleIO
 import SpindleSpool
+import SpindleStore
 import SpindleTestKit
 import Testing
 
@@ -99,7 +100,9 @@ struct LocalDiskCrashTests {
   @Test("A replaced message survives a store that did not fit, and one failure shuts nothing")
   func aFailedReplacementKeepsTheOld() async throws {
     try await withSmallDisk(bytes: 4 << 20) { (disk) async throws in
-      try await withDiskSpool(at: disk.path + "/spool") { (spool) async throws in
+      var settings = LocalDiskSettings()
+      settings.capacityFloor = .none
+      try await withDiskSpool(settings, at: disk.path + "/spool") { (spool) async throws in
         let kept = id(atMilliseconds: 1_000)
         try await spool.put(kept, [1])
         try disk.fill(leaving: 64 << 10)

@@ -16,8 +16,13 @@ struct LocalDiskRecordTests {
   }
 
   private static func file(_ payload: Bytes) -> [UInt8] {
-    LocalDiskRecord.header(
-      for: payload, run: 0x0102_0304, storedMilliseconds: 1_700_000_000_000) + payload
+    file(payload, .none)
+  }
+
+  private static func file(_ payload: Bytes, _ compression: PayloadCompression) -> [UInt8] {
+    let file = LocalDiskRecord.encode(
+      payload, compression, run: 0x0102_0304, storedMilliseconds: 1_700_000_000_000)
+    return file.header + file.body
   }
 
   private func withSpool(_ body: (LocalDiskSpool) async throws -> Void) async throws {
@@ -56,7 +61,7 @@ struct LocalDiskRecordTests {
       decoding: try Files.read(root + "/Documentation/Formats/local-disk-spool.md"),
       as: UTF8.self)
     let examples = page.split(separator: "\n").filter { $0.hasPrefix("8953504f") }
-    #expect(examples.count == 2)
+    #expect(examples.count == 4)
     try await withSpool { (spool) async throws in
       var payloads: [String] = []
       for example in examples {
@@ -68,7 +73,8 @@ struct LocalDiskRecordTests {
         }
         payloads.append(String(decoding: try await load(bytes, spool), as: UTF8.self))
       }
-      #expect(payloads == ["hello", ""])
+      let repeated = String(repeating: "abcd", count: 16)
+      #expect(payloads == ["hello", "", repeated, repeated])
     }
   }
 
@@ -107,7 +113,8 @@ struct LocalDiskRecordTests {
         return await expectError(.corruption) { _ = try await load(file, spool) }
       }
       #expect(await message { $0[0] = 0 }.contains("does not begin with the spool's mark"))
-      #expect(await message { $0[8] = 2 }.contains("record version 2 is unknown"))
+      #expect(await message { $0[8] = 3 }.contains("record version 3 is unknown"))
+      #expect(await message { $0[8] = 2 }.contains("payload codec 0 is unknown"))
       #expect(await message { $0[9] = 2 }.contains("the reserved bytes are not zero"))
       #expect(await message { $0[24] = 1 }.contains("larger than any that is stored"))
       #expect(await message { $0.append(0) }.contains("1 bytes follow the end"))
@@ -115,6 +122,30 @@ struct LocalDiskRecordTests {
       #expect(await message { $0[37] = 9 }.contains("checksum 0x"))
       // A length that is too great asks for no memory.
       #expect(await message { $0[28] = 0x3F }.contains("are left"))
+    }
+  }
+
+  @Test("A compressed file is of version 2, and names its codec", arguments: [1, 2] as [UInt8])
+  func compressedFilesSayHow(codec: UInt8) async throws {
+    let payload = SpoolCompressionTests.lines(100)
+    let file = Self.file(payload, codec == 1 ? .lz4 : .zstd)
+    #expect(file.count < payload.count / 2)
+    #expect(file[8..<12] == [2, codec, 0, 0])
+    #expect(file[24..<32].reduce(0) { $0 << 8 | Int($1) } == file.count - 36)
+    #expect(file[36..<40].reduce(0) { $0 << 8 | Int($1) } == payload.count)
+    // What is not worth it is a file of version 1.
+    let noise = SpoolCompressionTests.noise(500)
+    #expect(Self.file(noise, codec == 1 ? .lz4 : .zstd) == Self.file(noise))
+    try await withSpool { (spool) async throws in
+      #expect(try await load(file, spool) == payload)
+      for length in stride(from: 0, to: file.count, by: 3) {
+        await expectError(.corruption) { _ = try await load(Array(file.prefix(length)), spool) }
+      }
+      for bit in stride(from: 0, to: file.count * 8, by: 5) {
+        var damaged = file
+        damaged[bit / 8] ^= 1 << (bit % 8)
+        await expectError(.corruption) { _ = try await load(damaged, spool) }
+      }
     }
   }
 

@@ -242,8 +242,6 @@ import Testing
       (#"{"name": "a", "path": "b", "min_free_inodes": -1}"#, "\"min_free_inodes\""),
       (#"{"name": "a", "path": "b", "min_free_inodes": "5 %"}"#, "\"min_free_inodes\""),
       (#"{"name": "a", "path": "b", "flush": "yes"}"#, "expected true or false"),
-      (#"{"name": "a", "path": "b", "min_free_space": 5}"#, "\"min_free_space\" of the spool a"),
-      (#"{"name": "a", "path": "b", "min_free_inodes": 5}"#, "no effect on the kind local_disk"),
       (#"{"name": "", "kind": "rocks_db"}"#, "the name \"\" is not valid: expected 1 to 64"),
       (#"{"name": "a b", "kind": "rocks_db"}"#, "the name \"a b\" is not valid"),
       (#"{"name": "a:b", "path": "b"}"#, "the name \"a:b\" is not valid"),

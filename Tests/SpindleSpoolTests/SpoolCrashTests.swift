@@ -96,6 +96,38 @@ struct SpoolCrashTests {
     }
   }
 
+  @Test("A-DF-2, A-DF-3: what was acknowledged before and after a full disk survives kill -9")
+  func acknowledgedStoresSurviveAFullDiskAndAKill() async throws {
+    try await withSmallDisk(bytes: 24 << 20) { (disk) async throws in
+      let place = disk.path + "/store"
+      // Killed some time after there was room again.
+      let worker = try ChildProcess(
+        ChildProcess.builtProgram("CrashWorker"), ["full", place])
+      try await worker.waitForLines(100)
+      try disk.fill(leaving: 300_000)
+      func waits(for line: String) async throws {
+        try await eventually { worker.lines.contains(line) }
+      }
+      try await waits(for: "full")
+      try disk.removeFiller()
+      try await waits(for: "healed")
+      let count = worker.lines.count
+      try await worker.waitForLines(count + 200)
+      let lines = try await worker.killAndCollect()
+      let healed = try #require(lines.firstIndex(of: "healed"))
+      #expect(lines[healed...].count > 200)
+      let acknowledged = lines.compactMap { Int($0) }
+      try await withStore(place) { (store) async throws in
+        let spool = try await RocksSpool(store: store, name: "main")
+        for number in acknowledged {
+          #expect(
+            try await spool.loadIfPresent(numberedID(number))
+              == numberedValue(number, bytes: 4_000))
+        }
+      }
+    }
+  }
+
   @Test(
     "A-X-2: a message that was being stored is whole or absent", arguments: 0..<(isSoak ? 40 : 4))
   func interruptedStoresAreWholeOrAbsent(seed: Int) async throws {

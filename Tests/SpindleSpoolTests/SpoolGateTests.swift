@@ -13,7 +13,7 @@ import Testing
 private let refusalText = "the spool is not accepting writes"
 
 /// A spool in a store on a clock that the test moves.
-private struct GatedSpool {
+struct GatedSpool {
   let store: Store
   let spool: RocksSpool
   let clock = ManualClock()
@@ -21,7 +21,8 @@ private struct GatedSpool {
 
   init(
     at path: String? = nil, hooks: StoreHooks = .manual, gate: GateSettings = GateSettings(),
-    floor: StoreSettings.CapacityFloor = .none, writeBuffer: Int = 1 << 20
+    floor: StoreSettings.CapacityFloor = .none, writeBuffer: Int = 1 << 20,
+    familyBuffer: Int? = nil, storeDeadline: Duration = .seconds(30)
   ) async throws {
     var settings = StoreSettings.small
     settings.database.writeBufferBytes = writeBuffer
@@ -31,11 +32,13 @@ private struct GatedSpool {
     options.level0CompactionTrigger = 100
     options.level0SlowdownTrigger = 200
     options.level0StopTrigger = 300
+    if let familyBuffer { options.writeBufferBytes = familyBuffer }
     settings.familyOptions = ["spool": options]
     store = try await Store.small(
       at: path ?? TestDirectory.path("store"), settings: settings, clock: clock, hooks: hooks)
     var spoolSettings = SpoolSettings()
     spoolSettings.gate = gate
+    spoolSettings.storeDeadline = storeDeadline
     spool = try await RocksSpool(store: store, name: "main", settings: spoolSettings)
     try await store.checkHealth()
   }
@@ -112,7 +115,7 @@ private struct GatedSpool {
 }
 
 /// What an operator sees of a spool.
-private struct Dashboard {
+struct Dashboard {
   let factory: MemoryMetrics
   var fixture: GatedSpool
 
@@ -150,7 +153,7 @@ private struct Dashboard {
 
 extension LogCapture {
   /// Why gates shut, in order.
-  fileprivate var reasons: [String] { all(.error).compactMap { $0.facts["spindle.reason"] } }
+  var reasons: [String] { all(.error).compactMap { $0.facts["spindle.reason"] } }
 }
 
 /// What the spool of a store holds.
@@ -357,8 +360,8 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
     try await dashboard.expect(shut: false)
     ids += try await fixture.makeTable()
 
-    // A stall that goes on and on, as the writers note it.
-    try await setStopped(fixture, true)
+    // A stall that goes on and on.
+    try await store.setWritesStopped(true, by: spool.family)
     try await dashboard.expect(shut: false, stopped: true)
     for _ in 0..<16 {
       let late = Task {
@@ -366,14 +369,13 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
           spool.makeID(), [1], forceSync: false, deadline: fixture.clock.now - .seconds(1))
       }
       await #expect(throws: SpindleError.self) { try await late.value }
-      spool.family.health.recordBackpressureTimeout(at: fixture.clock.now)
       try await fixture.pass(1)
     }
     await fixture.expectShut("backpressure", ids[0])
     try await dashboard.expect(shut: true, stopped: true)
     // The first second shuts nothing, so all of them met the stall but the last.
     #expect(dashboard.errors("deadlineExceeded") >= 15)
-    try await setStopped(fixture, false)
+    try await store.setWritesStopped(false, by: spool.family)
     try await fixture.pass(31)
     try await dashboard.expect(shut: false)
     ids += try await fixture.makeTable()
@@ -444,21 +446,6 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
     return told
   }
 
-  private func disk(free: UInt64, inodes: UInt64 = 50_000, of total: UInt64 = 100_000) -> DiskSpace
-  {
-    DiskSpace(
-      freeBytes: free, totalBytes: 1_000_000_000, freeInodes: inodes, totalInodes: total)
-  }
-
-  private func setStopped(_ fixture: GatedSpool, _ stopped: Bool) async throws {
-    let trigger = stopped ? "1" : "300"
-    let names = ["level0_slowdown_writes_trigger", "level0_stop_writes_trigger"]
-    let options = Dictionary(uniqueKeysWithValues: names.map { ($0, trigger) })
-    try await fixture.store.blocking {
-      try fixture.store.database.setOptions(options, of: fixture.spool.family.columnFamily)
-    }
-  }
-
   private func heal(_ fixture: GatedSpool) async throws {
     for _ in 0..<5 where fixture.spool.unhealthyReason != nil {
       try? await fixture.store.heal()
@@ -498,14 +485,5 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
       throw error
     }
     try await disk.unmount()
-  }
-}
-
-private final class SharedSpace: Sendable {
-  private let space: Mutex<DiskSpace?>
-  init(_ space: DiskSpace) { self.space = Mutex(space) }
-  var value: DiskSpace? {
-    get { space.withLock { $0 } }
-    set { space.withLock { $0 = newValue } }
   }
 }

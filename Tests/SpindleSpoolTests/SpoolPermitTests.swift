@@ -150,6 +150,8 @@ import Testing
     }
     #expect(permits.freeCount == 2)
     #expect(permits.waitingCount == 0)
+    // Those that got no permit in time count like those that polled.
+    #expect(stalled.spool.gateStatus.backpressureTimeouts == 50)
     // A free permit is not needed at all by a store that meets no stall.
     try await stalled.setStopped(false)
     #expect(try await permits.acquire(until: nil))

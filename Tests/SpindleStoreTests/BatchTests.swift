@@ -265,11 +265,33 @@ import Testing
     try await fixture.store.close()
   }
 
+  /// With every thread of the pool taken, a large batch is not written until one is free, and a
+  /// small one is, by its caller.
   @Test func largeBatchesTakeThePoolAndArrive() async throws {
     let fixture = try await Fixture()
-    try await fixture.store.put(fixture.plain, 1, bytes: 200_000)
-    try await fixture.store.put(fixture.guarded, 1, bytes: 200_000)
-    #expect(try fixture.store.numbers(fixture.plain) == [1])
+    let (store, plain) = (fixture.store, fixture.plain)
+    let held = Shared(0)
+    let gate = SyncGate()
+    gate.shut()
+    defer { gate.open() }
+    let holders = (0..<store.settings.blockingThreads).map { _ in
+      Task {
+        try await store.blocking {
+          held.update { $0 += 1 }
+          gate.wait()
+        }
+      }
+    }
+    try await eventually { held.value == holders.count }
+    let large = Task { try await store.put(plain, 1, bytes: 200_000) }
+    try await eventually { store.waitingBlockingCalls == 1 }
+    try await store.put(plain, 2)
+    #expect(try store.numbers(plain) == [2])
+    gate.open()
+    for holder in holders { try await holder.value }
+    try await large.value
+    try await store.put(fixture.guarded, 1, bytes: 200_000)
+    #expect(try store.numbers(plain) == [1, 2])
     #expect(try fixture.store.numbers(fixture.guarded) == [1])
     try await fixture.store.close()
   }

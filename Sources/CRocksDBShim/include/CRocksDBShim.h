@@ -128,6 +128,10 @@ void spindle_rocks_env_clear_faults(spindle_rocks_env_t *env);
 /// How often `operation` was made to fail since the guard was created.
 uint64_t spindle_rocks_env_fault_count(const spindle_rocks_env_t *env, int operation);
 
+/// Makes every append to a table or blob file wait, so that flushes and compactions stand still,
+/// until it is called with 0. Closing the database waits as well.
+void spindle_rocks_env_hold_tables(spindle_rocks_env_t *env, int held);
+
 /// Delays every WAL sync, to widen the window between a write and its sync. 0 turns it off.
 void spindle_rocks_env_set_sync_delay_us(spindle_rocks_env_t *env, uint32_t microseconds);
 
