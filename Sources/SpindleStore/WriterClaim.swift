@@ -21,8 +21,8 @@ package final class WriterClaim: Sendable {
     _ store: Store, part: String, refusal: @autoclosure () -> SpindleError
   ) throws(SpindleError) {
     let key = Key(store: ObjectIdentifier(store), part: part)
-    // Before the properties are set: an object that is whole when its making fails is deinitialized,
-    // and would give back what another one holds.
+    // Before the properties are set: an object that is whole when its making fails is
+    // deinitialized, and would give back what another one holds.
     guard Self.taken.withLock({ $0.insert(key).inserted }) else { throw refusal() }
     self.key = key
     self.store = store

@@ -190,8 +190,8 @@ import Testing
             "the key of a floor has 2 bytes; expected 17",
             "an idempotency token has 0 bytes; expected 1 to 128",
             "the record of an idempotency token has 1 bytes or counts no entry",
-            "no peer's log holds the entries of the idempotency token of index 4: the newest entries "
-              + "are lost",
+            "no peer's log holds the entries of the idempotency token of index 4: the newest "
+              + "entries are lost",
             "the idempotency token of index 4 never expires: it is not among the expiries",
             "an expiry at 8 ms belongs to no idempotency token",
             "a key of 2 bytes among the expiries of tokens is none",

@@ -37,8 +37,8 @@ import Testing
         // There are no entries here; the token's own records agree.
         #expect(
           try await findings(store) == [
-            "no peer's log holds the entries of the idempotency token of index 8: the newest entries "
-              + "are lost"
+            "no peer's log holds the entries of the idempotency token of index 8: the newest "
+              + "entries are lost"
           ])
         #expect(try await tracker.sweepTokens(now: 6_999) == 0)
         #expect(try await tracker.sweepTokens(now: 7_000) == 1)
