@@ -371,6 +371,8 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
       await #expect(throws: SpindleError.self) { try await late.value }
       try await fixture.pass(1)
     }
+    // Through an open gate the next stores would wait for ever.
+    try #require(spool.unhealthyReason != nil)
     await fixture.expectShut("backpressure", ids[0])
     try await dashboard.expect(shut: true, stopped: true)
     // The first second shuts nothing, so all of them met the stall but the last.

@@ -64,6 +64,8 @@ import Testing
     }
     // As long as errors have to persist.
     #expect((14...17).contains(timeouts))
+    // Through an open gate the next stores would wait for ever.
+    try #require(spool.unhealthyReason != nil)
     await fixture.expectShut("backpressure", ids[0])
     try await dashboard.expect(shut: true, stopped: true)
     #expect(spool.gateStatus.backpressureTimeouts == met + UInt64(timeouts + 1))
