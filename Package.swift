@@ -38,6 +38,7 @@ let package = Package(
     .library(name: "SpindleSpool", targets: ["SpindleSpool"]),
     .library(name: "SpindleOpLog", targets: ["SpindleOpLog"]),
     .library(name: "SpindleFormats", targets: ["SpindleFormats"]),
+    .library(name: "SpindleParquet", targets: ["SpindleParquet"]),
     .library(name: "SpindlePipeline", targets: ["SpindlePipeline"]),
     .executable(name: "spindle", targets: ["SpindleCLI"]),
   ],
@@ -52,6 +53,7 @@ let package = Package(
       name: "CRocksDB", pkgConfig: "rocksdb", providers: [.apt(["librocksdb-dev"])]),
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(name: "CSnappy", providers: [.apt(["libsnappy-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CSpindleChecksum"),
     .target(
@@ -60,8 +62,9 @@ let package = Package(
     library("SpindleCore", ["CSpindleChecksum"]),
     library("SpindleIO", ["SpindleCore"]),
     library("SpindleRocks", ["CRocksDB", "CRocksDBShim", "SpindleCore"]),
-    library("SpindleCodecs", ["CLZ4", "CZlib", "CZstd", "SpindleCore"]),
+    library("SpindleCodecs", ["CLZ4", "CSnappy", "CZlib", "CZstd", "SpindleCore"]),
     library("SpindleFormats", []),
+    library("SpindleParquet", ["SpindleCodecs", "SpindleIO", "SpindleCore"]),
     library("SpindleStore", ["SpindleRocks", "SpindleIO", "SpindleCore", logging]),
     library(
       "SpindleOpLog",
@@ -88,7 +91,8 @@ let package = Package(
       name: "SpindleCLI",
       dependencies: [
         "Spindle", "SpindleDiagnostics", "SpindlePipeline", "SpindleSpool", "SpindleOpLog",
-        "SpindleFormats", "SpindleStore", "SpindleRocks", "SpindleCore", argumentParser, logging,
+        "SpindleParquet", "SpindleFormats", "SpindleStore", "SpindleRocks", "SpindleCore",
+        argumentParser, logging,
       ],
       swiftSettings: swiftSettings),
     tests("RepositoryTests", ["SpindleIO"]),
@@ -104,6 +108,9 @@ let package = Package(
         "SpindleCodecs", "SpindleIO", "SpindleCore", logging, metrics,
       ]),
     tests("SpindleFormatsTests", ["SpindleFormats"]),
+    tests(
+      "SpindleParquetTests",
+      ["SpindleParquet", "SpindleCodecs", "SpindleIO", "SpindleCore"], excluding: ["Fixtures"]),
     library(
       "SpindleTestKit",
       ["SpindleOpLog", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore", logging]),
@@ -152,8 +159,9 @@ let package = Package(
     tests(
       "SpindleCLITests",
       [
-        "Spindle", "SpindleCLI", "SpindlePipeline", "SpindleSpool", "SpindleOpLog",
-        "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO", "SpindleCore",
+        "Spindle", "SpindleCLI", "SpindleParquet", "SpindlePipeline", "SpindleSpool",
+        "SpindleOpLog", "SpindleTestKit", "SpindleStore", "SpindleRocks", "SpindleIO",
+        "SpindleCore",
       ]),
   ],
   cxxLanguageStandard: .cxx17
