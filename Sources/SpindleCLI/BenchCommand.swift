@@ -9,7 +9,10 @@ struct BenchCommand: AsyncParsableCommand {
     commandName: "bench",
     abstract: "Measure a workload on this machine.",
     discussion: "Example:\n  spindle bench store --dir /var/tmp --json",
-    subcommands: [BenchStoreCommand.self, BenchSpoolCommand.self, BenchOpLogCommand.self])
+    subcommands: [
+      BenchStoreCommand.self, BenchSpoolCommand.self, BenchOpLogCommand.self,
+      BenchParquetCommand.self,
+    ])
 }
 
 /// The store's commit lanes. The same jobs stand in `Benchmarks/Raw` written on RocksDB directly.

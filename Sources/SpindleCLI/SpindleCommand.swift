@@ -16,7 +16,7 @@ struct SpindleCommand: AsyncParsableCommand {
       """,
     subcommands: [
       IngestCommand.self, SeriesCommand.self, SpoolCommand.self, OpLogCommand.self,
-      CheckCommand.self, BenchCommand.self,
+      CheckCommand.self, ParquetCommand.self, BenchCommand.self,
     ])
 
   static func main() async {
