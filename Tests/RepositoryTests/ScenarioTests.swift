@@ -34,6 +34,7 @@ struct ScenarioTests {
     let page = try #require(try Repository.files([Self.opLogPage], endings: [".md"]).first)
     let promised = Scenarios.promised(by: page)
     #expect(promised.count == Set(promised).count, "an id stands twice on \(Self.opLogPage)")
+    #expect(Set(promised) == Set((1...96).map { "O-\($0)" }))
     let proven = Scenarios.proven(by: try Repository.files(["Tests"], endings: [".swift"]))
     for id in promised {
       let tests = proven[id] ?? []
@@ -85,5 +86,18 @@ struct ScenarioTests {
     let proven = Scenarios.proven(by: [file])
     #expect(Set(proven.keys) == ["A-X-1", "A-Y-3"])
     #expect(proven["A-X-1"] == ["Sample: A-X-1, A-Y-3: both"])
+  }
+
+  @Test func whatDoesNotRunProvesNothing() {
+    func proven(_ text: String) -> Set<String> {
+      Set(Scenarios.proven(by: [SourceFile("Tests/T/Sample.swift", text)]).keys)
+    }
+    #expect(proven("  // @Test(\"O-1: off\")\n/// @Test(\"O-2: off\")\n").isEmpty)
+    #expect(proven("/*\n@Test(\"O-1: off\")\n*/\n@Test(\"O-2: on\")\n") == ["O-2"])
+    #expect(proven("@Test(\n  \"O-1: off (now)\",\n  .disabled(\"why\"))\n").isEmpty)
+    #expect(proven("@Test(\"O-1: on\", .disabled(if: isSanitized))\n") == ["O-1"])
+    #expect(proven("@Test(\"O-1: on\")\n@Test(.disabled())\n") == ["O-1"])
+    #expect(proven("@Suite(.disabled()) struct S {\n@Test(\"O-1: off\")\n").isEmpty)
+    #expect(proven("#if false\n@Test(\"O-1: off\")\n#endif\n@Test(\"O-2: on\")\n") == ["O-2"])
   }
 }

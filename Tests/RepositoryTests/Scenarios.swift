@@ -39,20 +39,70 @@ enum Scenarios {
     return name[..<colon].split(separator: ",").map { String($0.trimmingSpaces) }
   }
 
-  /// The first string of each `@Test(...)` or `@Suite(...)`, which may stand on the next line.
+  /// The first string of each `@Test(...)`, which may stand on the next line. Tests that are
+  /// commented out or always disabled do not count, nor do those of a suite that is disabled.
   private static func displayNames(in file: SourceFile) -> [Substring] {
     var names: [Substring] = []
-    var rest = file.text[...]
+    let code = code(of: file)
+    var rest = code[...]
+    while let start = rest.firstRange(of: "@Suite(") {
+      rest = rest[start.upperBound...]
+      if isDisabled(arguments(rest)) { return [] }
+    }
+    rest = code[...]
     while let start = rest.firstRange(of: "@Test(") {
       rest = rest[start.upperBound...]
       let argument = rest.drop { $0 == " " || $0 == "\n" }
       guard argument.first == "\"" else { continue }
       let text = argument.dropFirst()
       guard let end = text.firstIndex(of: "\"") else { continue }
-      names.append(text[..<end])
+      if !isDisabled(arguments(rest)) { names.append(text[..<end]) }
       rest = text[end...]
     }
     return names
+  }
+
+  /// The lines that are not commented out.
+  private static func code(of file: SourceFile) -> String {
+    var end: String?
+    var lines: [Substring] = []
+    for line in file.text.split(separator: "\n", omittingEmptySubsequences: false) {
+      let text = line.trimmingSpaces
+      if end == nil, text.hasPrefix("/*") { end = "*/" }
+      if end == nil, text == "#if false" { end = "#endif" }
+      if let mark = end {
+        if text.firstRange(of: mark) != nil { end = nil }
+      } else if !text.hasPrefix("//") {
+        lines.append(line)
+      }
+    }
+    return lines.joined(separator: "\n")
+  }
+
+  /// What stands before the parenthesis that ends a call, strings left out.
+  private static func arguments(_ text: Substring) -> String {
+    var depth = 1
+    var isInString = false
+    var found = ""
+    for character in text {
+      if character == "\"" { isInString.toggle() }
+      if isInString { continue }
+      if character == "(" { depth += 1 }
+      if character == ")" { depth -= 1 }
+      if depth == 0 { break }
+      found.append(character)
+    }
+    return found
+  }
+
+  /// Disabled on a condition is not disabled for good.
+  private static func isDisabled(_ arguments: String) -> Bool {
+    var rest = arguments[...]
+    while let start = rest.firstRange(of: ".disabled(") {
+      rest = rest[start.upperBound...]
+      if !rest.hasPrefix("if:") { return true }
+    }
+    return false
   }
 }
 
