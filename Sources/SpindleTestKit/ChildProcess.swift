@@ -120,6 +120,14 @@ public final class ChildProcess: Sendable {
     }
   }
 
+  /// Waits until the process stands still, as ``Fate/halt(lines:)`` makes it.
+  public func waitForStop() async throws {
+    while processStatus("State", of: "\(pid)")?.hasPrefix("T") != true {
+      guard !output.withLock({ $0.isAtEnd }) else { throw TestKitError("process \(pid) ended") }
+      try await Task.sleep(for: .milliseconds(1))
+    }
+  }
+
   /// Lets a process that stands still go on.
   public func resume() { send(SIGCONT) }
 

@@ -5,7 +5,9 @@ public import SpindleStore
 internal import Synchronization
 
 /// A tracker to compare others with: entries are kept in memory as they are given, and the store
-/// decides only which of them were committed. It knows no chains and no hashes.
+/// decides only which of them were committed. Which peer and index an entry has, their order, and
+/// that an index is taken once is what the model knows by itself: the store sees numbers that mean
+/// nothing. It knows no chains and no hashes.
 ///
 /// What it keeps lives as long as the process.
 public struct ModelTracker<Op: Sendable>: HistoryTracker, DuplicateRejecting {
@@ -37,8 +39,9 @@ public struct ModelTracker<Op: Sendable>: HistoryTracker, DuplicateRejecting {
     guard index < .max else {
       throw SpindleError(.invalidArgument, "no index follows \(index)", reason: "index_overflow")
     }
-    let number = ModelEntries.shared.add(entry)
-    let key = OpLogKeys.entry(peer, index)
+    let (slot, number) = ModelEntries.shared.add(entry, for: ModelIndex(peer: peer, index: index))
+    var key = [OpLogKeys.entrySubspace]
+    key.appendBigEndian(slot)
     batch.requireAbsent(family, key: key, owner: "oplog")
     var value: [UInt8] = []
     value.appendBigEndian(number)
@@ -46,56 +49,74 @@ public struct ModelTracker<Op: Sendable>: HistoryTracker, DuplicateRejecting {
   }
 
   public func allCursors() async throws -> PeerCursors {
-    var cursors = PeerCursors()
-    try await forEach { peer, index, _ in cursors.advance(peer, to: index + 1) }
-    return cursors
+    try await entries().reduce(into: PeerCursors()) { cursors, entry in
+      cursors.advance(entry.key.peer, to: entry.key.index + 1)
+    }
   }
 
   public func readEntries(
     peer: PeerID, from index: UInt64, limit: Int
   ) async throws -> [(UInt64, DecodedEntry<Op>)] {
-    var entries: [(UInt64, DecodedEntry<Op>)] = []
-    try await forEach { other, found, number in
-      guard other == peer, found >= index, entries.count < limit,
-        let entry = ModelEntries.shared.entry(number) as? DecodedEntry<Op>
-      else { return }
-      entries.append((found, entry))
-    }
-    return entries
+    guard limit > 0 else { return [] }
+    return try await entries().filter { $0.key.peer == peer && $0.key.index >= index }
+      .sorted { $0.key.index < $1.key.index }
+      .prefix(limit)
+      .map { ($0.key.index, $0.value) }
   }
 
-  private func forEach(_ body: (PeerID, UInt64, UInt64) -> Void) async throws {
+  /// The entries that were committed.
+  private func entries() async throws -> [ModelIndex: DecodedEntry<Op>] {
     let (store, family) = (store, family)
     let options = IterationOptions(
       lowerBound: [OpLogKeys.entrySubspace], upperBound: [OpLogKeys.entrySubspace + 1])
-    let rows = try await store.blocking {
-      var rows: [(PeerID, UInt64, UInt64)] = []
-      try store.scan(family, options) { key, value in
+    let numbers = try await store.blocking {
+      var numbers: [UInt64] = []
+      try store.scan(family, options) { _, value in
         var reader = ByteReader(value)
-        if let (peer, index) = OpLogKeys.decodeEntry(key) {
-          rows.append((peer, index, try reader.readBigEndian(UInt64.self)))
-        }
+        numbers.append(try reader.readBigEndian(UInt64.self))
         return true
       }
-      return rows
+      return numbers
     }
-    for (peer, index, number) in rows { body(peer, index, number) }
+    var entries: [ModelIndex: DecodedEntry<Op>] = [:]
+    for number in numbers {
+      guard let (index, entry) = ModelEntries.shared.entry(number),
+        let entry = entry as? DecodedEntry<Op>, entries.updateValue(entry, forKey: index) == nil
+      else {
+        throw SpindleError(.corruption, "the model was not given what the store has")
+      }
+    }
+    return entries
   }
 }
 
-/// Every entry that was ever offered to a model, by number.
-private final class ModelEntries: Sendable {
-  static let shared = ModelEntries()
-  private let entries = Mutex<[any Sendable]>([])
+private struct ModelIndex: Hashable {
+  var peer: PeerID
+  var index: UInt64
+}
 
-  func add(_ entry: any Sendable) -> UInt64 {
-    entries.withLock { entries in
-      entries.append(entry)
-      return UInt64(entries.count - 1)
+/// Every entry that was ever offered to a model, by number, and the number of every index.
+private final class ModelEntries: Sendable {
+  private struct Content {
+    var slots: [ModelIndex: UInt64] = [:]
+    var entries: [(ModelIndex, any Sendable)] = []
+  }
+
+  static let shared = ModelEntries()
+  private let content = Mutex(Content())
+
+  func add(_ entry: any Sendable, for index: ModelIndex) -> (slot: UInt64, number: UInt64) {
+    content.withLock { content in
+      let slot = content.slots[index] ?? UInt64(content.slots.count)
+      content.slots[index] = slot
+      content.entries.append((index, entry))
+      return (slot, UInt64(content.entries.count - 1))
     }
   }
 
-  func entry(_ number: UInt64) -> (any Sendable)? {
-    entries.withLock { $0.indices.contains(Int(number)) ? $0[Int(number)] : nil }
+  func entry(_ number: UInt64) -> (ModelIndex, any Sendable)? {
+    content.withLock { content in
+      content.entries.indices.contains(Int(number)) ? content.entries[Int(number)] : nil
+    }
   }
 }

@@ -32,14 +32,50 @@ public struct OpLogConformance<T: LogTracker<MaxRegisterOp>>: Sendable {
     for (name, scenario) in scenarios { try await scenario(Place(name: name, open: open)) }
   }
 
-  /// The scenarios, by name.
+  /// Runs every scenario to its end.
+  ///
+  /// - Returns: The names of those that failed.
+  public func failing() async -> [String] {
+    var names: [String] = []
+    for (name, scenario) in scenarios {
+      do { try await scenario(Place(name: name, open: open)) } catch { names.append(name) }
+    }
+    return names
+  }
+
+  /// The scenarios, by the numbers that `Documentation/oplog-scenarios.md` gives them. What a log
+  /// gives back is asked of a ``HistoryTracker`` only, refusals of a ``DuplicateRejecting`` one.
   public var scenarios: [(name: String, run: @Sendable (Place) async throws -> Void)] {
     [
-      ("opening-repeats", Self.openingRepeats), ("cursors", Self.cursors),
-      ("nothing-without-commit", Self.nothingWithoutCommit),
-      ("repeats-are-refused", Self.repeatsAreRefused), ("markers", Self.markers),
-      ("prefixes", Self.prefixes), ("last-index", Self.lastIndex), ("registers", Self.registers),
-      ("entries-in-order", Self.entriesInOrder), ("commit-is-whole", Self.commitIsWhole),
+      ("O-1", Self.empty),
+      ("O-2", Self.openingRepeats),
+      ("O-3", Self.oneRow),
+      ("O-4", Self.cursors),
+      ("O-5", Self.nothingWithoutCommit),
+      ("O-6", Self.batchesAreWhole),
+      ("O-7", Self.takenIndices),
+      ("O-8", Self.oneBatchTwice),
+      ("O-9", Self.peersShareIndices),
+      ("O-10", Self.entryOverMarker),
+      ("O-11", Self.markerOverEntry),
+      ("O-12", Self.markers),
+      ("O-13", Self.users),
+      ("O-14", Self.emptyParts),
+      ("O-15", Self.largeValues),
+      ("O-16", Self.highIndices),
+      ("O-17", Self.lastIndex),
+      ("O-18", Self.highTimes),
+      ("O-21", Self.extremePeers),
+      ("O-22", Self.neighbouringPeers),
+      ("O-23", Self.prefixes),
+      ("O-25", Self.pages),
+      ("O-26", Self.longLogs),
+      ("O-29", Self.registers),
+      ("O-30", Self.otherRegisters),
+      ("O-31", Self.rawRepeats),
+      ("O-32", Self.clockAfterRefusal),
+      ("O-35", Self.cancelledCalls),
+      ("O-49", Self.entriesInOrder),
     ]
   }
 
@@ -82,33 +118,77 @@ public struct OpLogConformance<T: LogTracker<MaxRegisterOp>>: Sendable {
 
   // MARK: The tracker alone
 
-  private static func add(
-    _ tracker: T, _ store: Store, _ peer: PeerID, _ indices: [UInt64], value: UInt64 = 1
+  private typealias Entry = DecodedEntry<MaxRegisterOp>
+
+  private static func commit(
+    _ tracker: T, _ store: Store, _ entries: [(PeerID, UInt64, Entry)]
   ) async throws {
     var batch = Batch()
-    for index in indices {
-      try tracker.trackOne(
-        peer: peer, index: index, timestamp: Timestamp(packed: 5), serverUser: nil,
-        op: MaxRegisterOp("x", value), into: &batch)
+    for (peer, index, entry) in entries {
+      switch entry {
+      case .expunged(let hash):
+        try tracker.trackExpunged(peer: peer, index: index, hash: hash, into: &batch)
+      case .logEntry(let entry):
+        try tracker.trackOne(
+          peer: peer, index: index, timestamp: entry.timestamp, serverUser: entry.serverUser,
+          op: entry.op, into: &batch)
+      }
     }
     try await store.commit(batch, durability: .buffered)
   }
 
+  private static func add(
+    _ tracker: T, _ store: Store, _ peer: PeerID, _ indices: [UInt64], value: UInt64 = 1
+  ) async throws {
+    try await commit(tracker, store, indices.map { (peer, $0, entry(value)) })
+  }
+
+  /// Demands that a tracker with history gives exactly these entries.
+  private static func demand(
+    _ place: Place, _ tracker: T, _ peer: PeerID, from index: UInt64 = 0, limit: Int = .max,
+    _ expected: [(UInt64, Entry)], _ what: String
+  ) async throws {
+    guard let history = tracker as? any HistoryTracker<MaxRegisterOp> else { return }
+    let found = try await history.readEntries(peer: peer, from: index, limit: limit)
+    try place.demand(
+      found.map(\.0) == expected.map(\.0) && found.map(\.1) == expected.map(\.1), what)
+  }
+
+  private static func demandEmpty(_ place: Place, _ tracker: T, _ what: String) async throws {
+    try place.demand(try await tracker.allCursors().isEmpty, what)
+    try await demand(place, tracker, peer(1), [], what)
+  }
+
+  private static func empty(_ place: Place) async throws {
+    try await place.withTracker { tracker, _ in
+      try await demandEmpty(place, tracker, "a new log is not empty")
+    }
+  }
+
   private static func openingRepeats(_ place: Place) async throws {
     try await place.withTracker { tracker, store in
-      try place.demand(try await tracker.allCursors().isEmpty, "a new log has a cursor")
       try await add(tracker, store, peer(1), [0])
       let again = try await T(store: store, prefix: "app")
       try place.demand(try await again.allCursors()[peer(1)] == 1, "a second tracker lost the row")
+      try await demand(place, again, peer(1), [(0, entry(1))], "a second tracker lost the row")
     }
     try await place.withTracker { tracker, _ in
       try place.demand(try await tracker.allCursors()[peer(1)] == 1, "a row was lost by reopening")
+      try await demand(place, tracker, peer(1), [(0, entry(1))], "a row changed by reopening")
+    }
+  }
+
+  private static func oneRow(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      try await add(tracker, store, peer(1), [0])
+      try place.demand(
+        try await tracker.allCursors() == PeerCursors([peer(1): 1]), "the cursor is not 1")
     }
   }
 
   private static func cursors(_ place: Place) async throws {
     try await place.withTracker { tracker, store in
-      let ends = [peer(0): 1, peer(1): 10, peer(.max): 3] as [PeerID: UInt64]
+      let ends = [peer(1): 10, peer(2): 3] as [PeerID: UInt64]
       for (peer, next) in ends { try await add(tracker, store, peer, Array(0..<next)) }
       try place.demand(try await tracker.allCursors() == PeerCursors(ends), "a cursor is wrong")
     }
@@ -120,62 +200,141 @@ public struct OpLogConformance<T: LogTracker<MaxRegisterOp>>: Sendable {
       try tracker.trackOne(
         peer: peer(1), index: 0, timestamp: .zero, serverUser: nil, op: MaxRegisterOp("x", 1),
         into: &batch)
-      try place.demand(
-        try await tracker.allCursors().isEmpty, "an entry shows before its commit")
+      try await demandEmpty(place, tracker, "an entry shows before its commit")
     }
     try await place.withTracker { tracker, _ in
-      try place.demand(try await tracker.allCursors().isEmpty, "a dropped batch was stored")
+      try await demandEmpty(place, tracker, "a dropped batch was stored")
     }
   }
 
-  private static func repeatsAreRefused(_ place: Place) async throws {
+  private static func batchesAreWhole(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      try await add(tracker, store, peer(1), [0, 1])
+      try place.demand(
+        try await tracker.allCursors()[peer(1)] == 2, "a batch of two was not stored whole")
+      guard T.self is any DuplicateRejecting.Type else { return }
+      try await place.demandViolation("a batch with a taken index was stored") {
+        try await add(tracker, store, peer(1), [2, 1], value: 9)
+      }
+      try await demand(
+        place, tracker, peer(1), [(0, entry(1)), (1, entry(1))], "a batch was stored in part")
+      try place.demand(
+        try await tracker.allCursors()[peer(1)] == 2, "a refused batch was stored in part")
+    }
+  }
+
+  private static func takenIndices(_ place: Place) async throws {
+    try await refusal(place, of: entry(9), over: entry(1))
+  }
+
+  private static func entryOverMarker(_ place: Place) async throws {
+    try await refusal(place, of: entry(9), over: .expunged(someHash))
+  }
+
+  private static func markerOverEntry(_ place: Place) async throws {
+    try await refusal(place, of: .expunged(someHash), over: entry(1))
+  }
+
+  private static func refusal(_ place: Place, of second: Entry, over first: Entry) async throws {
     guard T.self is any DuplicateRejecting.Type else { return }
     try await place.withTracker { tracker, store in
-      try await add(tracker, store, peer(1), [0])
+      try await commit(tracker, store, [(peer(1), 0, first)])
       try await place.demandViolation("a taken index was taken again") {
-        try await add(tracker, store, peer(1), [1, 0], value: 9)
+        try await commit(tracker, store, [(peer(1), 0, second)])
       }
-      try place.demand(
-        try await tracker.allCursors()[peer(1)] == 1, "a refused batch was stored in part")
+      try await demand(place, tracker, peer(1), [(0, first)], "the first entry was replaced")
+      try place.demand(try await tracker.allCursors()[peer(1)] == 1, "the cursor moved")
+    }
+  }
+
+  private static func oneBatchTwice(_ place: Place) async throws {
+    guard T.self is any DuplicateRejecting.Type else { return }
+    try await place.withTracker { tracker, store in
       try await place.demandViolation("one batch took an index twice") {
-        try await add(tracker, store, peer(2), [0, 0])
+        try await add(tracker, store, peer(1), [0, 0])
       }
-      try place.demand(
-        try await tracker.allCursors()[peer(2)] == 0, "a refused batch was stored in part")
-      try await add(tracker, store, peer(2), [0])
+      try await demandEmpty(place, tracker, "a refused batch was stored in part")
+      try await add(tracker, store, peer(1), [0])
+    }
+  }
+
+  private static func peersShareIndices(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      for number in [1, 2] as [UInt64] {
+        try await add(tracker, store, peer(number), [0], value: number)
+      }
+      for number in [1, 2] as [UInt64] {
+        try await demand(
+          place, tracker, peer(number), [(0, entry(number))], "an entry of another peer is there")
+      }
+      try place.demand(try await tracker.allCursors().count == 2, "a peer is missing")
     }
   }
 
   private static func markers(_ place: Place) async throws {
     try await place.withTracker { tracker, store in
       try await add(tracker, store, peer(1), [0, 1])
-      var batch = Batch()
-      try tracker.trackExpunged(peer: peer(1), index: 2, hash: someHash, into: &batch)
-      try await store.commit(batch, durability: .buffered)
+      try await commit(tracker, store, [(peer(1), 2, .expunged(someHash))])
       try place.demand(try await tracker.allCursors()[peer(1)] == 3, "a marker takes no index")
-      guard T.self is any DuplicateRejecting.Type else { return }
-      try await place.demandViolation("an entry replaced a marker") {
-        try await add(tracker, store, peer(1), [2])
-      }
+      try await demand(
+        place, tracker, peer(1), from: 2, [(2, .expunged(someHash))], "a marker changed")
     }
   }
 
-  private static func prefixes(_ place: Place) async throws {
+  /// Stores entries and demands them back, before and after reopening.
+  private static func roundTrip(_ place: Place, _ entries: [Entry]) async throws {
+    let numbered = entries.enumerated().map { (UInt64($0), $1) }
     try await place.withTracker { tracker, store in
-      let other = try await T(store: store, prefix: "app2")
-      try await add(tracker, store, peer(1), [0, 1])
-      try await add(other, store, peer(1), [0])
-      let cursors = [try await tracker.allCursors(), try await other.allCursors()]
-      try place.demand(cursors.map { $0[peer(1)] } == [2, 1], "one prefix shows in another")
+      try await commit(tracker, store, numbered.map { (peer(1), $0, $1) })
+      try await demand(place, tracker, peer(1), numbered, "an entry reads back otherwise")
+    }
+    try await place.withTracker { tracker, _ in
+      try await demand(place, tracker, peer(1), numbered, "an entry changed by reopening")
+    }
+  }
+
+  private static func users(_ place: Place) async throws {
+    let users = [nil, 0, .max, 7].map { (user: UInt64?) in
+      user.map { UserID(UUIDValue(high: $0, low: $0)) }
+    }
+    try await roundTrip(
+      place,
+      users.map {
+        .logEntry(
+          LogEntry(serverUser: $0, timestamp: Timestamp(packed: 5), op: MaxRegisterOp("x", 1)))
+      })
+  }
+
+  private static func emptyParts(_ place: Place) async throws {
+    try await roundTrip(
+      place,
+      [
+        entry(MaxRegisterOp(name: [], value: .bytes([]))),
+        entry(MaxRegisterOp(name: [0], value: .bytes([0]))),
+      ])
+  }
+
+  private static func largeValues(_ place: Place) async throws {
+    let bytes = (0..<(1 << 20)).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+    try await roundTrip(place, [entry(MaxRegisterOp(name: [1], value: .bytes(bytes)))])
+  }
+
+  private static func highIndices(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      let high: [UInt64] = [1 << 63 - 1, 1 << 63, .max - 1]
+      for index in high.reversed() { try await add(tracker, store, peer(1), [index]) }
+      try place.demand(
+        try await tracker.allCursors()[peer(1)] == .max, "indices beyond 2^63 are misordered")
+      try await demand(
+        place, tracker, peer(1), high.map { ($0, entry(1)) }, "indices beyond 2^63 are misordered")
+      try await demand(
+        place, tracker, peer(1), from: 1 << 63, limit: 1, [(1 << 63, entry(1))],
+        "a page beyond 2^63 does not begin where it is asked to")
     }
   }
 
   private static func lastIndex(_ place: Place) async throws {
-    try await place.withTracker { tracker, store in
-      let high: [UInt64] = [1 << 63 - 1, 1 << 63, .max - 1]
-      for index in high { try await add(tracker, store, peer(1), [index]) }
-      try place.demand(
-        try await tracker.allCursors()[peer(1)] == .max, "indices beyond 2^63 are misordered")
+    try await place.withTracker { tracker, _ in
       var batch = Batch()
       let error: (any Error)?
       do {
@@ -185,6 +344,83 @@ public struct OpLogConformance<T: LogTracker<MaxRegisterOp>>: Sendable {
         error = nil
       } catch let thrown { error = thrown }
       try place.demand(error != nil && batch.isEmpty, "index 2^64 - 1 was taken")
+    }
+  }
+
+  private static func highTimes(_ place: Place) async throws {
+    try await roundTrip(
+      place,
+      [0, 1 << 63 - 1, 1 << 63 + 5, .max].map {
+        .logEntry(
+          LogEntry(
+            serverUser: nil, timestamp: Timestamp(packed: $0), op: MaxRegisterOp("x", 1)))
+      })
+  }
+
+  private static func extremePeers(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      let peers = [peer(0), peer(.max)]
+      for peer in peers { try await add(tracker, store, peer, [0, 1]) }
+      try place.demand(
+        try await tracker.allCursors() == PeerCursors([peers[0]: 2, peers[1]: 2]),
+        "a cursor is wrong")
+      for peer in peers {
+        try await demand(
+          place, tracker, peer, [(0, entry(1)), (1, entry(1))], "the entries of a peer are wrong")
+      }
+    }
+  }
+
+  private static func neighbouringPeers(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      for number in [6, 7, 8] as [UInt64] {
+        try await add(tracker, store, peer(number), [0, 1], value: number)
+      }
+      for number in [6, 7, 8] as [UInt64] {
+        try await demand(
+          place, tracker, peer(number), [(0, entry(number)), (1, entry(number))],
+          "entries of one peer show among another's")
+        try await demand(
+          place, tracker, peer(number), from: 2, [], "a read beyond a peer's end gives another's")
+      }
+    }
+  }
+
+  private static func prefixes(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      let other = try await T(store: store, prefix: "app2")
+      try await add(tracker, store, peer(1), [0, 1])
+      try await add(other, store, peer(1), [0], value: 2)
+      let cursors = [try await tracker.allCursors(), try await other.allCursors()]
+      try place.demand(cursors.map { $0[peer(1)] } == [2, 1], "one prefix shows in another")
+      try await demand(place, other, peer(1), [(0, entry(2))], "one prefix shows in another")
+    }
+  }
+
+  private static func pages(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      try await commit(tracker, store, (0..<6).map { (peer(1), $0, entry($0)) })
+      let asked: [(from: UInt64, limit: Int, Range<UInt64>)] = [
+        (3, 2, 3..<5), (0, 1, 0..<1), (0, 6, 0..<6), (5, 9, 5..<6), (2, 0, 2..<2), (6, 2, 6..<6),
+        (.max, 2, 6..<6),
+      ]
+      for (index, limit, indices) in asked {
+        try await demand(
+          place, tracker, peer(1), from: index, limit: limit, indices.map { ($0, entry($0)) },
+          "a page of \(limit) from \(index) on is wrong")
+      }
+      try await demand(place, tracker, peer(2), limit: 2, [], "an unknown peer has entries")
+    }
+  }
+
+  private static func longLogs(_ place: Place) async throws {
+    try await place.withTracker { tracker, store in
+      try await commit(tracker, store, (0..<257).map { (peer(1), $0, entry($0)) })
+      for indices in [0..<256, 256..<257, 257..<257] as [Range<UInt64>] {
+        try await demand(
+          place, tracker, peer(1), from: indices.lowerBound, limit: 256,
+          indices.map { ($0, entry($0)) }, "the page from \(indices.lowerBound) on is wrong")
+      }
     }
   }
 
@@ -213,14 +449,21 @@ public struct OpLogConformance<T: LogTracker<MaxRegisterOp>>: Sendable {
         try place.demand(
           try await log.view.register("x") == .unsigned(kept), "x is not \(kept) after \(value)")
       }
+    }
+    try await withRegisters(place) { log in
+      try place.demand(log.cursor(of: peer(100)) == 3, "the own log does not go on")
+      try place.demand(
+        try await log.view.register("x") == .unsigned(9), "the state was lost by reopening")
+    }
+  }
+
+  private static func otherRegisters(_ place: Place) async throws {
+    try await withRegisters(place) { log in
+      try await log.exec(MaxRegisterOp("x", 9))
       try await log.exec(MaxRegisterOp("y", 7))
       try place.demand(
         try await log.view.register("x") == .unsigned(9), "writing y changed x")
-    }
-    try await withRegisters(place) { log in
-      try place.demand(log.cursor(of: peer(100)) == 4, "the own log does not go on")
-      try place.demand(
-        try await log.view.register("y") == .unsigned(7), "the state was lost by reopening")
+      try place.demand(try await log.view.register("y") == .unsigned(7), "y was not written")
     }
   }
 
@@ -240,15 +483,60 @@ public struct OpLogConformance<T: LogTracker<MaxRegisterOp>>: Sendable {
     }
   }
 
-  private static func commitIsWhole(_ place: Place) async throws {
+  private static func rawRepeats(_ place: Place) async throws {
+    guard T.self is any DuplicateRejecting.Type else { return }
     try await withRegisters(place) { log in
       try await log.processOne(peer: peer(1), index: 0, entry: entry(5))
-      guard T.self is any DuplicateRejecting.Type else { return }
       try await place.demandViolation("a raw repeat was taken") {
         try await log.processOne(peer: peer(1), index: 0, entry: entry(9))
       }
       try place.demand(
         try await log.view.register("x") == .unsigned(5), "a refused entry changed the state")
+      try await demand(
+        place, log.tracker, peer(1), [(0, entry(5))], "a refused entry changed the log")
+    }
+  }
+
+  private static func clockAfterRefusal(_ place: Place) async throws {
+    guard T.self is any DuplicateRejecting.Type else { return }
+    var stored = Timestamp.zero
+    try await withRegisters(place) { log in
+      // Ahead of the wall clock, so that only what is stored can tell.
+      let wall = log.store.clock.wallMilliseconds
+      func entry(_ milliseconds: UInt64) -> Entry {
+        .logEntry(
+          LogEntry(
+            serverUser: nil, timestamp: Timestamp(packed: (wall + milliseconds) << 16),
+            op: MaxRegisterOp("x", milliseconds)))
+      }
+      try await log.processOne(peer: peer(1), index: 0, entry: entry(1))
+      try await place.demandViolation("a raw repeat was taken") {
+        try await log.processOne(peer: peer(1), index: 0, entry: entry(50_000))
+      }
+      try await log.processOne(peer: peer(1), index: 1, entry: entry(40_000))
+      stored = Timestamp(packed: (wall + 40_000) << 16)
+    }
+    try await withRegisters(place) { log in
+      let next = try await log.exec(MaxRegisterOp("x", 1)).timestamp
+      try place.demand(next > stored, "a reopened clock is behind a stored time")
+    }
+  }
+
+  private static func cancelledCalls(_ place: Place) async throws {
+    try await withRegisters(place) { log in
+      for index in UInt64(0)..<20 {
+        let before = log.cursor(of: peer(1))
+        let call = Task {
+          try await log.apply(peer: peer(1), index: before, entry: entry(index + 1))
+        }
+        call.cancel()
+        let isTaken = (try? await call.value) != nil
+        try place.demand(
+          log.cursor(of: peer(1)) == before + (isTaken ? 1 : 0), "cursor and outcome differ")
+        try place.demand(
+          try await log.tracker.allCursors()[peer(1)] == log.cursor(of: peer(1)),
+          "cursor and rows differ")
+      }
     }
   }
 
@@ -256,7 +544,11 @@ public struct OpLogConformance<T: LogTracker<MaxRegisterOp>>: Sendable {
     PeerID(UUIDValue(high: number == .max ? .max : 0, low: number))
   }
 
-  private static func entry(_ value: UInt64) -> DecodedEntry<MaxRegisterOp> {
+  private static func entry(_ op: MaxRegisterOp) -> Entry {
+    .logEntry(LogEntry(serverUser: nil, timestamp: Timestamp(packed: 5), op: op))
+  }
+
+  private static func entry(_ value: UInt64) -> Entry {
     .logEntry(
       LogEntry(
         serverUser: nil, timestamp: Timestamp(packed: 5 + value), op: MaxRegisterOp("x", value)))

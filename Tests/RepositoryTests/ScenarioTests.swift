@@ -34,6 +34,7 @@ struct ScenarioTests {
     let page = try #require(try Repository.files([Self.opLogPage], endings: [".md"]).first)
     let promised = Scenarios.promised(by: page)
     #expect(promised.count == Set(promised).count, "an id stands twice on \(Self.opLogPage)")
+    #expect(Set(promised) == Set((1...96).map { "O-\($0)" }))
     let proven = Scenarios.proven(by: try Repository.files(["Tests"], endings: [".swift"]))
     for id in promised {
       let tests = proven[id] ?? []

@@ -169,6 +169,52 @@ private final class PlainReplica: LogProcessor {
     }
   }
 
+  @Test("O-95: an import through apply gives a processor the same state, clock and positions")
+  func rowsAreAppliedToAProcessor() async throws {
+    try await withPlace { place in
+      let file = place.path + ".export"
+      try await place.withRegisters { (source, store) async throws in
+        for number in UInt64(0)..<30 {
+          try await source.exec([MaxRegisterOp("a\(number % 3)", number), MaxRegisterOp("b", 7)])
+          let entry =
+            number % 5 == 4
+            ? .expunged(someHash) : entry("c", number * 7 % 11, at: number, user: someUser)
+          _ = try await source.apply(peer: peer(1), index: number, entry: entry)
+        }
+        try await source.tracker.export(to: file)
+        let archive = OpLogArchive(path: file, store: store)
+        func target(_ prefix: String) async throws -> Registers {
+          try await Registers(
+            reducer: TestReducer(), store: store, prefix: prefix, selfID: peer(9))
+        }
+        let copy = try await target("copy")
+        #expect(try await archive.apply(to: copy) == 90)
+        #expect(try await archive.apply(to: copy) == 0)
+        #expect(try await copy.tracker.allPositions() == source.tracker.allPositions())
+        #expect(
+          try content(store, copy.tracker.dataFamily) == content(store, source.tracker.dataFamily))
+        #expect(try await copy.storedClock() == source.storedClock())
+        #expect(try await findings(store, "copy") == [])
+        await copy.close()
+
+        // One row that is another there: what comes before it is taken, the rest of its peer not.
+        let other = try await target("other")
+        for index in UInt64(0)..<4 {
+          let entry =
+            index < 3 ? entry("c", index * 7 % 11, at: index, user: someUser) : entry("c", 9)
+          _ = try await other.apply(peer: peer(1), index: index, entry: entry)
+        }
+        let failure = await syncError { try await archive.apply(to: other) }
+        guard case .conflict(peer(1), 3) = failure else {
+          Issue.record("expected a conflict, not \(String(describing: failure))")
+          return
+        }
+        #expect(other.cursor(of: peer(1)) == 4)
+        await other.close()
+      }
+    }
+  }
+
   @Test func aSnapshotStartsAReplicaWhereTheSourceWasTrimmed() async throws {
     try await withPlace { place in
       let (log, state) = (place.path + ".log", place.path + ".state")
@@ -290,6 +336,18 @@ private final class PlainReplica: LogProcessor {
           var flipped = bytes
           flipped[index] ^= 1 << (index % 8)
           #expect(try await isRefused(flipped), "flipped at \(index)")
+        }
+        // What is installed is verified before, so the other bits need no more than that.
+        for index in bytes.indices {
+          for bit in 0..<8 where bit != index % 8 {
+            var flipped = bytes
+            flipped[index] ^= 1 << bit
+            try? Files.remove(bad)
+            try Files.create(bad, parts: [flipped], sync: false)
+            #expect(throws: SpindleError.self, "bit \(bit) of \(index)") {
+              try OpLogArchive.verify(at: bad)
+            }
+          }
         }
         #expect(try await isRefused(bytes + [0]))
         #expect(store.existingFamily("oplog:copy") == nil)

@@ -27,30 +27,46 @@ import Testing
   func watchesBegunMeanwhileMissNothing() async throws {
     try await withPlace { place in
       try await place.withRegisters { (log, _) async throws in
-        let writers = (0..<4).map { number in
+        let writers = (UInt64(0)..<4).map { number in
           Task {
+            var watchers: [Task<PeerCursors, Never>] = []
             for index in UInt64(0)..<250 {
-              _ = try await log.apply(
-                peer: peer(UInt64(number)), index: index, entry: entry("x", index))
-            }
-          }
-        }
-        let watchers = (0..<10).map { _ in
-          Task {
-            var known = PeerCursors()
-            for await event in log.watchCursors() {
-              switch event {
-              case .snapshot(let cursors), .advanced(let cursors): known.merge(cursors)
+              if index % 60 == 30 + number * 5 {
+                // In the middle of the run, while the others write.
+                let watch = log.watchCursors()
+                watchers.append(
+                  Task { await everything(of: watch, beginningWith: index, of: number) })
               }
-              if known.sorted.map(\.next) == [250, 250, 250, 250] { break }
+              _ = try await log.apply(
+                peer: peer(number), index: index, entry: entry("x", index))
             }
-            return known
+            return watchers
           }
         }
-        for writer in writers { try await writer.value }
-        for watcher in watchers { #expect(await watcher.value == log.cursors()) }
+        var begun: [Task<PeerCursors, Never>] = []
+        for writer in writers { begun += try await writer.value }
+        #expect(begun.count == 16)
+        for watcher in begun { #expect(await watcher.value == log.cursors()) }
       }
     }
+  }
+
+  /// Reads until four peers are at their ends. Who begins the watch writes one peer's log, so that
+  /// the snapshot has that one exactly.
+  private func everything(
+    of watch: CursorWatch, beginningWith index: UInt64, of number: UInt64
+  ) async -> PeerCursors {
+    var known: PeerCursors?
+    for await event in watch {
+      switch event {
+      case .snapshot(let cursors):
+        #expect(known == nil && cursors[peer(number)] == index)
+        known = cursors
+      case .advanced(let cursors): known?.merge(cursors)
+      }
+      if known?.sorted.map(\.next) == [250, 250, 250, 250] { break }
+    }
+    return known ?? PeerCursors()
   }
 
   @Test("O-64: repeats and failures tell nothing")

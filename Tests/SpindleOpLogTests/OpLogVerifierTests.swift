@@ -3,6 +3,7 @@ import SpindleIO
 import SpindleOpLog
 import SpindleRocks
 import SpindleStore
+import Synchronization
 import Testing
 
 @Suite struct OpLogVerifierTests {
@@ -287,6 +288,66 @@ import Testing
   }
 
   /// The floors are read first, the walk begins later: what was trimmed in between is no hole.
+  private final class Flag: Sendable {
+    private let value = Atomic(false)
+    var isSet: Bool { value.load(ordering: .relaxed) }
+    func set() { value.store(true, ordering: .relaxed) }
+  }
+
+  @Test func aLogThatIsWrittenMeanwhileHasNoFindings() async throws {
+    try await withPlace { place in
+      var settings = ProcessorSettings()
+      settings.log = OpLogSettings(indexes: .all)
+      try await place.withRegisters(settings: settings) { (log, store) async throws in
+        let isDone = Flag()
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          group.addTask {
+            defer { isDone.set() }
+            for number in UInt64(0)..<400 {
+              try await log.exec(
+                [MaxRegisterOp("a", number), MaxRegisterOp("b", number)],
+                token: IdempotencyToken("\(number)"))
+              _ = try await log.apply(
+                peer: peer(1), index: number, entry: entry("c", number, at: number))
+            }
+          }
+          group.addTask {
+            while !isDone.isSet {
+              let cursors = log.cursors()
+              _ = try await log.tracker.trim(
+                below: PeerCursors([me: cursors[me] / 2, peer(1): cursors[peer(1)] / 2]),
+                forced: true)
+              await Task.yield()
+            }
+          }
+          group.addTask {
+            while !isDone.isSet {
+              for origin in [me, peer(1)] where log.cursor(of: origin) > 3 {
+                do {
+                  try await log.tracker.expunge(
+                    peer: origin, index: log.cursor(of: origin) - 2, durability: .buffered)
+                } catch let error as SpindleError
+                  where error.kind == .notFound || error.kind == .conflict
+                {
+                  // It was trimmed meanwhile.
+                }
+              }
+              await Task.yield()
+            }
+          }
+          var rounds = 0
+          while !isDone.isSet {
+            #expect(try await findings(store) == [])
+            rounds += 1
+          }
+          #expect(rounds > 1)
+          try await group.waitForAll()
+        }
+        #expect(try await findings(store) == [])
+      }
+    }
+  }
+
   @Test func aTrimBetweenTheFloorsAndTheWalkIsNoHole() async throws {
     try await withPlace { place in
       try await place.withStore { store in

@@ -125,6 +125,65 @@ import Testing
     #expect(counts.count > 5)
   }
 
+  /// The log ends with an entry, two of one batch, and an entry.
+  @Test("O-70: cut at any byte, the log's end has each batch whole or not", arguments: 0..<4)
+  func cutAtAnyByte(part: Int) async throws {
+    let path = try TestDirectory.path("store")
+    let store = try await Store.small(at: path)
+    let log = try await Log(
+      reducer: MaxRegister(), store: store, prefix: "crash", selfID: Self.crashPeer(0))
+    let name = try #require(
+      try Files.names(in: path + "/rocks").filter { $0.hasSuffix(".log") }.max())
+    func size() throws -> Int { Int(try Files.size(path + "/rocks/" + name)) }
+    try await log.exec(MaxRegisterOp("a", 1))
+    let ends = [
+      try size(),
+      try await { () async throws in
+        try await log.exec([MaxRegisterOp("a", 2), MaxRegisterOp("b", 3)])
+        return try size()
+      }(),
+      try await { () async throws in
+        try await log.exec(MaxRegisterOp("b", 4))
+        return try size()
+      }(),
+    ]
+    #expect(ends[0] < ends[1] && ends[1] < ends[2] && ends[2] < ends[0] + 2_000)
+    try await store.copyAsKilled(to: path + "-killed")
+    await log.close()
+    try await store.close()
+    for cut in stride(from: ends[0] + part, through: ends[2], by: 4) {
+      let copy = try TestDirectory.path("cut\(cut)")
+      try copyFolder(path + "-killed", to: copy) {
+        $0 == "rocks/" + name ? Array($1.prefix(cut)) : $1
+      }
+      let next: UInt64 = cut < ends[1] ? 1 : cut < ends[2] ? 3 : 4
+      #expect(
+        try await examine(copy) == PeerCursors([Self.crashPeer(0): next]), "cut at \(cut)")
+      TemporaryDirectory.remove(copy)
+    }
+  }
+
+  @Test("O-71: a process that dies while it makes a prefix leaves one that the next open completes")
+  func deathWhileOpening() async throws {
+    var deaths = 0
+    while true {
+      let path = try TestDirectory.path("store\(deaths)")
+      let worker = try start("oplog-upkeep", path, "index", "\(deaths + 1)")
+      let ending = try await worker.ending()
+      let cursors = try await examine(path) { log in
+        let done = try await log.exec(MaxRegisterOp("x", 1))
+        #expect(done.index == 0)
+      }
+      #expect(cursors.isEmpty)
+      #expect(try await examine(path) == PeerCursors([Self.crashPeer(0): 1]))
+      if ending == .exit(0) { break }
+      #expect(ending == .signal(9))
+      deaths += 1
+      try #require(deaths < 20)
+    }
+    #expect(deaths > 0)
+  }
+
   @Test("O-71: a crash between making the families and the first row is completed by the next open")
   func crashWhileOpening() async throws {
     let path = try TestDirectory.path("store")

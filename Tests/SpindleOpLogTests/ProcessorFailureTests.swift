@@ -1,3 +1,4 @@
+import Glibc
 import SpindleCore
 import SpindleOpLog
 import SpindleRocks
@@ -324,6 +325,42 @@ import Testing
         try await echo.value
         #expect(try await log.view.register("x") == .unsigned(100))
         await log.close()
+      }
+    }
+  }
+
+  /// Stays in `publish` until it is let go, or for long enough to tell.
+  private final class SlowPublisher: EventPublisher {
+    let isHeld = Atomic(true)
+    let hasArrived = Atomic(false)
+    let hasGivenUp = Atomic(false)
+
+    func publish(_ event: RegisterRaised) {
+      hasArrived.store(true, ordering: .relaxed)
+      let deadline = ContinuousClock.now + .seconds(20)
+      while isHeld.load(ordering: .relaxed) {
+        usleep(200)
+        if ContinuousClock.now > deadline {
+          hasGivenUp.store(true, ordering: .relaxed)
+          return
+        }
+      }
+    }
+  }
+
+  @Test("O-60: while a publisher is busy with an event, others write")
+  func publishingHoldsNoTurn() async throws {
+    try await withPlace { place in
+      let publisher = SlowPublisher()
+      try await place.withRegisters(publisher: publisher) { (log, _) async throws in
+        let first = Task { try await log.exec(MaxRegisterOp("x", 1)) }
+        try await eventually { publisher.hasArrived.load(ordering: .relaxed) }
+        try await log.exec(MaxRegisterOp("y", 1))
+        #expect(try await log.register("y") == 1)
+        let hasGivenUp = publisher.hasGivenUp.load(ordering: .relaxed)
+        #expect(!hasGivenUp, "the call waited for the publisher")
+        publisher.isHeld.store(false, ordering: .relaxed)
+        _ = try await first.value
       }
     }
   }

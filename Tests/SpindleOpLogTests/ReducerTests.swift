@@ -184,6 +184,56 @@ typealias Tables = Processor<LastWriterWinsTable, LogIndexTracker<TableOp>>
     }
   }
 
+  /// Deletions read whole rows and writes read cells: both must see what waits in the same batch.
+  @Test func oneCommitOfManyIsAsManyCommits() async throws {
+    for seed in UInt64(0)..<5 {
+      var generator = SeededGenerator(seed: seed)
+      let pages = (0..<3).map { _ in
+        (UInt64(0)..<256).map { index -> (index: UInt64, entry: DecodedEntry<TableOp>) in
+          let row = RowID(table: 1, key: [UInt8.random(in: 0..<3, using: &generator)])
+          let choice = UInt8.random(in: 0..<9, using: &generator)
+          if choice == 0 { return (index, .expunged(someHash)) }
+          let cells = (0..<UInt32(choice % 4)).map { TableCell($0, choice == 8 ? nil : [choice]) }
+          let op: TableOp = choice < 4 ? .delete(row) : .write(row, cells)
+          let time = Timestamp(packed: UInt64.random(in: 0..<99, using: &generator))
+          return (index, .logEntry(LogEntry(serverUser: nil, timestamp: time, op: op)))
+        }
+      }
+      var contents: [[[UInt8]]] = []
+      var rows: [[TableRow]] = []
+      for isGrouped in [true, false] {
+        try await withTables { (log, store) async throws in
+          for (number, page) in pages.enumerated() {
+            let origin = peer(UInt64(number))
+            if isGrouped {
+              #expect(try await log.processor.apply(peer: origin, entries: page) == 256)
+            } else {
+              for (index, entry) in page {
+                _ = try await log.processor.apply(peer: origin, index: index, entry: entry)
+              }
+            }
+          }
+          #expect(log.processor.counts.commits == (isGrouped ? 3 : 768))
+          rows.append(try await log.view.rows(of: 1, limit: .max))
+          var bytes: [[UInt8]] = []
+          for name in ["oplog:t", "data:t"] {
+            let family = try await store.family(name)
+            bytes += try await store.blocking {
+              var found: [[UInt8]] = []
+              try store.scan(family) { key, value in
+                found += [copyBytes(key), copyBytes(value)]
+                return true
+              }
+              return found
+            }
+          }
+          contents.append(bytes)
+        }
+      }
+      #expect(contents[0] == contents[1] && rows[0] == rows[1], "seed \(seed)")
+    }
+  }
+
   @Test func damagedStateIsToldAndStopsTheEntry() async throws {
     try await withTables { (log, store) async throws in
       try await log.exec(.write(Self.row, [Self.cell(1, "a")]))

@@ -1,6 +1,8 @@
+import Glibc
 import SpindleCore
 import SpindleIO
 import SpindleOpLog
+import SpindleTestKit
 import Testing
 
 @Suite struct SegmentTests {
@@ -282,6 +284,7 @@ import Testing
 
   @Test("O-86: a length of 2^60 is an early end and nothing is allocated for it")
   func hugeLengthsAllocateNothing() throws {
+    let before = try peakBytes()
     for (length, failure) in [
       (1 << 60, CodecError.unexpectedEnd), (1 << 32, .unexpectedEnd),
       (.max, .lengthTooLarge(.max - 1)),
@@ -293,6 +296,20 @@ import Testing
       #expect(decoded?.failure == failure)
       #expect(decoded?.entries.count == 1)
     }
+    // Other tests run meanwhile, and none of them takes gigabytes.
+    let peak = try peakBytes()
+    #expect(peak - before < 1 << 31)
+    // What is measured would have told.
+    let block = unsafe mmap(nil, 1 << 32, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    let risen = try peakBytes()
+    #expect(risen - before >= 1 << 31)
+    unsafe munmap(block, 1 << 32)
+  }
+
+  /// The most address space that the process ever had.
+  private func peakBytes() throws -> Int {
+    let text = try #require(processStatus("VmPeak"))
+    return try #require(Int(text.prefix { $0.isNumber })) * 1_024
   }
 
   @Test("O-89: a segment goes on where its reader stood")
