@@ -12,7 +12,8 @@ struct OpLogAcksCommand: AsyncParsableCommand {
       has acknowledged, or is forgotten.
 
       Example:
-        spindle oplog acks list --store data
+        spindle oplog acks --store data
+        spindle oplog acks list --store data --json
         spindle oplog acks set --store data --replica 3f0c9a... --peer 77b1e2... --cursor 1000
         spindle oplog acks forget --store data --replica 3f0c9a...
       """,

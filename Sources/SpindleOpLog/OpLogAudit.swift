@@ -252,7 +252,9 @@ package struct OpLogAudit {
     if !overflow {
       let known = tokenPeer.map { [$0] } ?? []
       for peer in known + ends.keys where ends[peer] ?? 0 >= next {
-        if holds(receipt, peer, index: next - 1) {
+        // Entries of one call share a timestamp, but one whose receipt was written apart from them
+        // may tell that of its first.
+        if holds(receipt, peer, index: next - 1) || holds(receipt, peer, index: receipt.index) {
           tokenPeer = peer
           return
         }

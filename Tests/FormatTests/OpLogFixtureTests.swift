@@ -95,7 +95,9 @@ import Testing
       #expect(before["oplog:app"]?.count ?? 0 > 20 && before["data:app"]?.isEmpty == false)
       for name in ["oplog:app", "data:app"] {
         let (then, today) = (before[name] ?? [:], now[name] ?? [:])
-        for key in Set(then.keys).union(today.keys) {
+        // The notes of entries that published files still hold are younger than the fixture.
+        let old = { (key: [UInt8]) in name != "oplog:app" || key.first != 8 }
+        for key in Set(then.keys).union(today.keys) where old(key) {
           #expect(then[key] == today[key], "\(name), key \(key)")
         }
       }

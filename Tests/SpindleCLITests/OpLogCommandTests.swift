@@ -508,7 +508,7 @@ import Testing
     let verbs = list.split(separator: "\n", omittingEmptySubsequences: false)
       .prefix { !$0.isEmpty }.filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
       .compactMap { $0.split(separator: " ").first.map(String.init) }
-    #expect(verbs.count == 10, "\(verbs)")
+    #expect(verbs.count == 11, "\(verbs)")
     for verb in verbs {
       #expect(page.contains("spindle oplog \(verb) "), "\(verb)")
       let text = try await spindle("oplog", verb, "--help").text
