@@ -43,7 +43,6 @@ struct RepositoryTests {
     for target in ["fuzz-oplog", "fuzz-parquet", "parquet-flips"] {
       #expect(gate.contains { $0.contains("make \(target) |") && !$0.hasPrefix("#") }, "\(target)")
     }
-    #expect(gate.contains { $0.hasSuffix("make test-thread") && !$0.hasPrefix("#") })
     #expect(
       try lines("Makefile").count { $0.hasPrefix("\tSPINDLE_FUZZ_SECONDS=60 ") } == 2)
   }
