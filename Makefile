@@ -94,7 +94,8 @@ bench-store bench-spool bench-oplog: bench-%: setup
 	$(MAKE) -C Benchmarks/Raw $(if $(filter oplog,$*),oplog)
 	swift build -c release --product spindle
 	mkdir -p Benchmarks/Results
-	Benchmarks/compare$(if $(filter store,$*),,_$*).py | tee Benchmarks/Results/$*.md
+	bash -o pipefail -c \
+	  'Benchmarks/compare$(if $(filter store,$*),,_$*).py | tee Benchmarks/Results/$*.md'
 
 bench-parquet: setup parquet-venv
 	swift build -c release --product spindle

@@ -54,11 +54,16 @@ inline void MakeKey(uint64_t index, char* out) {
 }
 
 // Values are windows into one pool of random bytes, larger than LZ4's 64 KiB window and than the
-// CPU's inner caches, so that neither compression nor a hot value flatters the result.
+// CPU's inner caches, so that neither compression nor a hot value flatters the result. Or they are
+// words of 3 to 10 letters out of 2,048, in random order.
 class ValuePool {
  public:
-  ValuePool(uint64_t value_bytes, uint64_t seed)
+  ValuePool(uint64_t value_bytes, uint64_t seed, bool words = false)
       : value_bytes_(value_bytes), slots_(std::max<uint64_t>(2, 16 * kMiB / value_bytes)) {
+    if (words) {
+      FillWithWords(seed);
+      return;
+    }
     bytes_.resize((slots_ * value_bytes_ + 7) / 8 * 8);
     for (size_t i = 0; i < bytes_.size(); i += 8) {
       const uint64_t word = Mix(seed + i);
@@ -71,6 +76,18 @@ class ValuePool {
   }
 
  private:
+  void FillWithWords(uint64_t seed) {
+    std::vector<std::string> vocabulary(2048);
+    for (auto& word : vocabulary) {
+      word.resize(3 + Mix(seed++) % 8);
+      for (char& letter : word) letter = static_cast<char>('a' + Mix(seed++) % 26);
+      word += ' ';
+    }
+    while (bytes_.size() < slots_ * value_bytes_) {
+      bytes_ += vocabulary[Mix(seed++) % vocabulary.size()];
+    }
+  }
+
   const uint64_t value_bytes_, slots_;
   std::string bytes_;
 };

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -15,6 +14,7 @@
 #include <functional>
 #include <iostream>
 #include <map>
+#include <memory>
 #include <numeric>
 #include <sstream>
 #include <stdexcept>
@@ -26,73 +26,27 @@
 #include <rocksdb/statistics.h>
 #include <rocksdb/write_batch.h>
 
-extern "C" {
-#include "CSpindleChecksum.h"
-}
 #include "raw_database.h"
+#include "raw_handover.h"
 #include "raw_run.h"
+#include "raw_spool_record.h"
 #include "raw_spool_settings.h"
 
 namespace {
 
-// ---- Records
-
-constexpr size_t kHeaderBytes = 12;
 constexpr uint64_t kWriteBufferBytes = 256 * kMiB;
-
-void PutBigEndian(uint32_t value, char* out) {
-  for (int i = 0; i < 4; i++) out[i] = static_cast<char>(value >> (24 - 8 * i));
-}
-
-uint32_t BigEndian(const char* in) {
-  uint32_t value = 0;
-  for (int i = 0; i < 4; i++) value = value << 8 | static_cast<unsigned char>(in[i]);
-  return value;
-}
-
-uint32_t MaskedChecksum(const char* header, const rocksdb::Slice& payload) {
-  const uint32_t plain = spindle_crc32c_extend(spindle_crc32c_extend(0, header, 8),
-                                               payload.data(), payload.size());
-  return (plain >> 15 | plain << 17) + 0xa282ead8u;
-}
-
-std::array<char, kHeaderBytes> HeaderOf(const rocksdb::Slice& payload) {
-  std::array<char, kHeaderBytes> header = {1, 0, 0, 0};
-  PutBigEndian(static_cast<uint32_t>(payload.size()), &header[4]);
-  PutBigEndian(MaskedChecksum(header.data(), payload), &header[8]);
-  return header;
-}
-
-// The payload of a record, in place, after every check.
-rocksdb::Slice PayloadOf(const rocksdb::Slice& record) {
-  if (record.size() < kHeaderBytes || record[0] != 1 || record[1] != 0 || record[2] != 0 ||
-      record[3] != 0) {
-    throw std::runtime_error("a record's header is damaged");
-  }
-  const rocksdb::Slice payload(record.data() + kHeaderBytes, record.size() - kHeaderBytes);
-  if (BigEndian(record.data() + 4) != payload.size() ||
-      BigEndian(record.data() + 8) != MaskedChecksum(record.data(), payload)) {
-    throw std::runtime_error("a record's checksum is wrong");
-  }
-  return payload;
-}
 
 // ---- One database and what is done to it
 
 class Spool {
  public:
-  Spool(Database& db, const ValuePool& values) : db_(db), values_(values) {}
+  Spool(Database& db, const ValuePool& values, const Settings& settings)
+      : db_(db), values_(values), codec_(settings.compression) {}
 
-  void Store(uint64_t index, bool sync) {
-    char key[kKeyBytes];
-    MakeKey(index, key);
-    const rocksdb::Slice payload = values_.Value(index);
-    const auto header = HeaderOf(payload);
-    rocksdb::WriteBatch batch(payload.size() + 64);
-    const rocksdb::Slice key_part(key, kKeyBytes);
-    const rocksdb::Slice value_parts[2] = {{header.data(), kHeaderBytes}, payload};
-    Check(batch.Put(db_.family(), rocksdb::SliceParts(&key_part, 1),
-                    rocksdb::SliceParts(value_parts, 2)));
+  // Stores `count` records from `index` on in one batch.
+  void Store(uint64_t index, bool sync, uint64_t count = 1) {
+    rocksdb::WriteBatch batch(count * (values_.Value(index).size() + 64));
+    for (uint64_t i = index; i < index + count; i++) Put(i, &batch);
     rocksdb::WriteOptions options;
     options.sync = sync;
     Check(db_->Write(options, &batch));
@@ -109,7 +63,8 @@ class Spool {
   void LoadBorrowed(uint64_t index) {
     rocksdb::PinnableSlice record;
     Get(index, record);
-    if (PayloadOf(record).size() != values_.Value(index).size()) {
+    const rocksdb::Slice body = BodyOf(record);
+    if (codec_ == Codec::none && body.size() != values_.Value(index).size()) {
       throw std::runtime_error("a record is not the one that was stored");
     }
   }
@@ -117,7 +72,7 @@ class Spool {
   std::string LoadCopied(uint64_t index) {
     rocksdb::PinnableSlice record;
     Get(index, record);
-    return PayloadOf(record).ToString();
+    return PayloadOf(record);
   }
 
   void Fill(uint64_t count) {
@@ -147,7 +102,7 @@ class Spool {
     uint64_t count = 0;
     for (position->SeekToFirst(); position->Valid(); position->Next()) {
       if (position->key().size() != kKeyBytes) throw std::runtime_error("a key is no id");
-      visit(PayloadOf(position->value()).ToString());
+      visit(PayloadOf(position->value()));
       count += 1;
     }
     Check(position->status());
@@ -155,6 +110,17 @@ class Spool {
   }
 
  private:
+  void Put(uint64_t index, rocksdb::WriteBatch* batch) {
+    char key[kKeyBytes];
+    MakeKey(index, key);
+    Record record;
+    MakeRecord(values_.Value(index), codec_, &record);
+    const rocksdb::Slice key_part(key, kKeyBytes);
+    const rocksdb::Slice value_parts[2] = {{record.header, kHeaderBytes}, record.body};
+    Check(batch->Put(db_.family(), rocksdb::SliceParts(&key_part, 1),
+                     rocksdb::SliceParts(value_parts, 2)));
+  }
+
   void Get(uint64_t index, rocksdb::PinnableSlice& record) {
     char key[kKeyBytes];
     MakeKey(index, key);
@@ -163,6 +129,7 @@ class Spool {
 
   Database& db_;
   const ValuePool& values_;
+  const Codec codec_;
 };
 
 // ---- Reports
@@ -263,37 +230,53 @@ void DropPageCache() {
 // ---- Jobs
 
 void RunStore(const Settings& settings, bool sync) {
-  const ValuePool values(ValueBytesOf(settings), 7);
+  const ValuePool values(ValueBytesOf(settings), 7, settings.words);
   Database db(settings.dir, SpoolOptions());
-  Spool spool(db, values);
-  Print(Measure(settings.job, db, ValueBytesOf(settings), settings.threads,
-                OpsOf(settings, 1024 * kMiB), settings.seconds,
-                [&](uint64_t index) { spool.Store(index, sync); }));
+  Spool spool(db, values, settings);
+  const uint64_t count = settings.per_batch;
+  auto result = Measure(settings.job, db, ValueBytesOf(settings), settings.threads,
+                        OpsOf(settings, 1024 * kMiB) / count, settings.seconds,
+                        [&](uint64_t index) { spool.Store(index * count, sync, count); });
+  result.ops *= count;
+  Print(std::move(result));
 }
 
 void RunLoad(const Settings& settings) {
-  const ValuePool values(ValueBytesOf(settings), 7);
-  const bool is_cold = settings.job == "load-cold";
-  const uint64_t count = OpsOf(settings, is_cold ? 1024 * kMiB : 32 * kMiB);
+  const ValuePool values(ValueBytesOf(settings), 7, settings.words);
+  const bool is_handed_over = settings.job == "load-cold-handed";
+  const bool is_cold = settings.job == "load-cold" || is_handed_over;
+  uint64_t count = OpsOf(settings, is_cold ? 1024 * kMiB : 32 * kMiB);
+  uint64_t reads = count;
+  if (!is_cold) {
+    // What the cache holds is read again and again.
+    reads = settings.ops > 0 ? settings.ops : 100'000;
+    count = std::max<uint64_t>(1, std::min(count, 32 * kMiB / ValueBytesOf(settings)));
+  }
   const auto order = Shuffled(count);
   Database db(settings.dir, SpoolOptions());
-  Spool(db, values).Fill(count);
-  Spool(db, values).Settle();
+  Spool(db, values, settings).Fill(count);
+  Spool(db, values, settings).Settle();
   auto options = SpoolOptions();
   if (is_cold) options.block_cache_bytes = 64 * 1024;
   db.Reopen(options);
-  Spool spool(db, values);
+  Spool spool(db, values, settings);
   if (is_cold && settings.drop_caches) DropPageCache();
   if (!is_cold) {
     for (uint64_t index = 0; index < count; index++) spool.LoadBorrowed(index);
   }
   uint64_t bytes = 0;
+  std::unique_ptr<Handover> other;
+  if (is_handed_over) other = std::make_unique<Handover>();
   auto result = Measure(
-      settings.job, db, ValueBytesOf(settings), 1, count, settings.seconds, [&](uint64_t index) {
+      settings.job, db, ValueBytesOf(settings), 1, reads, settings.seconds, [&](uint64_t index) {
+        const uint64_t number = order[index % count];
+        const auto load = [&] { bytes += spool.LoadCopied(number).size(); };
         if (settings.job == "load-borrowed") {
-          spool.LoadBorrowed(order[index]);
+          spool.LoadBorrowed(number);
+        } else if (is_handed_over) {
+          other->Run(load);
         } else {
-          bytes += spool.LoadCopied(order[index]).size();
+          load();
         }
       });
   if (is_cold) {
@@ -304,10 +287,10 @@ void RunLoad(const Settings& settings) {
 }
 
 void RunEnumerate(const Settings& settings) {
-  const ValuePool values(ValueBytesOf(settings), 7);
+  const ValuePool values(ValueBytesOf(settings), 7, settings.words);
   const uint64_t count = OpsOf(settings, 1024 * kMiB);
   Database db(settings.dir, SpoolOptions());
-  Spool spool(db, values);
+  Spool spool(db, values, settings);
   spool.Fill(count);
   spool.Settle();
   uint64_t bytes = 0;
@@ -321,10 +304,10 @@ void RunEnumerate(const Settings& settings) {
 }
 
 void RunRemove(const Settings& settings) {
-  const ValuePool values(ValueBytesOf(settings), 7);
+  const ValuePool values(ValueBytesOf(settings), 7, settings.words);
   const uint64_t count = OpsOf(settings, 1024 * kMiB);
   Database db(settings.dir, SpoolOptions());
-  Spool spool(db, values);
+  Spool spool(db, values, settings);
   spool.Fill(count);
   Print(Measure(settings.job, db, ValueBytesOf(settings), 1, count, settings.seconds,
                 [&](uint64_t index) { spool.Remove(index); }));
@@ -354,16 +337,15 @@ uint64_t DiskBytes(const std::string& path) {
 
 void RunChurn(const Settings& settings) {
   const uint64_t value_bytes = ValueBytesOf(settings);
-  const ValuePool values(value_bytes, 7);
+  const ValuePool values(value_bytes, 7, settings.words);
   const uint64_t live_count = std::max<uint64_t>(1, settings.live_bytes / value_bytes);
-  const uint64_t ops = settings.ops > 0
-                           ? settings.ops
-                           : 8 * std::max(settings.live_bytes, kWriteBufferBytes) / value_bytes;
+  const uint64_t stored = std::max(4 * settings.live_bytes, 8 * kWriteBufferBytes);
+  const uint64_t ops = settings.ops > 0 ? settings.ops : stored / value_bytes;
   auto options = SpoolOptions();
   options.blobs = settings.blobs;
   options.statistics = true;
   Database db(settings.dir, options);
-  Spool spool(db, values);
+  Spool spool(db, values, settings);
   spool.Fill(live_count);
   spool.Settle();
   std::vector<uint64_t> live(live_count);

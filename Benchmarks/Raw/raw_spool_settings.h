@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "raw_numbers.h"
+#include "raw_spool_record.h"
 
 constexpr char kHelp[] = R"(usage: raw_spool JOB [options]
 
@@ -18,6 +19,9 @@ afterwards; one JSON object a line on stdout:
   load-borrowed  random reads from a block cache that holds everything, checked in place
   load-copied    the same, and the payload is copied
   load-cold      a block cache of 64 KiB, each record once, in random order, copied
+  load-cold-handed
+                 the same, each read done by another thread that the caller waits for: the least
+                 that a caller whose own thread must not wait for the disk has to pay
   enumerate      one walk over everything, checked and copied
   remove         buffered deletes, one a WriteBatch
   churn          store one, remove a random other of a live set; counts the bytes written
@@ -27,17 +31,22 @@ Options:
   --dir DIR            where the databases are made; the disk measured. The default is "."
   --value-bytes N      1 to 8388608. The default is 1024; enumerate: 500; churn: 16384
   --threads N          1 to 1024 callers at once of store and synced. The default is 1
-  --ops N              ops of a run. The default is 100000, but at most 1 GiB of values (loads: of
-                       32 MiB, that the cache holds them); churn: 8 times the live set or the write
-                       buffer, whichever is more
+  --per-batch N        records in one WriteBatch of store and synced, 1 to 1024. The default is 1
+  --ops N              ops of a run. The default is 100000, but at most 1 GiB of values; hot
+                       loads: of 32 MiB of values, that the cache holds them; churn: 4 times the live set or 8 times
+                       the write buffer, whichever is more
   --live-bytes N       bytes that the live set of churn has. The default is 16777216
   --blobs              churn: values of 4 KiB and more go to blob files
+  --payload P          random: bytes that nothing compresses, the default; or words of a small
+                       vocabulary in random order
+  --compression C      none, lz4 or zstd, before the write. The default is none
   --drop-caches        load-cold: empty the system's page cache first; needs root
   --seconds S          a run ends here though ops are left, churn apart. The default is 5
   --repeat N           print every run N times. The default is 1
   --help               this text
 
-Fields: opsPerSecond counts records; p50us and p99us time one of them and include one clock reading.
+Fields: opsPerSecond counts records; p50us and p99us time one of them, or one
+batch, and include one clock reading.
 fsyncs counts the WAL syncs of the timed part. Churn counts one op for a store and the removal after
 it, and has storedBytes, the payload bytes stored; kernelBytes, what the kernel counted as written
 to the disk for this process (write_bytes of /proc/self/io); engineBytes, the log, table and blob
@@ -56,13 +65,26 @@ struct Settings {
   std::string dir = ".";
   uint64_t value_bytes = 0;  // 0: the job's default.
   uint64_t threads = 1;
+  uint64_t per_batch = 1;
   uint64_t ops = 0;  // 0: by the job and the size of the values.
   uint64_t live_bytes = 16 * 1024 * 1024;
   bool blobs = false;
   bool drop_caches = false;
+  bool words = false;
+  Codec compression = Codec::none;
   double seconds = 5;
   uint64_t repeat = 1;
 };
+
+// The place of a word among the allowed ones.
+inline size_t ParseChoice(const std::string& option, const std::string& text,
+                          const std::vector<std::string>& allowed) {
+  const auto found = std::find(allowed.begin(), allowed.end(), text);
+  if (found != allowed.end()) return static_cast<size_t>(found - allowed.begin());
+  std::string list;
+  for (const auto& word : allowed) list += (list.empty() ? "" : ", ") + word;
+  throw UsageError(option + " takes " + list + ", not \"" + text + "\"");
+}
 
 inline Settings Parse(const std::vector<std::string>& arguments) {
   Settings settings;
@@ -76,10 +98,16 @@ inline Settings Parse(const std::vector<std::string>& arguments) {
     if (argument == "--dir") settings.dir = value();
     else if (argument == "--value-bytes") settings.value_bytes = number(kMostValueBytes);
     else if (argument == "--threads") settings.threads = number(1024);
+    else if (argument == "--per-batch") settings.per_batch = number(1024);
     else if (argument == "--ops") settings.ops = number(1'000'000'000);
     else if (argument == "--live-bytes") settings.live_bytes = number(100'000'000'000);
     else if (argument == "--blobs") settings.blobs = true;
     else if (argument == "--drop-caches") settings.drop_caches = true;
+    else if (argument == "--payload")
+      settings.words = ParseChoice(argument, value(), {"random", "words"}) == 1;
+    else if (argument == "--compression")
+      settings.compression =
+          static_cast<Codec>(ParseChoice(argument, value(), {"none", "lz4", "zstd"}));
     else if (argument == "--seconds") settings.seconds = ParseSeconds(value());
     else if (argument == "--repeat") settings.repeat = number(1000);
     else if (argument.rfind("-", 0) == 0) throw UsageError("unknown option " + argument);
@@ -87,8 +115,8 @@ inline Settings Parse(const std::vector<std::string>& arguments) {
     else throw UsageError("one job at a time, not also " + argument);
   }
   const std::vector<std::string> jobs = {
-      "store",     "synced",    "load-borrowed", "load-copied", "load-cold",
-      "enumerate", "remove",    "churn",         "all"};
+      "store",            "synced",    "load-borrowed", "load-copied", "load-cold",
+      "load-cold-handed", "enumerate", "remove",        "churn",       "all"};
   if (settings.job.empty()) throw UsageError("which job?");
   if (std::find(jobs.begin(), jobs.end(), settings.job) == jobs.end()) {
     throw UsageError("unknown job " + settings.job);

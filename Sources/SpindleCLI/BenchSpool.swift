@@ -42,6 +42,7 @@ final class BenchSpool: Sendable {
     case .load, .loadBorrowed: try await load(isCold: false)
     case .loadCold: try await load(isCold: true)
     case .enumerate: try await enumerate()
+    case .ingress: try await ingress()
     case .remove: try await remove()
     case .churn: try await churn()
     case .gate: try await gate()
@@ -125,13 +126,17 @@ final class BenchSpool: Sendable {
   }
 
   private func count(bytesAtMost: Int) -> Int {
-    ops ?? max(1, min(100_000, bytesAtMost / plan.valueBytes))
+    let most = max(1, bytesAtMost / plan.valueBytes)
+    // What is to be in the cache as a whole is never more than it holds.
+    if let ops { return plan.job == .load || plan.job == .loadBorrowed ? min(ops, most) : ops }
+    return min(100_000, most)
   }
 
   private func result(_ measured: BenchRun.Measured, fsyncs: Int = 0) -> Result {
     Result(
       job: plan.job.rawValue, valueBytes: plan.valueBytes,
-      threads: [.churn, .gate, .memory].contains(plan.job) ? 1 : plan.tasks, ops: measured.ops,
+      threads: [.churn, .gate, .ingress, .memory].contains(plan.job) ? 1 : plan.tasks,
+      ops: measured.ops,
       seconds: measured.seconds, opsPerSecond: measured.opsPerSecond,
       p50us: measured.percentile(0.5), p99us: measured.percentile(0.99), fsyncs: fsyncs,
       payload: payload, compression: compression.rawValue, blobs: plan.blobs)
@@ -151,6 +156,8 @@ final class BenchSpool: Sendable {
 
   private func load(isCold: Bool) async throws -> Result {
     let count = count(bytesAtMost: isCold ? 1 << 30 : 32 << 20)
+    // What the cache holds is read again and again.
+    let reads = isCold ? count : ops ?? 100_000
     let order = Self.shuffled(count)
     try await withSpool { spool in
       try await fill(spool, count)
@@ -164,9 +171,9 @@ final class BenchSpool: Sendable {
       }
       let bytes = plan.valueBytes
       let borrows = plan.job == .loadBorrowed
-      let measured = try await BenchRun(tasks: plan.tasks, limit: count, seconds: seconds)
+      let measured = try await BenchRun(tasks: plan.tasks, limit: reads, seconds: seconds)
         .measure { number in
-          let id = try Self.id(order[number])
+          let id = try Self.id(order[number % count])
           let found =
             borrows
             ? try await spool.withPayload(id) { $0?.count ?? 0 } : try await spool.load(id).count
@@ -218,6 +225,35 @@ final class BenchSpool: Sendable {
     }
   }
 
+  /// Messages of 500 bytes that are enumerated while others are stored.
+  private static let enumeratedBytes = 500
+
+  /// Stores by one caller, alone and then while everything is enumerated.
+  private func ingress() async throws -> Result {
+    let count = ops ?? 1_000_000
+    // So few that no memtable is full: a flush would be felt in one of the two.
+    let limit = writeBufferBytes / 4 / (plan.valueBytes + 256)
+    let found = BenchPayloads(.random, bytes: Self.enumeratedBytes)
+    return try await withSpool { spool in
+      for number in 0..<count {
+        try await spool.store(
+          try Self.id(number), found[number], forceSync: false, deadline: nil)
+      }
+      let run = BenchRun(limit: limit, seconds: seconds)
+      try await settle(spool)
+      let idle = try await run.measure { [self] in try await put(count + $0, spool) }
+      try await settle(spool)
+      let beside = try await BenchWalks().run(over: spool) {
+        try await run.measure { [self] in try await put(count + limit + $0, spool) }
+      }
+      var result = result(beside.value)
+      result.idleP50us = idle.percentile(0.5)
+      result.idleP99us = idle.percentile(0.99)
+      result.enumeratedCount = beside.taken
+      return result
+    }
+  }
+
   private func remove() async throws -> Result {
     let count = count(bytesAtMost: 1 << 30)
     return try await withSpool { spool in
@@ -230,7 +266,7 @@ final class BenchSpool: Sendable {
 
   private func churn() async throws -> Result {
     let liveCount = max(1, plan.liveBytes / plan.valueBytes)
-    let limit = ops ?? 8 * max(plan.liveBytes, writeBufferBytes) / plan.valueBytes
+    let limit = ops ?? max(4 * plan.liveBytes, 8 * writeBufferBytes) / plan.valueBytes
     return try await withSpool { spool in
       try await fill(spool, liveCount)
       try await settle(spool)

@@ -9,7 +9,7 @@ import SpindleStore
 struct BenchSpoolCommand: AsyncParsableCommand {
   enum Job: String, CaseIterable {
     case store, synced, load, loadBorrowed = "load-borrowed", loadCold = "load-cold", enumerate,
-      remove, churn, gate, memory, all
+      ingress, remove, churn, gate, memory, all
   }
 
   static let configuration = CommandConfiguration(
@@ -23,6 +23,8 @@ struct BenchSpoolCommand: AsyncParsableCommand {
                  the same without a copy of the message
       load-cold  a block cache of 64 KiB, each message once, in random order
       enumerate  one walk over all messages, read by --tasks tasks; tells the growth of memory
+      ingress    buffered stores of one caller, alone and while 1000000 messages of 500 bytes
+                 are enumerated
       remove     one buffered remove a call
       churn      store one, remove a random other of a live set; counts the bytes written
       gate       asks whether the spool takes writes
@@ -38,7 +40,8 @@ struct BenchSpoolCommand: AsyncParsableCommand {
 
   @Option(
     help: """
-      store, synced, load, load-borrowed, load-cold, enumerate, remove, churn, gate, memory or all.
+      store, synced, load, load-borrowed, load-cold, enumerate, ingress, remove, churn, gate, \
+      memory or all.
       """,
     transform: choice)
   var job = Job.all
@@ -50,8 +53,9 @@ struct BenchSpoolCommand: AsyncParsableCommand {
   @Option(help: "Tasks at once, 1 to 4096.") var tasks = 1
   @Option(
     help: """
-      Messages of a run. The default is 100000, less for large ones; churn: 8 times the live set \
-      or the write buffer, whichever is more; memory: 2000000; gate: 10000000.
+      Messages of a run. The default is 100000, less for large ones; churn: 4 times the live set \
+      or 8 times the write buffer, whichever is more; ingress: 1000000 to enumerate; memory: \
+      2000000; gate: 10000000.
       """)
   var ops: Int?
   @Option(help: "Bytes of the live set of churn.") var liveBytes = 16 << 20
@@ -86,6 +90,10 @@ struct BenchSpoolCommand: AsyncParsableCommand {
     var blobs: Bool
     /// Cold loads: what became of the system's page cache.
     var pageCache: String?
+    // Ingress: the same stores with nothing beside them, and what was enumerated beside the others.
+    var idleP50us: Double?
+    var idleP99us: Double?
+    var enumeratedCount: Int?
     // Churn.
     var liveBytes: Int?
     var storedBytes: Int?
@@ -149,7 +157,7 @@ struct BenchSpoolCommand: AsyncParsableCommand {
         plans.append(Plan(job: .churn, valueBytes: 16_384, liveBytes: live, blobs: blobs))
       }
     }
-    return plans + [Plan(job: .gate, valueBytes: 1024)]
+    return plans + [Plan(job: .ingress, valueBytes: 1024), Plan(job: .gate, valueBytes: 1024)]
   }
 
   private func measure(_ plan: Plan) async throws -> Result {
@@ -181,6 +189,9 @@ struct BenchSpoolCommand: AsyncParsableCommand {
       let share = String(format: "%.2f", Double(kernel) / Double(stored))
       line += "  \(share) bytes written a byte, live \(mebibytes(live)), disk \(mebibytes(disk))"
       if result.blobs { line += ", blobs" }
+    }
+    if let p50 = result.idleP50us, let p99 = result.idleP99us {
+      line += String(format: "  alone p50 %.3f us, p99 %.3f us", p50, p99)
     }
     if let bytes = result.memoryBytes { line += "  memory \(mebibytes(bytes))" }
     if let bound = result.memoryBoundBytes { line += " of at most \(mebibytes(bound))" }
