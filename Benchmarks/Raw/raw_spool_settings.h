@@ -33,8 +33,8 @@ Options:
   --threads N          1 to 1024 callers at once of store and synced. The default is 1
   --per-batch N        records in one WriteBatch of store and synced, 1 to 1024. The default is 1
   --ops N              ops of a run. The default is 100000, but at most 1 GiB of values; hot
-                       loads: of 32 MiB of values, that the cache holds them; churn: 4 times the live set or 8 times
-                       the write buffer, whichever is more
+                       loads: of 32 MiB of values, that the cache holds them; churn: 4 times the
+                       live set or 8 times the write buffer, whichever is more
   --live-bytes N       bytes that the live set of churn has. The default is 16777216
   --blobs              churn: values of 4 KiB and more go to blob files
   --payload P          random: bytes that nothing compresses, the default; or words of a small
