@@ -32,8 +32,9 @@ public struct RocksError: Error, Sendable, Equatable, CustomStringConvertible {
 
   /// Classifies a status text; an unknown prefix is `.other`.
   public init(message: String) {
+    // Byte by byte: every read that finds nothing in memory comes here.
     let known = Kind.allCases.first { kind in
-      kind != .other && message.hasPrefix(kind.rawValue)
+      kind != .other && message.utf8.starts(with: kind.rawValue.utf8)
     }
     self.init(kind: known ?? .other, message: message)
   }

@@ -14,10 +14,13 @@ public struct WriteRecord: Sendable {
   public private(set) var count: UInt32 = 0
 
   public init(reservingBytes capacity: Int = 0) {
-    storage = []
-    storage.reserveCapacity(Self.headerBytes + max(capacity, 0))
-    storage.appendLittleEndian(0 as UInt64)
-    storage.appendLittleEndian(0 as UInt32)
+    // In one step: number by number the header would cost as much as a small operation.
+    unsafe storage = [UInt8](
+      unsafeUninitializedCapacity: Self.headerBytes + max(capacity, 0)
+    ) { bytes, count in
+      unsafe bytes[..<Self.headerBytes].initialize(repeating: 0)
+      count = Self.headerBytes
+    }
   }
 
   public var isEmpty: Bool { count == 0 }

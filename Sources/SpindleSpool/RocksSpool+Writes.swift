@@ -24,8 +24,12 @@ extension RocksSpool {
         } else {
           stage(id, try await encoded(data), into: &batch)
         }
-        try await storage.commit(
-          batch, durability: durability, deadline: deadline, policy: storePolicy)
+        let attempt = try storage.commitAtOnce(&batch, durability, policy: storePolicy)
+        if attempt != .written {
+          try await storage.commit(
+            consume batch, after: attempt, durability: durability, deadline: deadline,
+            policy: storePolicy)
+        }
       }
       noteStored(id)
       end(call, bytes: data.count)
@@ -51,8 +55,12 @@ extension RocksSpool {
         let key = id.uuid.inlineBytes
         batch.delete(family, key: key.span)
         batch.joinsGroupLane = isHeld
-        try await storage.commit(
-          batch, durability: durability, deadline: nil, policy: removePolicy)
+        let attempt = try storage.commitAtOnce(&batch, durability, policy: removePolicy)
+        if attempt != .written {
+          try await storage.commit(
+            consume batch, after: attempt, durability: durability, deadline: nil,
+            policy: removePolicy)
+        }
       }
       end(call)
     } catch {
@@ -147,8 +155,11 @@ extension RocksSpool {
     guard passesDamage else {
       return try await storage.withValue(family, key: id.bytes) { Look($0) }
     }
-    if let look = try storage.withCachedValue(family, key: id.bytes.span, { Look($0) }) {
-      return look
+    let key = id.uuid.inlineBytes
+    switch try storage.cachedValue(family, key: key.span) {
+    case .found(let value): return Look(value.bytes)
+    case .absent: return Look(nil)
+    case .elsewhere: break
     }
     return try await storage.blocking {
       do {
@@ -345,7 +356,7 @@ extension RocksSpool {
   func beginChange(_ id: SpoolID) -> Bool {
     claims.withLock { claims in
       claims.beginChange(id)
-      return claims.held[id] != nil
+      return !claims.held.isEmpty && claims.held[id] != nil
     }
   }
 

@@ -171,24 +171,35 @@ public final class RocksSpool: Spool {
 
   // MARK: Spool
 
+  // The fast way of a load is written out twice: a function of its own would have to be asynchronous.
+
   public func load(_ id: SpoolID) async throws -> Bytes {
     let call = try begin(.load)
+    let payload: Bytes?
     do {
-      var found = try decodedAtOnce(id)
-      if found == nil { found = .some(try await permitted { try await decoded(id) }) }
-      end(call, bytes: found??.count)
-      if case .some(.some(let payload)) = found { return payload }
+      switch try decodedAtOnce(id) {
+      case .found(let bytes): payload = bytes
+      case .absent: payload = nil
+      case .elsewhere: payload = try await decoded(id)
+      }
     } catch {
       throw fail(call, error)
     }
-    throw SpindleError(.notFound, "no such key \(id)")
+    end(call, bytes: payload?.count)
+    guard let payload else { throw SpindleError(.notFound, "no such key \(id)") }
+    return payload
   }
 
   /// Reads a message; nil when there is none under the id.
   public func loadIfPresent(_ id: SpoolID) async throws -> Bytes? {
     let call = try begin(.load)
     do {
-      let payload = try await permitted { try await decoded(id) }
+      let payload: Bytes?
+      switch try decodedAtOnce(id) {
+      case .found(let bytes): payload = bytes
+      case .absent: payload = nil
+      case .elsewhere: payload = try await decoded(id)
+      }
       end(call, bytes: payload?.count)
       return payload
     } catch {
@@ -197,7 +208,7 @@ public final class RocksSpool: Spool {
   }
 
   /// Lends a message's payload without a copy when it is in memory, not compressed and not larger
-  /// than 256 KiB.
+  /// than 256 KiB, and the number of loads at once is not limited.
   ///
   /// - Parameter body: Called once with the payload, borrowed for the call, or nil when there is
   ///   no message under the id. It runs while the load is under way and should be short.
@@ -206,24 +217,28 @@ public final class RocksSpool: Spool {
   ) async throws -> Result {
     let call = try begin(.load)
     do {
-      var bytes: Int?
-      let small = try await read(id) { record -> Result? in
-        guard let record else { return try body(nil) }
-        guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else { return nil }
+      let key = id.uuid.inlineBytes
+      switch loadPermits == nil ? try storage.cachedValue(family, key: key.span) : .elsewhere {
+      case .found(let value):
+        let record = value.bytes
+        guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else { break }
         // Not around the body: a failure of its own is no damage of the message.
-        if let payload = try self.named(id, { try SpoolRecord.decompressed(record) }) {
-          bytes = payload.count
-          return try body(payload.span)
+        if let payload = try named(id, { try SpoolRecord.decompressed(record) }) {
+          let result = try body(payload.span)
+          end(call, bytes: payload.count)
+          return result
         }
         let payload = record.extracting(droppingFirst: SpoolRecord.headerBytes)
-        bytes = payload.count
-        return try body(payload)
+        let result = try body(payload)
+        end(call, bytes: payload.count)
+        return result
+      case .absent:
+        let result = try body(nil)
+        end(call, bytes: nil)
+        return result
+      case .elsewhere: break
       }
-      if let small {
-        end(call, bytes: bytes)
-        return small
-      }
-      let payload = try await permitted { try await decoded(id) }
+      let payload = try await decoded(id)
       let result = if let payload { try body(payload.span) } else { try body(nil) }
       end(call, bytes: payload?.count)
       return result
@@ -236,7 +251,9 @@ public final class RocksSpool: Spool {
   public func contains(_ id: SpoolID) async throws -> Bool {
     let call = try begin(.load)
     do {
-      let isThere = try await read(id) { $0 != nil }
+      if let loadPermits { _ = try await loadPermits.acquire(until: nil) }
+      defer { loadPermits?.release() }
+      let isThere = try await storage.withValue(family, key: id.bytes) { $0 != nil }
       end(call, bytes: isThere ? 0 : nil)
       return isThere
     } catch {
@@ -244,49 +261,49 @@ public final class RocksSpool: Spool {
     }
   }
 
-  private func read<Result>(
-    _ id: SpoolID, _ body: (Span<UInt8>?) throws -> Result
-  ) async throws -> Result {
-    guard loadPermits == nil else {
-      return try await permitted { try await storage.withValue(family, key: id.bytes, body) }
-    }
-    let key = id.uuid.inlineBytes
-    if let found = try storage.withCachedValue(family, key: key.span, body) { return found }
-    return try await storage.withStoredValue(family, key: id.bytes, body)
-  }
-
-  /// Runs a read when it is let in; at once without a limit of concurrent loads.
-  private func permitted<Result>(_ body: () async throws -> Result) async throws -> Result {
-    guard let loadPermits else { return try await body() }
-    _ = try await loadPermits.acquire(until: nil)
-    defer { loadPermits.release() }
-    return try await body()
-  }
-
   /// The most bytes of a payload that are checked, copied or decompressed on the caller's thread:
   /// zstd takes 0.2 ms for them. Longer work would be felt by other tasks.
   package static let decodingByteLimit = 256 << 10
 
-  /// Reads a message that is in memory and short, without suspending; nil in it when there is none.
-  ///
-  /// - Returns: nil when it takes ``decoded(_:)``.
-  private func decodedAtOnce(_ id: SpoolID) throws -> Bytes?? {
-    guard loadPermits == nil else { return nil }
-    let key = id.uuid.inlineBytes
-    let found = try storage.withCachedValue(family, key: key.span) { record -> Bytes?? in
-      guard let record else { return .some(nil) }
-      guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else { return nil }
-      return .some(try decode(id, record))
-    }
-    return found ?? nil
+  private enum AtOnce {
+    case found(Bytes)
+    case absent
+    /// It takes ``decoded(_:)``.
+    case elsewhere
   }
 
-  /// Reads a message, on a thread that may block where that takes long; nil when it is not there.
+  /// Reads a message that is in memory and short, without suspending, where no permit is needed.
+  private func decodedAtOnce(_ id: SpoolID) throws -> AtOnce {
+    loadPermits == nil ? try inMemory(id) : .elsewhere
+  }
+
+  private func inMemory(_ id: SpoolID) throws -> AtOnce {
+    let key = id.uuid.inlineBytes
+    switch try storage.cachedValue(family, key: key.span) {
+    case .found(let value):
+      let record = value.bytes
+      guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else {
+        return .elsewhere
+      }
+      return .found(try decode(id, record))
+    case .absent: return .absent
+    case .elsewhere: return .elsewhere
+    }
+  }
+
+  /// Reads a message on a thread that may block; nil when it is not there. Where a permit is needed
+  /// memory comes first, as nobody has looked there yet.
   private func decoded(_ id: SpoolID) async throws -> Bytes? {
-    try await storage.withValue(
-      family, key: id.bytes,
-      isShort: { SpoolRecord.payloadByteCount($0) <= Self.decodingByteLimit }
-    ) { record in
+    if let loadPermits { _ = try await loadPermits.acquire(until: nil) }
+    defer { loadPermits?.release() }
+    if loadPermits != nil {
+      switch try inMemory(id) {
+      case .found(let bytes): return bytes
+      case .absent: return nil
+      case .elsewhere: break
+      }
+    }
+    return try await storage.withValueBlocking(family, key: id.bytes) { record in
       guard let record else { return nil }
       return try self.decode(id, record)
     }

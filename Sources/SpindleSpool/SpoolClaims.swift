@@ -10,16 +10,31 @@ struct SpoolClaims {
   /// The claimed ids, with the bytes of the record that the claimer read or stored last: what its
   /// batch removes if its condition holds.
   var held: [SpoolID: Int] = [:]
-  /// How many stores and removes are under way of each id. While RocksDB is stalled every waiting
-  /// caller is in it, tens of thousands.
-  private var changing: [SpoolID: Int] = [:]
+  /// The ids of stores and removes under way, each as often as there are of it: up to
+  /// ``fewLimit``, which are looked through faster than they are hashed.
+  private var few: [SpoolID] = []
+  /// How many more are under way of each id. While RocksDB is stalled every waiting caller is in
+  /// it, tens of thousands.
+  private var many: [SpoolID: Int] = [:]
 
-  func isChanging(_ id: SpoolID) -> Bool { changing[id] != nil }
+  private static let fewLimit = 8
 
-  mutating func beginChange(_ id: SpoolID) { changing[id, default: 0] += 1 }
+  func isChanging(_ id: SpoolID) -> Bool { few.contains(id) || many[id] != nil }
+
+  mutating func beginChange(_ id: SpoolID) {
+    if few.count < Self.fewLimit {
+      few.append(id)
+    } else {
+      many[id, default: 0] += 1
+    }
+  }
 
   mutating func endChange(_ id: SpoolID) {
-    guard let count = changing[id] else { return }
-    changing[id] = count > 1 ? count - 1 : nil
+    if let index = few.lastIndex(of: id) {
+      few.swapAt(index, few.count - 1)
+      few.removeLast()
+    } else if let count = many[id] {
+      many[id] = count > 1 ? count - 1 : nil
+    }
   }
 }

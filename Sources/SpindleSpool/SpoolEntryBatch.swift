@@ -26,12 +26,6 @@ struct SpoolEntryBatch: Sendable {
 
   init(_ entry: SpoolEntry) { append(entry) }
 
-  private init(_ slot: Slot, block: [UInt8], byteCount: Int) {
-    slots = [slot]
-    self.block = block
-    self.byteCount = byteCount
-  }
-
   /// An empty batch with room for as much as another.
   init(reservingLike other: borrowing SpoolEntryBatch) {
     block.reserveCapacity(other.block.count)
@@ -72,20 +66,26 @@ struct SpoolEntryBatch: Sendable {
     }
   }
 
-  /// Takes the first entry out as a batch of its own.
-  mutating func splitFirst() -> SpoolEntryBatch {
-    let slot = slots[head]
-    slots[head] = .taken
-    head += 1
-    let bytes =
+  /// Takes the first entries out as a batch of their own, which shares the block.
+  ///
+  /// - Parameter wanted: At most ``count``.
+  mutating func split(_ wanted: Int) -> SpoolEntryBatch {
+    var part = SpoolEntryBatch()
+    part.block = block
+    part.slots.reserveCapacity(wanted)
+    for _ in 0..<wanted {
+      let slot = slots[head]
+      slots[head] = .taken
+      head += 1
+      part.slots.append(slot)
       switch slot {
-      case .packed(_, _, let count): count
-      case .whole(let entry): entry.byteCount
-      case .taken: 0
+      case .packed(_, _, let count): part.byteCount += count
+      case .whole(let entry): part.byteCount += entry.byteCount
+      case .taken: break
       }
-    byteCount -= bytes
-    if case .packed = slot { return SpoolEntryBatch(slot, block: block, byteCount: bytes) }
-    return SpoolEntryBatch(slot, block: [], byteCount: bytes)
+    }
+    byteCount -= part.byteCount
+    return part
   }
 }
 

@@ -13,7 +13,8 @@ internal import Synchronization
 /// ```
 /// Several tasks may read; each entry goes to one of them. One that leaves or is cancelled leaves
 /// the rest to the others; the last one's end is the walk's. A single reader takes up to 256 small
-/// entries at a time, an eighth of the capacity at most; they do not count for the bounds any more.
+/// entries at a time, an eighth of the capacity at most; of several each takes up to 16, and fewer
+/// when few wait. What is taken does not count for the bounds any more.
 public final class SpoolEntryChannel: AsyncSequence, Sendable {
   public typealias Element = SpoolEntry
 

@@ -61,12 +61,16 @@ final class SpoolEntryQueue: Sendable {
       return Wake(reader: waiting.removeFirst(), entries: entries)
     }
 
-    /// Takes a batch, or one entry where several read, so that none has what another could work on.
+    /// Takes a batch; where several read a part of one, so that as few as possible have what
+    /// another could work on: half of an even share of what is there, and at most
+    /// ``sharedLimit`` entries.
     mutating func take() -> Batch? {
       guard head < batches.count, let size = batches[head]?.count else { return nil }
       let taken: Batch?
-      if readers > 1, size > 1 {
-        taken = batches[head]?.splitFirst()
+      let share =
+        readers > 1 ? max(1, min(count / (2 * readers), SpoolEntryQueue.sharedLimit)) : size
+      if share < size {
+        taken = batches[head]?.split(share)
       } else {
         taken = batches[head].take()
         head += 1
@@ -83,6 +87,10 @@ final class SpoolEntryQueue: Sendable {
       return taken
     }
   }
+
+  /// The most entries that one of several readers takes at once. A lock for each of them would cost
+  /// more than reading a small message; what a slow reader keeps from the others stays little.
+  private static let sharedLimit = 16
 
   let capacity: Int
   let byteLimit: Int

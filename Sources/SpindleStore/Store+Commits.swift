@@ -1,14 +1,25 @@
-internal import SpindleCore
+package import SpindleCore
 internal import SpindleRocks
 
 extension Store {
   /// How far a batch came on its caller's thread.
-  enum Attempt {
+  package enum Attempt: Sendable {
     case written
     /// Another buffered batch is being written.
     case crowded
     /// The batch must take the group lane or the pool, or RocksDB is stalled.
     case waits
+  }
+
+  /// Commits a batch where nothing can make it wait: the first half of a commit, without a
+  /// suspension. Unless it was written it goes on with
+  /// ``commit(_:after:durability:deadline:policy:)``.
+  package func commitAtOnce(
+    _ batch: inout Batch, _ durability: Durability, policy: WritePolicy
+  ) throws -> Attempt {
+    let attempt = try commitAtOnce(&batch, durability)
+    if attempt == .written { policy.health?.recordSuccess() }
+    return attempt
   }
 
   /// Checks a batch and, where nothing can make it wait, writes it.
@@ -26,6 +37,19 @@ extension Store {
     guard combiner.begin() else { return .crowded }
     defer { combiner.end() }
     return try engine.writeInline(&batch.record) ? .written : .waits
+  }
+
+  /// Commits a batch that was not written at once.
+  package func commit(
+    _ batch: consuming Batch, after attempt: Attempt, durability: Durability,
+    deadline: ContinuousClock.Instant?, policy: WritePolicy
+  ) async throws {
+    var batch = batch
+    if attempt == .crowded, try await commitTogether(&batch) == .written {
+      policy.health?.recordSuccess()
+      return
+    }
+    try await commitWaiting(batch, durability, deadline, policy)
   }
 
   /// Writes a batch together with those that came while another was being written.

@@ -36,54 +36,50 @@ extension Store {
   package func withValue<Result>(
     _ family: StoreFamily, key: [UInt8], _ body: (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
-    if let result = try withCachedValue(family, key: key.span, body) { return result }
-    return try await withStoredValue(family, key: key, body)
-  }
-
-  /// The same where the value is in memory, without an allocation of its own.
-  ///
-  /// - Returns: nil when the disk is needed; the body was not called then.
-  package func withCachedValue<Result>(
-    _ family: StoreFamily, key: Span<UInt8>, _ body: (Span<UInt8>?) throws -> Result
-  ) throws -> Result? {
-    try checkOpen()
-    let value: PinnedValue?
-    do throws(RocksError) {
-      value = try database.get(family.columnFamily, key, tier: .cache)
-    } catch {
-      if error.kind == .incomplete { return nil }
-      throw failure(error, reading: family)
+    switch try cachedValue(family, key: key.span) {
+    case .found(let value): return try body(value.bytes)
+    case .absent: return try body(nil)
+    case .elsewhere: break
     }
-    guard let value else { return .some(try body(nil)) }
-    return .some(try body(value.bytes))
-  }
-
-  /// The same where the value is not in memory.
-  package func withStoredValue<Result>(
-    _ family: StoreFamily, key: [UInt8], _ body: (Span<UInt8>?) throws -> Result
-  ) async throws -> Result {
     let value = try await blocking { try self.getBlocking(family, key: key) }
     guard let value else { return try body(nil) }
     return try body(value.span)
   }
 
-  /// Lends a value to a body that may take long: on the caller's thread when the value is in memory
-  /// and the body is short for it, and on one of the store's own otherwise, without a copy.
+  /// What memory alone says of a key.
+  package enum CachedValue: ~Copyable {
+    case found(PinnedValue)
+    case absent
+    /// The disk is needed.
+    case elsewhere
+  }
+
+  /// Reads a value that is in memory, on the caller's thread and without an allocation of its own.
   ///
-  /// - Parameter isShort: Looks at the value and says whether the body is done with it at once.
-  package func withValue<Result: Sendable>(
-    _ family: StoreFamily, key: [UInt8], isShort: (Span<UInt8>) -> Bool,
+  /// Not generic, unlike ``withValue(_:key:_:)``: across modules a generic function moves what it
+  /// returns by way of its metadata, which costs a tenth of such a read.
+  package func cachedValue(
+    _ family: StoreFamily, key: Span<UInt8>
+  ) throws -> CachedValue {
+    try checkOpen()
+    do throws(RocksError) {
+      guard let value = try database.get(family.columnFamily, key, tier: .cache) else {
+        return .absent
+      }
+      return .found(value)
+    } catch {
+      if error.kind == .incomplete { return .elsewhere }
+      throw failure(error, reading: family)
+    }
+  }
+
+  /// Lends a value to a body on one of the store's own threads, without a copy: for values that are
+  /// not in memory, and for bodies that take long.
+  package func withValueBlocking<Result: Sendable>(
+    _ family: StoreFamily, key: [UInt8],
     _ body: @escaping @Sendable (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
-    try checkOpen()
-    do {
-      let value = try database.get(family.columnFamily, key.span, tier: .cache)
-      guard let value else { return try body(nil) }
-      if isShort(value.bytes) { return try body(value.bytes) }
-    } catch let error as RocksError {
-      guard error.kind == .incomplete else { throw failure(error, reading: family) }
-    }
-    return try await blocking {
+    try await blocking {
       do {
         let value = try self.database.get(family.columnFamily, key.span)
         guard let value else { return try body(nil) }

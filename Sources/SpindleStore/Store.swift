@@ -476,13 +476,10 @@ public final class Store: Sendable {
     policy: WritePolicy
   ) async throws {
     var batch = batch
-    var attempt = try commitAtOnce(&batch, durability)
-    if attempt == .crowded { attempt = try await commitTogether(&batch) }
-    if attempt == .written {
-      policy.health?.recordSuccess()
-    } else {
-      try await commitWaiting(batch, durability, deadline, policy)
-    }
+    let attempt = try commitAtOnce(&batch, durability, policy: policy)
+    if attempt == .written { return }
+    try await commit(
+      consume batch, after: attempt, durability: durability, deadline: deadline, policy: policy)
   }
 
   /// A family's number means another family in another store.
