@@ -199,7 +199,8 @@ public final class PairedSpool: Sendable {
     try checkOpen()
     await retryRollbacks()
     var failure: (any Error)?
-    if !isInOneStore, schedule.isDue(at: clock.wallMilliseconds, overflow: rollbacks.takeOverflow()) {
+    if !isInOneStore, schedule.isDue(at: clock.wallMilliseconds, overflow: rollbacks.takeOverflow())
+    {
       do {
         let sweep = try await sweepOrphans()
         if let problem = sweep.firstProblem {

@@ -29,7 +29,8 @@ struct PairInOneStore: PairChanges {
           + "\(storage.settings.valueByteLimit) together with their headers")
     }
     try await commit(
-      id, batch, [Change(meta, metaRecord, of: metaBytes), Change(data, dataRecord, of: dataBytes)],
+      id, batch,
+      [Change(meta, metaRecord, of: metaBytes), Change(data, dataRecord, of: dataBytes)],
       syncs: forceSync || flushesStores, deadline: deadline)
   }
 
@@ -57,14 +58,18 @@ struct PairInOneStore: PairChanges {
     batch.delete(data.family, key: id.bytes)
     let syncs = [meta, data].contains { $0.settings.flush && $0.settings.syncsRemoves }
     try await commit(
-      id, batch, [Change(removalFrom: meta), Change(removalFrom: data)], syncs: syncs, deadline: nil)
+      id, batch, [Change(removalFrom: meta), Change(removalFrom: data)], syncs: syncs, deadline: nil
+    )
   }
 
   func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      let bytes = try await meta.commitMove(syncs: flushesStores, counting: {
-        [meta.leaving($0.meta), data.leaving($0.data)]
-      }) { batch in
+      let bytes = try await meta.commitMove(
+        syncs: flushesStores,
+        counting: {
+          [meta.leaving($0.meta), data.leaving($0.data)]
+        }
+      ) { batch in
         guard let meta = try meta.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id)")
         }
@@ -78,9 +83,12 @@ struct PairInOneStore: PairChanges {
 
   func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      _ = try await meta.commitMove(syncs: flushesStores, counting: {
-        [meta.returning($0.meta), data.returning($0.data)]
-      }) { batch in
+      _ = try await meta.commitMove(
+        syncs: flushesStores,
+        counting: {
+          [meta.returning($0.meta), data.returning($0.data)]
+        }
+      ) { batch in
         guard let meta = try meta.stageRestorationBlocking(id, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
         }
