@@ -89,7 +89,7 @@ enum DiskWorker {
       }
     }
     let outcome = await walk.finished()
-    if let first = outcome.firstUnreadableDirectory {
+    if let first = outcome.firstUnreadableDirectory, outcome.error?.kind == .io {
       CrashWorker.say("unreadable \(outcome.unreadableDirectories) \(first)")
     }
   }

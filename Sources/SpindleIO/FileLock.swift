@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 
 /// An exclusive lock on a file, which also names its holder's process id.
 ///
@@ -7,6 +8,7 @@ import Glibc
 public final class FileLock: Sendable {
   public let path: String
   private let file: Int32
+  private let isHeld = Atomic<Bool>(true)
 
   /// Takes the lock at once or says who holds it.
   ///
@@ -51,7 +53,12 @@ public final class FileLock: Sendable {
     self.file = file
   }
 
-  deinit {
+  deinit { release() }
+
+  /// Lets another have the lock. Repeats do nothing. Letting go of the object does it too, but
+  /// only when the last one who has it does, such as a thread that made it and has not ended yet.
+  public func release() {
+    guard isHeld.exchange(false, ordering: .acquiringAndReleasing) else { return }
     // Unlocked by word, not by the close alone: a child that is being spawned right now holds a
     // copy of the descriptor until it executes, and the lock would live as long.
     flock(file, LOCK_UN)

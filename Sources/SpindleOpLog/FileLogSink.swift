@@ -118,7 +118,12 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
       if case .known(.some) = tail { return true }
       return false
     }
-    defer { lock.withLock { $0 = nil } }
+    defer {
+      lock.withLock { lock in
+        lock?.release()
+        lock = nil
+      }
+    }
     guard hasMark else { return }
     do throws(IOFailure) {
       let mark = files.folder.mark(of: selfID)

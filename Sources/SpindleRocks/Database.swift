@@ -358,14 +358,14 @@ internal import Synchronization
 
   /// Whether a view holds a key. Reads past the block cache.
   public func contains(
-    _ family: ColumnFamily, _ key: Span<UInt8>, in snapshot: Snapshot
+    _ family: ColumnFamily, _ key: Span<UInt8>, in snapshot: Snapshot?
   ) throws(RocksError) -> Bool {
     let options = unsafe rocksdb_readoptions_create()
     defer { unsafe rocksdb_readoptions_destroy(options) }
     unsafe rocksdb_readoptions_set_verify_checksums(options, 1)
     unsafe rocksdb_readoptions_set_fill_cache(options, 0)
     return try unsafe use { db throws(RocksError) in
-      unsafe rocksdb_readoptions_set_snapshot(options, snapshot.pointer)
+      if let snapshot { unsafe rocksdb_readoptions_set_snapshot(options, snapshot.pointer) }
       let slice = try unsafe checked { error in
         unsafe withCharacters(key) { start, count in
           unsafe rocksdb_get_pinned_cf(db, options, family.handle, start, count, error)

@@ -77,6 +77,12 @@ private struct LocalDiskWalk {
     visit(spool.directory.data, digits: "")
     let failures =
       outcome.corrupt + outcome.unreadableDirectories + (outcome.error == nil ? 0 : 1)
+    // A directory that cannot be listed hides messages: that is no walk that gave everything.
+    if outcome.error == nil, let first = outcome.firstUnreadableDirectory {
+      outcome.error = SpindleError(
+        .io, "\(outcome.unreadableDirectories) directories cannot be listed; the first: \(first)",
+        path: spool.path)
+    }
     spool.metrics?.enumerationFinished(
       state: outcome.error == nil ? .finished : .failed, count: outcome.count, errors: failures)
     spool.log.write(

@@ -23,6 +23,7 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   /// it is on a network file system, or that its disk is full.
   public let warnings: [String]
 
+  private let generator: SpoolIDGenerator
   let directory: LocalDiskDirectory
   let clock: any StoreClock
   let hooks: LocalDiskHooks
@@ -52,6 +53,10 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
 
   /// The most walks at once, 16: each has a thread, which waits for its reader.
   public static let walkLimit = 16
+
+  /// A new id, greater than those made since the opening. A clock that was set back may put it
+  /// before what earlier runs stored: files have no order.
+  public func makeID() -> SpoolID { generator.next() }
 
   static let refusalText: StaticString = "the spool is not accepting writes"
 
@@ -133,6 +138,7 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
     }
     metrics = SpoolMetrics(spool: name, path: directory.path, kind: .localDisk)
     log = LocalDiskLog(settings.logger, spool: name, path: directory.path)
+    generator = SpoolIDGenerator(clock: clock, seed: SeededGenerator.systemSeed())
     run = UInt32(truncatingIfNeeded: SeededGenerator.systemSeed())
     pool = BlockingPool(name: "spindle-disk", threads: settings.threads)
     for warning in self.warnings {
@@ -298,7 +304,10 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
         .unavailable, "the spool \(path) cannot be closed: calls are still under way", path: path)
     }
     pool.stop()
-    lock.withLock { $0 = nil }
+    lock.withLock { lock in
+      lock?.release()
+      lock = nil
+    }
   }
 }
 

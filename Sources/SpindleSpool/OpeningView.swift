@@ -11,11 +11,13 @@ final class OpeningView: Sendable {
     var snapshot: Snapshot?
     /// Whether a walk lists it, or has listed it and its reader has not taken everything yet.
     var isListed = false
+    /// Whether it was listed before, so that its messages may have been taken and removed.
+    var wasListed = false
   }
 
   /// What became of the wish to list the view.
   enum Listing {
-    case begun(Snapshot)
+    case begun(Snapshot, again: Bool)
     case inUse
     case released
   }
@@ -53,7 +55,8 @@ final class OpeningView: Sendable {
       guard let snapshot = state.snapshot else { return .released }
       if state.isListed { return .inUse }
       state.isListed = true
-      return .begun(snapshot)
+      defer { state.wasListed = true }
+      return .begun(snapshot, again: state.wasListed)
     }
   }
 

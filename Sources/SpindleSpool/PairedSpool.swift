@@ -22,6 +22,7 @@ public final class PairedSpool: Sendable {
   let rollbacks = PairRollbacks()
   let schedule: PairSweepSchedule
   private let changes: any PairChanges
+  private let isInOneStore: Bool
   private let closed = Atomic<Bool>(false)
 
   /// How long ``shutdown()`` waits for changes that run: longer than a store's own bound.
@@ -48,7 +49,9 @@ public final class PairedSpool: Sendable {
       meta.storage === data.storage
     {
       changes = PairInOneStore(meta: meta, data: data)
+      isInOneStore = true
     } else {
+      isInOneStore = false
       changes = PairApart(halves: PairHalves(meta: meta, data: data), rollbacks: rollbacks)
     }
   }
@@ -189,12 +192,15 @@ public final class PairedSpool: Sendable {
   ///
   /// Bodies without meta are left by crashes. So they are swept once early, and once more when
   /// everything that was there at the start is older than the limit of an hour; not each time,
-  /// since a sweep reads the data spool.
+  /// since a sweep reads the data spool. Not at all in one store: no crash parts the halves there,
+  /// so a body without meta tells of a meta that was lost to damage, and it may be all that is left
+  /// of the message. Who knows better calls ``sweepOrphans(olderThan:dryRun:)``.
   public func cleanup() async throws {
     try checkOpen()
     await retryRollbacks()
     var failure: (any Error)?
-    if schedule.isDue(at: clock.wallMilliseconds, overflow: rollbacks.takeOverflow()) {
+    if !isInOneStore, schedule.isDue(at: clock.wallMilliseconds, overflow: rollbacks.takeOverflow())
+    {
       do {
         let sweep = try await sweepOrphans()
         if let problem = sweep.firstProblem {

@@ -29,7 +29,8 @@ struct PairInOneStore: PairChanges {
           + "\(storage.settings.valueByteLimit) together with their headers")
     }
     try await commit(
-      id, batch, [Change(meta, metaRecord), Change(data, dataRecord)],
+      id, batch,
+      [Change(meta, metaRecord, of: metaBytes), Change(data, dataRecord, of: dataBytes)],
       syncs: forceSync || flushesStores, deadline: deadline)
   }
 
@@ -44,7 +45,8 @@ struct PairInOneStore: PairChanges {
     meta.stage(id, record, into: &batch)
     do {
       try await commit(
-        id, batch, [Change(meta, record)], syncs: forceSync || flushesStores, deadline: deadline)
+        id, batch, [Change(meta, record, of: metaBytes)], syncs: forceSync || flushesStores,
+        deadline: deadline)
     } catch let error as SpindleError where error.kind == .conflict {
       throw SpindleError(.notFound, "no such key \(id)")
     }
@@ -56,14 +58,18 @@ struct PairInOneStore: PairChanges {
     batch.delete(data.family, key: id.bytes)
     let syncs = [meta, data].contains { $0.settings.flush && $0.settings.syncsRemoves }
     try await commit(
-      id, batch, [Change(meta, nil), Change(data, nil)], syncs: syncs, deadline: nil)
+      id, batch, [Change(removalFrom: meta), Change(removalFrom: data)], syncs: syncs, deadline: nil
+    )
   }
 
   func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      let bytes = try await meta.commitMove(counting: {
-        [meta.leaving($0.meta), data.leaving($0.data)]
-      }) { batch in
+      let bytes = try await meta.commitMove(
+        syncs: flushesStores,
+        counting: {
+          [meta.leaving($0.meta), data.leaving($0.data)]
+        }
+      ) { batch in
         guard let meta = try meta.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id)")
         }
@@ -77,9 +83,12 @@ struct PairInOneStore: PairChanges {
 
   func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      _ = try await meta.commitMove(counting: {
-        [meta.returning($0.meta), data.returning($0.data)]
-      }) { batch in
+      _ = try await meta.commitMove(
+        syncs: flushesStores,
+        counting: {
+          [meta.returning($0.meta), data.returning($0.data)]
+        }
+      ) { batch in
         guard let meta = try meta.stageRestorationBlocking(id, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
         }
@@ -92,7 +101,7 @@ struct PairInOneStore: PairChanges {
 
   func purgeQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      try await meta.commitMove { batch in
+      try await meta.commitMove(syncs: flushesStores) { batch in
         guard try meta.stagePurgeBlocking(id, into: &batch) != nil else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
         }
@@ -109,11 +118,20 @@ struct PairInOneStore: PairChanges {
   /// One half of a change: the new record, or none for a removal.
   private struct Change {
     let spool: RocksSpool
+    /// Of the payload before compression; 0 for a removal.
+    let payloadBytes: Int
     let recordBytes: Int?
 
-    init(_ spool: RocksSpool, _ record: SpoolRecord.Encoded?) {
+    init(_ spool: RocksSpool, _ record: SpoolRecord.Encoded, of payload: Bytes) {
       self.spool = spool
-      recordBytes = record.map { $0.header.count + $0.body.count }
+      payloadBytes = payload.count
+      recordBytes = record.header.count + record.body.count
+    }
+
+    init(removalFrom spool: RocksSpool) {
+      self.spool = spool
+      payloadBytes = 0
+      recordBytes = nil
     }
   }
 
@@ -133,8 +151,8 @@ struct PairInOneStore: PairChanges {
         id, batch, changes, syncs: syncs, deadline: deadline,
         policy: isRemoval ? meta.removePolicy : meta.storePolicy)
       for change in changes where change.recordBytes != nil { change.spool.noteStored(id) }
-      meta.end(metaCall, bytes: changes.first { $0.spool === meta }?.recordBytes ?? 0)
-      data.end(dataCall, bytes: changes.first { $0.spool === data }?.recordBytes ?? 0)
+      meta.end(metaCall, bytes: changes.first { $0.spool === meta }?.payloadBytes ?? 0)
+      data.end(dataCall, bytes: changes.first { $0.spool === data }?.payloadBytes ?? 0)
     } catch {
       _ = data.fail(dataCall, error)
       throw meta.fail(metaCall, error)

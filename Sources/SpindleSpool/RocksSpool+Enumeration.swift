@@ -9,8 +9,10 @@ extension RocksSpool {
   /// nothing. The second holds as long as the view of the opening is kept, see
   /// ``SpoolSettings/leftoversDuration``.
   ///
-  /// Returns at once. Messages stored and removed meanwhile may or may not be given. Damage shuts
-  /// the spool's gate, and the walk goes on behind it.
+  /// Returns at once. Messages stored and removed meanwhile may or may not be given, with one
+  /// exception: what was stored at `startTime` or later under an id more than a second old, such
+  /// as a derived one, is left out, as whoever stored it has it. Of such messages the last 32,768
+  /// are known. Damage shuts the spool's gate, and the walk goes on behind it.
   ///
   /// - Parameters:
   ///   - channel: Bounds the memory. While it is full for more than 10 s, the walk holds nothing
@@ -31,7 +33,8 @@ extension RocksSpool {
   /// as it was then, whatever was stored or removed since. No clock is involved.
   ///
   /// When the reader has met the end of the channel the view of the opening is given back, so this
-  /// can be asked once; a walk that failed, or whose reader left before, may be asked again.
+  /// can be asked once; a walk that failed, or whose reader left before, may be asked again. The
+  /// repeat leaves out what was removed since: the reader of the walk before has done it.
   ///
   /// - Throws: ``SpindleError``: `unavailable` with the reason `leftovers_released` when the view
   ///   was given back, with `read_only` for a reader of the store; `conflict` with the reason
@@ -46,8 +49,11 @@ extension RocksSpool {
         reason: "read_only")
     }
     let snapshot: Snapshot
+    var selection = SpoolSelection()
     switch upkeep.opening.beginListing() {
-    case .begun(let view): snapshot = view
+    case .begun(let view, let again):
+      snapshot = view
+      selection.leavesOutRemoved = again
     case .inUse:
       throw SpindleError(
         .conflict,
@@ -62,7 +68,7 @@ extension RocksSpool {
         reason: "leftovers_released")
     }
     do {
-      return try startWalk(into: channel, snapshot: snapshot, selection: SpoolSelection())
+      return try startWalk(into: channel, snapshot: snapshot, selection: selection)
     } catch {
       upkeep.opening.endListing(wasTaken: false)
       throw error
@@ -165,6 +171,8 @@ struct SpoolSelection: Sendable {
   var startTime: SpoolInstant?
   /// Those in this view are given all the same.
   var opening: Snapshot?
+  /// Whether messages are left out that the walk's view has and the present has not.
+  var leavesOutRemoved = false
 
   /// Whether the id's own time puts it before the start.
   ///

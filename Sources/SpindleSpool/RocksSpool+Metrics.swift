@@ -92,11 +92,12 @@ extension RocksSpool {
     return max(Double(now.ticks - found.created.ticks) / 10_000_000, 0)
   }
 
-  /// Lets the next look at the oldest message begin at this one, which was stored, where it is
-  /// older than what was seen: brought back from quarantine, or under a given id. Mostly one
-  /// relaxed load.
+  /// Notes a message that was stored. Lets the next look at the oldest begin at it where it is
+  /// older than what was seen: brought back from quarantine, or under a given id. Mostly two
+  /// relaxed loads.
   func noteStored(_ id: SpoolID) {
     if id.uuid.version == 7 { lowerOldest(to: id.uuid.high) }
+    lateStores.note(id)
   }
 
   private func lowerOldest(to value: UInt64) {

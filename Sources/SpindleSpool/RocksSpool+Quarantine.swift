@@ -14,7 +14,7 @@ internal import SpindleStore
 /// and the write. So a move claims its message, as a drain worker does: see ``SpoolClaims``.
 extension RocksSpool: QuarantiningSpool {
   /// The end of the names of quarantines; no spool's own name ends like that.
-  static let quarantineSuffix = ".quarantine"
+  static let quarantineSuffix = StoreFamily.quarantineSuffix
 
   /// The name of the family, after `spool:`, that takes what could not be used.
   package var quarantineName: String { Self.quarantineName(of: name) }
@@ -228,10 +228,12 @@ extension RocksSpool: QuarantiningSpool {
 
   /// Stages on a thread that may block, and commits.
   ///
-  /// - Parameter counts: What the moves that were staged change in the quotas.
+  /// - Parameters:
+  ///   - syncs: Whether the move is durable when the call returns; nil is as the spool's stores.
+  ///   - counts: What the moves that were staged change in the quotas.
   /// - Returns: What staging gave. An empty batch is no commit.
   func commitMove<Staged: Sendable>(
-    counting counts: (Staged) -> [CountedMove] = { _ in [] },
+    syncs: Bool? = nil, counting counts: (Staged) -> [CountedMove] = { _ in [] },
     _ stage: @escaping @Sendable (inout Batch) throws -> Staged
   ) async throws -> Staged {
     let (batch, staged) = try await storage.blocking {
@@ -243,7 +245,7 @@ extension RocksSpool: QuarantiningSpool {
     for move in moves { move.ledger?.expect(move.change) }
     do {
       do {
-        try await storage.commit(batch, durability: settings.flush ? .synced : .buffered)
+        try await storage.commit(batch, durability: syncs ?? settings.flush ? .synced : .buffered)
       } catch {
         for move in moves { move.ledger?.giveBack(move.change) }
         throw error

@@ -213,10 +213,13 @@ extension RocksSpool {
     guard let ledger else { return nil }
     guard try await ledger.lock(id, until: limit.instant) else { throw limit.error }
     do {
-      let before = try await storage.withValue(family, key: id.bytes) { $0?.count }
-      let change = SpoolLedger.Change(before: before, after: recordBytes)
+      let look = try await look(at: id, passesDamage: recordBytes == nil)
+      let change = SpoolLedger.Change(before: look.found?.bytes, after: recordBytes)
       try ledger.reserve(change)
-      return SpoolCount(ledger: ledger, id: id, change: change)
+      let tellDamage = look.damage.map { [storage, family] damage in
+        { _ = storage.failure(damage, reading: family) }
+      }
+      return SpoolCount(ledger: ledger, id: id, change: change, tellDamage: tellDamage)
     } catch {
       ledger.unlock(id)
       throw error

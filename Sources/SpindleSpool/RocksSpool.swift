@@ -28,6 +28,8 @@ public final class RocksSpool: Spool {
   public let settings: SpoolSettings
   private let generator: SpoolIDGenerator
   let closed = Atomic<Bool>(false)
+  /// Messages that were stored under old ids.
+  let lateStores: LateStores
   /// Walks, compactions and the view of what the last run left.
   let upkeep: SpoolUpkeep
   let isShutDown = Atomic<Bool>(false)
@@ -61,7 +63,8 @@ public final class RocksSpool: Spool {
   ///   store without that spool.
   ///   `conflict`, reason `spool_in_use`, while another object of this process has it: each would
   ///   count its own quota and know its own claims. Shut that one down, or let it go.
-  /// - Complexity: O(1) without a quota. With one, every message is read once to count it.
+  /// - Complexity: Without a quota a look for the greatest id, which passes ids of other versions
+  ///   than 7 that sort next to it. With one, every message is read once to count it.
   public init(
     store: Store, name: String, settings: SpoolSettings = SpoolSettings()
   ) async throws {
@@ -83,6 +86,7 @@ public final class RocksSpool: Spool {
     family.health.configure(settings.gate)
     upkeep = try await store.blocking { try SpoolUpkeep(store, settings) }
     let clock = store.clock
+    lateStores = LateStores(clock: clock)
     let metrics = SpoolMetrics(spool: name, path: store.path)
     self.metrics = metrics
     let waited = { (operation: SpoolOperation) -> (@Sendable (Duration) -> Void)? in
@@ -107,7 +111,9 @@ public final class RocksSpool: Spool {
       )
     }
     ledger = usage.map {
-      SpoolLedger(name: name, quota: settings.quota, holding: $0, clock: clock)
+      SpoolLedger(
+        name: name, quota: settings.quota, holding: $0.usage, isPartial: $0.isPartial,
+        clock: clock)
     }
     generator = SpoolIDGenerator(clock: clock, floor: floor, seed: SeededGenerator.systemSeed())
     if let events { beginPublishing(events) }
@@ -126,11 +132,19 @@ public final class RocksSpool: Spool {
     try StoreFamily.validate("spool:" + name)
   }
 
-  /// The greatest id of version 7. Most ids of other versions sort behind it, as do keys that are
-  /// no ids; the walk from the end passes them.
+  /// How far ahead of the wall clock an id may be to be the floor of new ones: more than any time
+  /// zone set wrongly. Beyond it an id from elsewhere would move every later id into the future.
+  static let floorAheadMilliseconds: UInt64 = 24 * 3_600_000
+
+  /// The greatest id of version 7 up to a day ahead of the clock. The walk from there to the front
+  /// passes ids of other versions, which lie anywhere, and keys that are no ids.
   private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
-    var iterator = try store.iterator(family)
-    iterator.seekToLast()
+    let limit = min(store.clock.wallMilliseconds &+ floorAheadMilliseconds, 1 << 48 - 1)
+    var options = IterationOptions()
+    options.fillsCache = false
+    options.ignoresRangeDeletions = true
+    var iterator = try store.iterator(family, options)
+    iterator.seekForPrevious(UUIDValue(high: limit << 16 | 0xFFFF, low: .max).bytes.span)
     while iterator.isValid {
       if let id = SpoolID(bytes: iterator.key), id.uuid.version == 7 { return id }
       iterator.previous()
@@ -145,7 +159,12 @@ public final class RocksSpool: Spool {
   }
 
   /// Counts what a spool holds. Keys that are no ids are no messages.
-  private static func count(_ store: Store, _ family: StoreFamily) throws -> SpoolUsage {
+  ///
+  /// - Returns: The count, and whether damage hid a part of it. What is intact stays readable, so
+  ///   damage is no reason not to open; it shuts the gate.
+  private static func count(
+    _ store: Store, _ family: StoreFamily
+  ) throws -> (usage: SpoolUsage, isPartial: Bool) {
     var usage = SpoolUsage()
     var walk = SpoolWalk(store, family) { nil }
     do {
@@ -157,16 +176,16 @@ public final class RocksSpool: Spool {
         return .next
       }
     } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
-      // Damage stops the spool's writes, so the count is not needed; what is intact stays readable.
+      return (usage, true)
     }
-    return usage
+    return (usage, walk.damage != nil)
   }
 
   /// What the spool holds of its quota, with the writes under way; nil without a quota.
   public var usage: SpoolUsage? { ledger?.usage }
 
-  /// A new id, greater than every id of version 7 that the spool held when it was opened, and
-  /// than those made since.
+  /// A new id, greater than those made since the opening, and than every id of version 7 that the
+  /// spool held then and that is not more than a day ahead of the clock.
   public func makeID() -> SpoolID { generator.next() }
 
   // MARK: Spool

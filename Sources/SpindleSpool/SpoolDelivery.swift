@@ -142,10 +142,19 @@ struct SpoolDelivery {
   }
 
   private func selects(_ id: SpoolID, _ key: Span<UInt8>) throws -> Bool {
-    if selection.isBefore(id) { return true }
+    if selection.leavesOutRemoved, try !contains(key, in: nil) { return false }
+    if selection.isBefore(id) {
+      guard let startTime = selection.startTime else { return true }
+      return !spool.lateStores.contains(id, storedFrom: startTime)
+    }
     guard let opening = selection.opening else { return false }
+    return try contains(key, in: opening)
+  }
+
+  /// Whether a view has a key; nil is the present.
+  private func contains(_ key: Span<UInt8>, in view: Snapshot?) throws -> Bool {
     do throws(RocksError) {
-      return try spool.storage.database.contains(spool.family.columnFamily, key, in: opening)
+      return try spool.storage.database.contains(spool.family.columnFamily, key, in: view)
     } catch {
       throw spool.storage.failure(error, reading: spool.family)
     }

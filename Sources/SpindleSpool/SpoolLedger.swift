@@ -20,7 +20,9 @@ public struct SpoolUsage: Sendable, Equatable {
 /// Growth is reserved before the write and given back when the write fails; what shrinks is counted
 /// after the write. So the count is never below what is stored, and equal to it while no write is
 /// under way. One case aside: a synced write whose sync failed may be there or not. The gate is
-/// shut until the store is opened anew then, and opening counts afresh.
+/// shut until the store is opened anew then, and opening counts afresh. Where damage hid a part of
+/// the spool when it was opened, the count is too low, and growth is refused although a gate may
+/// open again.
 ///
 /// A replacement counts with the difference to what was there, so nobody else may change the id
 /// between the look and the write. Stores and removes hold the id's lock; what a drain worker or an
@@ -48,13 +50,19 @@ final class SpoolLedger: Sendable {
 
   private let name: String
   private let quota: SpoolQuota
+  private let isPartial: Bool
   private let clock: any StoreClock
   private let state: Mutex<SpoolUsage>
   private let locks = Mutex<[SpoolID: Lock]>([:])
 
-  init(name: String, quota: SpoolQuota, holding usage: SpoolUsage, clock: any StoreClock) {
+  /// - Parameter isPartial: Whether the spool holds more than the usage says.
+  init(
+    name: String, quota: SpoolQuota, holding usage: SpoolUsage, isPartial: Bool = false,
+    clock: any StoreClock
+  ) {
     self.name = name
     self.quota = quota
+    self.isPartial = isPartial
     self.clock = clock
     state = Mutex(usage)
   }
@@ -103,11 +111,19 @@ final class SpoolLedger: Sendable {
 
   /// Counts the growth of a change that is about to be written.
   ///
-  /// - Throws: ``SpindleError`` with `quotaExceeded`; nothing is counted then.
+  /// - Throws: ``SpindleError`` with `quotaExceeded`, or `unavailable` when nobody knows how much
+  ///   there is; nothing is counted then.
   func reserve(_ change: Change) throws {
     try state.withLock { usage in
       let bytes = UInt64(max(change.bytes, 0))
       let entries = UInt64(max(change.entries, 0))
+      guard !isPartial || bytes + entries == 0 else {
+        throw SpindleError(
+          .unavailable,
+          "what the spool \(name) holds could not be counted for its quota when it was opened, as a "
+            + "part of it cannot be read; repair the spool or open it again",
+          reason: "quota_uncounted")
+      }
       // What is over the quota already, because it was lowered, may still shrink.
       if let limit = quota.bytes, bytes > 0, usage.bytes + bytes > limit {
         throw SpindleError(
@@ -158,11 +174,15 @@ struct SpoolCount {
   let ledger: SpoolLedger
   let id: SpoolID
   let change: SpoolLedger.Change
+  /// Tells of damage that the look at what a removal takes away has met. Only when that is written:
+  /// it shuts the gate, and the removal is what helps.
+  let tellDamage: (() -> Void)?
 
   /// Ends the count of a change that was written.
   func settle() {
     ledger.settle(change)
     ledger.unlock(id)
+    tellDamage?()
   }
 
   /// Ends the count of a change whose write failed.

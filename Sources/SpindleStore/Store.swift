@@ -377,7 +377,10 @@ public final class Store: Sendable {
     }
     broadcaster.send(.closed(clean: isClean))
     broadcaster.finish()
-    lock.withLock { $0 = nil }
+    lock.withLock { lock in
+      lock?.release()
+      lock = nil
+    }
   }
 
   /// Throws once the store is closed.
@@ -421,7 +424,10 @@ public final class Store: Sendable {
   private func createFamily(_ name: String) throws -> StoreFamily {
     try creating.withLock { _ in
       if let family = existingFamily(name) { return family }
-      guard familyNames.count - 1 < settings.familyLimit else {
+      // A quarantine comes with its spool: that something must be set aside is no time to refuse.
+      let isQuarantine = StoreFamily.isQuarantine(name)
+      let count = familyNames.count { !StoreFamily.isQuarantine($0) } - 1
+      guard isQuarantine || count < settings.familyLimit else {
         throw SpindleError(
           .invalidArgument,
           "the store \(path) has \(settings.familyLimit) spools and prefixes, which is its limit",

@@ -14,6 +14,13 @@ public final class StoreFamily: Sendable {
   package let columnFamily: ColumnFamily
   /// What a gate's probe writes in a spool, and a crash may leave there: too short for an id.
   package static let probeKey: [UInt8] = [0]
+  /// Ends the name of a family that holds what was set aside of a spool. Such a family does not
+  /// count towards ``StoreSettings/familyLimit``: its spool does.
+  package static let quarantineSuffix = ".quarantine"
+
+  static func isQuarantine(_ name: String) -> Bool {
+    name.hasPrefix("spool:") && name.hasSuffix(quarantineSuffix)
+  }
   /// The database that the family is part of.
   let origin: ObjectIdentifier
   package var id: UInt32 { columnFamily.id }

@@ -32,8 +32,9 @@ public struct StoreSettings: Sendable {
   /// RocksDB's options. `paranoidChecks` must stay false: with Debian's build a failed log append
   /// would otherwise end the process.
   public var database = DatabaseOptions()
-  /// The most spools, op-log prefixes and data families together. The default is 128: creating a
-  /// family costs 19 ms at 100 families and 153 ms at 1,000.
+  /// The most spools, op-log prefixes and data families together; the quarantine that a spool may
+  /// have besides is not counted. The default is 128: creating a family costs 19 ms at 100
+  /// families and 153 ms at 1,000.
   public var familyLimit = 128
   /// The longest wait for RocksDB to accept a write. The default is 30 s.
   public var writeDeadline = Duration.seconds(30)

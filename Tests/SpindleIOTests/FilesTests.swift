@@ -200,6 +200,20 @@ struct FileLockTests {
     }
   }
 
+  @Test func aLockIsReleasedWhoeverStillHasIt() throws {
+    try withDirectory { directory in
+      let path = directory + "/LOCK"
+      let lock = try #require(try FileLock.acquire(path, writesOwner: true))
+      lock.release()
+      let next = try FileLock.acquire(path, writesOwner: true)
+      #expect(next != nil)
+      // The descriptor may be another's by now.
+      lock.release()
+      #expect(try FileLock.acquire(path, writesOwner: true) == nil)
+      withExtendedLifetime((lock, next)) {}
+    }
+  }
+
   @Test func aReaderKeepsOwnersOutAndChangesNothing() throws {
     try withDirectory { directory in
       let path = directory + "/LOCK"

@@ -44,21 +44,24 @@ struct EnumerationTests {
 
   @Test("A-E-1: messages made at or after the start are left out, the boundary too")
   func laterMessagesAreSkipped() async throws {
-    try await withNewSpool { (spool) async throws in
-      let ids = (1...5).map { id(atMilliseconds: UInt64($0 * 1_000)) }
-      for id in ids { try await spool.put(id, [1]) }
-      // Of the same moment as the third, in the two other versions.
-      let start = ids[2].created
-      let (entries, outcome) = try await spool.all(before: start)
-      #expect(outcome.count == 2)
-      #expect(outcome.skipped == 3)
-      #expect(entries == [.item(id: ids[0], data: [1]), .item(id: ids[1], data: [1])])
-      // Within the millisecond, which is all that these ids tell, it is not known which was first.
-      let last = SpoolInstant(ticks: start.ticks + 9_999)
-      #expect(try await spool.all(before: last).outcome.count == 2)
-      let next = SpoolInstant(ticks: start.ticks + 10_000)
-      #expect(try await spool.all(before: next).outcome.count == 3)
-      #expect(try await spool.all(before: SpoolInstant(ticks: 0)).outcome.count == 0)
+    try await withPlace { (place) async throws in
+      place.wall.set(1)
+      try await place.withSpool { (spool) async throws in
+        let ids = (1...5).map { id(atMilliseconds: UInt64($0 * 1_000)) }
+        for id in ids { try await spool.put(id, [1]) }
+        // Of the same moment as the third, in the two other versions.
+        let start = ids[2].created
+        let (entries, outcome) = try await spool.all(before: start)
+        #expect(outcome.count == 2)
+        #expect(outcome.skipped == 3)
+        #expect(entries == [.item(id: ids[0], data: [1]), .item(id: ids[1], data: [1])])
+        // Within the millisecond, all that these ids tell, it is not known which was first.
+        let last = SpoolInstant(ticks: start.ticks + 9_999)
+        #expect(try await spool.all(before: last).outcome.count == 2)
+        let next = SpoolInstant(ticks: start.ticks + 10_000)
+        #expect(try await spool.all(before: next).outcome.count == 3)
+        #expect(try await spool.all(before: SpoolInstant(ticks: 0)).outcome.count == 0)
+      }
     }
   }
 
@@ -237,6 +240,32 @@ struct EnumerationTests {
     }
   }
 
+  @Test("R-ENUM-3, A-E-7: what is stored after the start under an older id is not given")
+  func derivedMessagesAreNotGivenTwice() async throws {
+    try await withPlace { (place) async throws in
+      let now = place.wall.wallMilliseconds
+      let (before, derived) = (id(atMilliseconds: now - 9_000), id(atMilliseconds: now - 8_000))
+      try await place.withSpool { (spool) async throws in
+        try await spool.put(before, [1])
+        let start = SpoolInstant(unixMilliseconds: now + 1)
+        place.wall.set(now + 1)
+        try await spool.put(derived, [2])
+        let (entries, outcome) = try await spool.all(before: start)
+        #expect(entries == [.item(id: before, data: [1])])
+        #expect(outcome.skipped == 1)
+        // A walk that begins later gives both.
+        place.wall.set(now + 2)
+        let later = SpoolInstant(unixMilliseconds: now + 2)
+        #expect(try await spool.all(before: later).outcome.count == 2)
+      }
+      // A later opening did not store them, so nobody has them in memory.
+      try await place.withSpool { (spool) async throws in
+        let start = SpoolInstant(unixMilliseconds: now)
+        #expect(try await spool.all(before: start).outcome.count == 2)
+      }
+    }
+  }
+
   @Test("R-ENUM-3: a message made after the start in the same millisecond is left out")
   func messagesOfTheStartsMillisecondAreSkipped() async throws {
     try await withPlace { (place) async throws in
@@ -256,12 +285,12 @@ struct EnumerationTests {
       let store = try await Store.small(at: place.path, clock: clock)
       let spool = try await RocksSpool(store: store, name: "main")
       for number in 0..<1_000 {
-        try await spool.put(id(atMilliseconds: 1_000 + UInt64(number)), [1])
+        try await spool.put(id(atMilliseconds: 1_700_000_000_000 + UInt64(number)), [1])
       }
       clock.hold(atLook: 600)
       let channel = SpoolEntryChannel()
       let walk = try spool.enumerate(
-        into: channel, startTime: SpoolInstant(unixMilliseconds: 1_010))
+        into: channel, startTime: SpoolInstant(unixMilliseconds: 1_700_000_000_010))
       var taken = 0
       for await _ in channel {
         taken += 1

@@ -62,6 +62,32 @@ import Testing
     }
   }
 
+  @Test("A walk over the leftovers that is made again leaves out what was removed since")
+  func repeatGivesNothingThatIsDone() async throws {
+    try await withPlace { (place) async throws in
+      let ids = try await place.withSpool { (spool) async throws in
+        let ids = (0..<20).map { _ in spool.makeID() }
+        for id in ids { try await spool.put(id, [1]) }
+        return ids
+      }
+      try await place.withSpool { (spool) async throws in
+        let channel = SpoolEntryChannel(capacity: 1)
+        let walk = try spool.enumerateLeftovers(into: channel)
+        var done = 0
+        for await entry in channel {
+          guard case .item(let id, _) = entry else { continue }
+          try await spool.remove(id)
+          done += 1
+          if done == 7 { break }
+        }
+        #expect(await walk.finished().error?.kind == .closed)
+        let (entries, outcome) = try await leftovers(spool)
+        #expect(entries == ids.dropFirst(7).map { .item(id: $0, data: [1]) })
+        #expect(outcome.skipped == 7)
+      }
+    }
+  }
+
   @Test("What a reader did not take is not lost with it: the leftovers may be listed again")
   func untakenLeftoversAreKept() async throws {
     try await withPlace { (place) async throws in

@@ -256,6 +256,43 @@ struct PairedSpoolFailureTests {
     }
   }
 
+  @Test("In one store housekeeping leaves a body whose meta is gone: damage has parted them")
+  func cleanupInOneStoreSweepsNothing() async throws {
+    try await withNewPair(.oneStore) { (fixture) async throws in
+      try await fixture.put(1)
+      try await fixture.metaSpool.remove(numberedID(1))
+      fixture.place.wall.set(opened + 9 * hour)
+      try await fixture.pair.cleanup()
+      #expect(try await fixture.bodies() == [numberedID(1)])
+      #expect(try await fixture.pair.sweepOrphans().removed == 1)
+    }
+  }
+
+  @Test("A pair of which one half flushes moves both durably", arguments: [true, false])
+  func movesAreSynced(isMeta: Bool) async throws {
+    let store = try await Store.small(at: TestDirectory.path("store"))
+    var flushing = SpoolSettings()
+    flushing.flush = true
+    let meta = try await RocksSpool(
+      store: store, name: "meta", settings: isMeta ? flushing : SpoolSettings())
+    let data = try await RocksSpool(
+      store: store, name: "data", settings: isMeta ? SpoolSettings() : flushing)
+    let pair = try PairedSpool(meta: meta, data: data)
+    try await pair.store(numberedID(1), meta: [1], data: [2], forceSync: false, deadline: nil)
+    let moves: [(PairedSpool) async throws -> Void] = [
+      { try await $0.quarantine(numberedID(1), reason: "a test") },
+      { try await $0.restoreQuarantined(numberedID(1)) },
+      { try await $0.quarantine(numberedID(1), reason: "a test") },
+      { try await $0.purgeQuarantined(numberedID(1)) },
+    ]
+    for move in moves {
+      let before = store.commitSyncCount
+      try await move(pair)
+      #expect(store.commitSyncCount > before)
+    }
+    try await store.close()
+  }
+
   @Test("More failed rollbacks than are kept are swept")
   func overflowingRollbacks() async throws {
     try await withNewPair(.apart) { (fixture) async throws in

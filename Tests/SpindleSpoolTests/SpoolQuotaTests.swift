@@ -171,6 +171,39 @@ import Testing
     try await store.close()
   }
 
+  @Test("Where damage hid a part of the spool from the count, growth is refused, removals are not")
+  func partialCount() async throws {
+    try await withPlace { (place) async throws in
+      let ids = try await place.withSpool { try await storeInTables($0, 200) }
+      let table = try await place.withSpool { try #require(try $0.tables.first) }
+      try place.damage(table.number, .cutShort)
+      let store = try await place.open()
+      let spool = try await RocksSpool(
+        store: store, name: "main", settings: settings(bytes: 1 << 30, entries: 1_000))
+      #expect(try #require(spool.usage).entries < 200)
+      try await spool.clearGate()
+      let message = await expectError(.unavailable) { try await spool.put(spool.makeID(), [1]) }
+      #expect(message.contains("could not be counted"))
+      try await spool.remove(ids[199])
+      try await store.close()
+    }
+  }
+
+  @Test("A pair's removal takes a message away whose size cannot be read")
+  func pairRemovesWhatIsDamaged() async throws {
+    try await withPlace { (place) async throws in
+      let ids = try await place.withSpool("meta") { try await storeInTables($0, 200) }
+      let store = try await place.open()
+      let meta = try await RocksSpool(
+        store: store, name: "meta", settings: settings(bytes: 1 << 30, entries: 1_000))
+      let data = try await RocksSpool(store: store, name: "data")
+      try place.damage(try #require(try meta.tables.first).number, .cutShort)
+      try await PairedSpool(meta: meta, data: data).remove(ids[0])
+      #expect(meta.unhealthyReason != nil, "the damage was met and not told")
+      try await store.close()
+    }
+  }
+
   // MARK: Against a model
 
   private static func walk(_ spool: RocksSpool) throws -> SpoolUsage {
