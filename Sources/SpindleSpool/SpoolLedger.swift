@@ -13,6 +13,12 @@ public struct SpoolUsage: Sendable, Equatable {
     self.bytes = bytes
     self.entries = entries
   }
+
+  func changed(by change: SpoolLedger.Change) -> SpoolUsage {
+    SpoolUsage(
+      bytes: UInt64(max(Int(bytes) + change.bytes, 0)),
+      entries: UInt64(max(Int(entries) + change.entries, 0)))
+  }
 }
 
 /// Counts what a spool with a quota holds.
@@ -31,7 +37,7 @@ final class SpoolLedger: Sendable {
   static let keyBytes = 16
 
   /// The sizes of one message before and after a change; nil where there is none.
-  struct Change {
+  struct Change: Sendable {
     var before: Int?
     var after: Int?
 
@@ -46,14 +52,21 @@ final class SpoolLedger: Sendable {
     var users = 1
   }
 
-  private let name: String
+  /// Whose quota it is, at the beginning of a sentence.
+  private let holder: String
+  /// The machine's word for a refusal; nil names what ran out.
+  private let reason: String?
   private let quota: SpoolQuota
   private let clock: any StoreClock
   private let state: Mutex<SpoolUsage>
   private let locks = Mutex<[SpoolID: Lock]>([:])
 
-  init(name: String, quota: SpoolQuota, holding usage: SpoolUsage, clock: any StoreClock) {
-    self.name = name
+  init(
+    of holder: String, quota: SpoolQuota, holding usage: SpoolUsage, clock: any StoreClock,
+    reason: String? = nil
+  ) {
+    self.holder = holder
+    self.reason = reason
     self.quota = quota
     self.clock = clock
     state = Mutex(usage)
@@ -104,30 +117,29 @@ final class SpoolLedger: Sendable {
   /// Counts the growth of a change that is about to be written.
   ///
   /// - Throws: ``SpindleError`` with `quotaExceeded`; nothing is counted then.
-  func reserve(_ change: Change) throws {
-    try state.withLock { usage in
+  func reserve(_ change: Change) throws(SpindleError) {
+    try state.withLock { usage throws(SpindleError) in
       let bytes = UInt64(max(change.bytes, 0))
       let entries = UInt64(max(change.entries, 0))
       // What is over the quota already, because it was lowered, may still shrink.
       if let limit = quota.bytes, bytes > 0, usage.bytes + bytes > limit {
         throw SpindleError(
           .quotaExceeded,
-          "the spool \(name) may hold \(limit) bytes and holds \(usage.bytes); "
-            + "the message needs \(bytes) more", reason: "bytes")
+          "\(holder) may hold \(limit) bytes and holds \(usage.bytes); "
+            + "the message needs \(bytes) more", reason: reason ?? "bytes")
       }
       if let limit = quota.entries, entries > 0, usage.entries + entries > limit {
         throw SpindleError(
           .quotaExceeded,
-          "the spool \(name) may hold \(limit) messages and holds \(usage.entries)",
-          reason: "entries")
+          "\(holder) may hold \(limit) messages and holds \(usage.entries)",
+          reason: reason ?? "entries")
       }
       usage.bytes += bytes
       usage.entries += entries
     }
   }
 
-  /// Counts the growth of a change that is about to be written whatever the quota says, such as the
-  /// way back of a message that was counted before.
+  /// Counts the growth of a change that is about to be written, or was, whatever the quota says.
   func expect(_ change: Change) {
     state.withLock { usage in
       usage.bytes += UInt64(max(change.bytes, 0))
