@@ -185,7 +185,8 @@ import Testing
         #expect(try found.object()["ids"] as? [String] == [try #require(body).description])
       }
       let swept = try await orphans("--apply")
-      #expect(swept.status == 0 && (try swept.object()["removed"] as? Int) == 1)
+      #expect(swept.status == 0, "\(swept.problems)")
+      #expect(try swept.object()["removed"] as? Int == 1)
       #expect(try await orphans().status == 0)
       try await spindle("spool", "orphans", "--meta-dir", meta, "--data-dir", meta + "x")
         .expectRefusal("no spool on files")

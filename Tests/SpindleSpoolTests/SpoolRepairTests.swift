@@ -82,7 +82,7 @@ struct SpoolRepairTests {
       for (number, id) in ids.enumerated() {
         try await spool.put(id, numberedValue(number, bytes: 5_000))
       }
-      try await store.flush(spool.family)
+      try await spool.compact()
       try await store.close()
       let database = place.path + "/rocks"
       let name = try #require(try Files.names(in: database).first { $0.hasSuffix(".blob") })
