@@ -13,9 +13,9 @@ internal import Synchronization
 /// Crash windows. Before the commit: the messages are still spooled, nothing of them is applied;
 /// the next run applies them. After it: they are applied and gone from the spool. There is nothing
 /// between. A message that was spooled twice meets the unique key of its op: with equal content
-/// the removal alone is committed, with other content the message moves to quarantine. While that is
-/// full the message stays in the spool, unclaimed, and the others go on; a restart of the worker or
-/// the next run meets it again.
+/// the removal alone is committed, with other content the message moves to quarantine. While that
+/// is full the message stays in the spool, unclaimed, and the others go on; a restart of the worker
+/// or the next run meets it again.
 final class DrainWorker: Sendable {
   /// A spooled message, claimed by this worker.
   struct Item: Sendable {

@@ -3,10 +3,10 @@ internal import SpindleStore
 
 /// The quota that an application gave its spool, kept in the store so that tools keep to it.
 ///
-/// Key `spool-quota:<name>` in the family `default`; see `Documentation/Formats/store-directory.md`.
-/// Written by an owner that opens the spool with another quota than the recorded one, and removed
-/// by one that opens it without. A store that refuses writes at that moment keeps the old record
-/// until the next opening.
+/// Key `spool-quota:<name>` in the family `default`, see
+/// `Documentation/Formats/store-directory.md`. Written by an owner that opens the spool with
+/// another quota than the recorded one, and removed by one that opens it without. A store that
+/// refuses writes at that moment keeps the old record until the next opening.
 enum RecordedQuota {
   private static let version: UInt8 = 1
   private static let byteCount = 22
