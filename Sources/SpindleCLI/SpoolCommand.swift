@@ -31,7 +31,7 @@ struct SpoolCommand: AsyncParsableCommand {
     func withSpool(_ body: (RocksSpool) async throws -> Void) async throws {
       try await withReader(options.store) { store in
         try SpoolCommand.checkPresence(of: name, in: store)
-        try await body(try await RocksSpool(store: store, name: name))
+        try await body(try await RocksSpool(store: store, name: name, settings: .ofTool))
       }
     }
 
@@ -39,7 +39,8 @@ struct SpoolCommand: AsyncParsableCommand {
     func withOwnedSpool(_ body: (RocksSpool) async throws -> Void) async throws {
       try await withSpindle(options.store, createsIfMissing: false) { spindle in
         try SpoolCommand.checkPresence(of: name, in: spindle.store)
-        let spool = try await spindle.spool(name)
+        let spool = try await RocksSpool(
+          store: spindle.store, name: name, settings: .ofTool)
         try await explainingGate(of: spool) { try await body(spool) }
       }
     }
@@ -158,7 +159,7 @@ struct SpoolCommand: AsyncParsableCommand {
         try SpoolCommand.check(name: target.name)
         let data = try readAll()
         try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
-          var settings = SpoolSettings()
+          var settings = SpoolSettings.ofTool
           settings.compression = compression
           let spool = try await RocksSpool(
             store: spindle.store, name: target.name, settings: settings)

@@ -83,7 +83,8 @@ struct SpoolImportCommand: AsyncParsableCommand {
       // Before a store is made for it.
       try await RocksSpool.checkExport(at: file)
       try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
-        let spool = try await RocksSpool(store: spindle.store, name: target.name)
+        let spool = try await RocksSpool(
+          store: spindle.store, name: target.name, settings: .ofTool)
         try await explainingGate(of: spool) {
           let result = try await spool.importMessages(from: file)
           conflicts = result.conflicts

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import Spindle
 import SpindleCore
 import SpindleSpool
@@ -9,14 +10,19 @@ struct SpoolOrphansCommand: AsyncParsableCommand {
     commandName: "orphans",
     abstract: "Find the bodies of a paired spool that belong to no envelope.",
     discussion: """
-      A crash or a failed removal leaves them. Without --apply it changes nothing. Exit code 0: none
-      was found, or all were removed; 2: some are left.
+      A crash or a failed removal leaves them. Without --apply it removes nothing. Exit code 0: none
+      was found, or all were removed; 2: some are left. A pair on files must not be open elsewhere.
 
       Example:
         spindle spool orphans --store data --meta envelopes --data bodies
         spindle spool orphans --store data --meta envelopes --data bodies --apply
+        spindle spool orphans --meta-dir mail/envelopes --data-dir mail/bodies
       """)
-  @OptionGroup var options: StoreOptions
+  @Option(help: "The directory of the store.") var store: String?
+  @Option(name: .customLong("meta-dir"), help: "The directory of the envelopes of a pair on files.")
+  var metaDirectory: String?
+  @Option(name: .customLong("data-dir"), help: "The directory of its bodies.")
+  var dataDirectory: String?
   @Option(help: "The name of the spool of envelopes.") var meta = "meta"
   @Option(help: "The name of the spool of bodies.") var data = "data"
   @Option(name: .customLong("older-than"), help: "Leave younger bodies alone; seconds.")
@@ -33,15 +39,27 @@ struct SpoolOrphansCommand: AsyncParsableCommand {
     var ids: [String]
   }
 
+  func validate() throws {
+    switch (store, metaDirectory, dataDirectory) {
+    case (let store?, nil, nil) where !store.isEmpty: break
+    case (nil, let meta?, let data?) where !meta.isEmpty && !data.isEmpty: break
+    default: throw ValidationError("expected --store, or --meta-dir and --data-dir")
+    }
+  }
+
   func run() async throws {
     try await reportingErrors {
       var areLeft = false
-      if apply {
-        try await withSpindle(options.store, createsIfMissing: false) { spindle in
-          areLeft = try await sweep(spindle.store)
+      if let store {
+        if apply {
+          try await withSpindle(store, createsIfMissing: false) { spindle in
+            areLeft = try await sweep(spindle.store)
+          }
+        } else {
+          try await withReader(store) { areLeft = try await sweep($0) }
         }
       } else {
-        try await withReader(options.store) { areLeft = try await sweep($0) }
+        areLeft = try await sweepDirectories()
       }
       if areLeft { throw ExitCode(2) }
     }
@@ -52,9 +70,34 @@ struct SpoolOrphansCommand: AsyncParsableCommand {
     var spools: [RocksSpool] = []
     for name in [meta, data] {
       try SpoolCommand.checkPresence(of: name, in: store)
-      spools.append(try await RocksSpool(store: store, name: name))
+      spools.append(try await RocksSpool(store: store, name: name, settings: .ofTool))
+    }
+    return try await sweep(PairedSpool(meta: spools[0], data: spools[1]))
+  }
+
+  /// The same of two spools on files. Both are opened before anything is looked at, so that no
+  /// owner removes or stores meanwhile.
+  private func sweepDirectories() async throws -> Bool {
+    var spools: [LocalDiskSpool] = []
+    for path in [metaDirectory, dataDirectory].compactMap(\.self) {
+      // Opening would make one.
+      guard FileManager.default.fileExists(atPath: path + "/data") else {
+        throw SpindleError(.notFound, "there is no spool on files at \(path)", path: path)
+      }
+      spools.append(try LocalDiskSpool(path: path, flush: true))
     }
     let pair = try PairedSpool(meta: spools[0], data: spools[1])
+    do {
+      let areLeft = try await sweep(pair)
+      try await pair.shutdown()
+      return areLeft
+    } catch {
+      try? await pair.shutdown()
+      throw error
+    }
+  }
+
+  private func sweep(_ pair: PairedSpool) async throws -> Bool {
     let found = try await pair.sweepOrphans(olderThan: .seconds(Int64(age)), dryRun: !apply)
     if json {
       try Output.json(

@@ -153,10 +153,14 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     var codecs: [String: UInt64]
     var damaged: UInt64
     var strayKeys: UInt64
-    var quarantined: Int
+    var quarantined: UInt64
+    var quarantinedBytes: UInt64
+    /// The quota that the spool's application recorded; missing where there is no limit.
+    var quotaBytes: UInt64?
+    var quotaEntries: UInt64?
     var lostRanges: [LostRow]
 
-    init(_ found: SpoolStatistics, quarantined: Int) {
+    init(_ found: SpoolStatistics, quarantined: SpoolUsage, quota: SpoolQuota) {
       messages = found.count
       storedBytes = found.storedBytes
       payloadBytes = found.payloadBytes
@@ -179,7 +183,10 @@ struct SpoolStatsCommand: AsyncParsableCommand {
         })
       damaged = found.damaged
       strayKeys = found.stray
-      self.quarantined = quarantined
+      self.quarantined = quarantined.entries
+      quarantinedBytes = quarantined.bytes
+      quotaBytes = quota.bytes
+      quotaEntries = quota.entries
       lostRanges = found.lostRanges.map(LostRow.init)
     }
   }
@@ -188,8 +195,9 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     try await reportingErrors {
       var isIntact = true
       try await target.withSpool { spool in
-        let quarantined = try await spool.quarantinedCount()
-        let report = Report(try await spool.stats(), quarantined: quarantined)
+        let quarantined = try await spool.quarantineUsage()
+        let report = Report(
+          try await spool.stats(), quarantined: quarantined, quota: spool.quota)
         isIntact = report.damaged == 0 && report.lostRanges.isEmpty
         if json { return try Output.json(report) }
         show(report)
@@ -210,7 +218,15 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     Output.line("stored        \(size(report.storedBytes))")
     Output.line("oldest        \(date(report.oldest))")
     Output.line("newest        \(date(report.newest))")
-    Output.line("in quarantine \(Output.grouped(report.quarantined))")
+    Output.line(
+      "in quarantine \(Output.grouped(report.quarantined)), \(size(report.quarantinedBytes))")
+    let limits = [
+      report.quotaBytes.map { size($0) },
+      report.quotaEntries.map { "\(Output.grouped($0)) messages" },
+    ]
+    if report.quotaBytes != nil || report.quotaEntries != nil {
+      Output.line("quota         \(limits.compactMap(\.self).joined(separator: ", "))")
+    }
     Output.line("damaged       \(Output.grouped(report.damaged))")
     Output.line("stray keys    \(Output.grouped(report.strayKeys))")
     for (codec, count) in report.codecs.sorted(by: { $0.key < $1.key }) {

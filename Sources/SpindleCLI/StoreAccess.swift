@@ -1,7 +1,17 @@
 import Spindle
 import SpindleCore
+import SpindlePipeline
 import SpindleSpool
 import SpindleStore
+
+extension SpoolSettings {
+  /// How the commands open a spool: with the quota that its application recorded.
+  static var ofTool: SpoolSettings {
+    var settings = SpoolSettings()
+    settings.usesRecordedQuota = true
+    return settings
+  }
+}
 
 /// Opens a store for reading, runs the body, and closes it whatever happens.
 func withReader(_ path: String, _ body: (Store) async throws -> Void) async throws {
@@ -26,6 +36,7 @@ func withSpindle(
 ) async throws {
   var settings = Settings()
   settings.store.createsIfMissing = createsIfMissing
+  settings.spools[IngestPipeline.name] = .ofTool
   let spindle = try await Spindle.open(at: path, settings: settings)
   do {
     try await body(spindle)

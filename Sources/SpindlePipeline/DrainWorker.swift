@@ -13,7 +13,9 @@ internal import Synchronization
 /// Crash windows. Before the commit: the messages are still spooled, nothing of them is applied;
 /// the next run applies them. After it: they are applied and gone from the spool. There is nothing
 /// between. A message that was spooled twice meets the unique key of its op: with equal content
-/// the removal alone is committed, with other content the message moves to quarantine.
+/// the removal alone is committed, with other content the message moves to quarantine. While that
+/// is full the message stays in the spool, unclaimed, and the others go on; a restart of the worker
+/// or the next run meets it again.
 final class DrainWorker: Sendable {
   /// A spooled message, claimed by this worker.
   struct Item: Sendable {
@@ -62,6 +64,9 @@ final class DrainWorker: Sendable {
     var failure: SpindleError?
     var positions: [PeerID: ProducerPosition] = [:]
     var waiting: [PeerID: Int] = [:]
+    /// Messages that could not be applied while the quarantine was full. Nobody claims them, and
+    /// they are not read again before a restart; at most ``parkedLimit`` are told apart.
+    var held: Set<SpoolID> = []
     var roomWaiters: [CheckedContinuation<Void, Never>] = []
     var drainWaiters: [DrainWaiter] = []
 
@@ -186,6 +191,14 @@ final class DrainWorker: Sendable {
   /// A producer's messages that wait for a predecessor that is not in the spool.
   func waitingCount(of peer: PeerID) -> Int { state.withLock { $0.waiting[peer] ?? 0 } }
 
+  /// Messages that stay in the spool as they can neither be applied nor be set aside; at most
+  /// ``parkedLimit`` are counted.
+  var heldCount: Int { state.withLock { $0.held.count } }
+
+  private func hold(_ id: SpoolID) {
+    state.withLock { state in if state.held.count < Self.parkedLimit { state.held.insert(id) } }
+  }
+
   /// What stopped the worker; nil while it works.
   var failure: SpindleError? { state.withLock { $0.failure } }
 
@@ -194,6 +207,7 @@ final class DrainWorker: Sendable {
     let wakes = state.withLock { state in
       guard state.failure != nil else { return false }
       state.failure = nil
+      state.held = []
       state.needsRefill = true
       state.refillFrom = nil
       defer { state.isParked = false }
@@ -232,7 +246,8 @@ final class DrainWorker: Sendable {
   }
 
   private func run() {
-    var applier = OpApplier(store: store, spool: spool, log: log, seriesLimit: seriesLimit)
+    var applier = OpApplier(
+      store: store, spool: spool, log: log, seriesLimit: seriesLimit, hold: hold)
     while true {
       let (work, waiters) = nextWork()
       for waiter in waiters { waiter.resume() }
@@ -347,7 +362,8 @@ final class DrainWorker: Sendable {
       isKept = true
       return Item(id: id, header: record.header, payload: payload)
     case .failure(let failure):
-      try spool.quarantineBlocking(id, reason: "the record is damaged: \(failure)")
+      let reason = "the record is damaged: \(failure)"
+      if try !spool.quarantineBlocking(id, reason: reason) { hold(id) }
       return nil
     }
   }

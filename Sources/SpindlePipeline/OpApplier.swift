@@ -19,6 +19,8 @@ struct OpApplier: ~Copyable {
   private let store: Store
   private let spool: RocksSpool
   private let log: IngestLog
+  /// Told of a message that stays in the spool because the quarantine is full.
+  private let hold: (SpoolID) -> Void
   private var reducer: LastValueReducer
   /// Messages whose predecessor has not come yet.
   private var parked: [PeerID: [UInt64: [Entry]]] = [:]
@@ -36,7 +38,11 @@ struct OpApplier: ~Copyable {
     parked.mapValues { $0.values.reduce(0) { $0 + $1.count } }
   }
 
-  init(store: Store, spool: RocksSpool, log: IngestLog, seriesLimit: Int) {
+  init(
+    store: Store, spool: RocksSpool, log: IngestLog, seriesLimit: Int,
+    hold: @escaping (SpoolID) -> Void
+  ) {
+    self.hold = hold
     self.store = store
     self.spool = spool
     self.log = log
@@ -68,7 +74,7 @@ struct OpApplier: ~Copyable {
       do throws(DecodingFailure) {
         return Entry(item: item, message: try IngestMessage(decoding: item.payload))
       } catch {
-        try spool.quarantineBlocking(item.id, reason: "not an ingest message: \(error)")
+        try setAside(item.id, reason: "not an ingest message: \(error)")
         return nil
       }
     }
@@ -102,7 +108,7 @@ struct OpApplier: ~Copyable {
       return try applySingly(entries, positions: positions)
     } catch let bad as BadMessage {
       reducer.reset()
-      try spool.quarantineBlocking(bad.id, reason: bad.reason)
+      try setAside(bad.id, reason: bad.reason)
     } catch let error as SpindleError where error.kind == .conflict {
       reducer.reset()
       if entries.count > 1 {
@@ -227,7 +233,7 @@ struct OpApplier: ~Copyable {
       isSame = try entry.message.index < log.tracker.floorBlocking(of: entry.message.peer)
     }
     guard isSame else {
-      try spool.quarantineBlocking(
+      try setAside(
         entry.item.id,
         reason: "another op was applied under index \(entry.message.index) already")
       return
@@ -236,6 +242,11 @@ struct OpApplier: ~Copyable {
     spool.stageRemoval(entry.item.id, header: entry.item.header, into: &batch)
     try store.commitBlocking(batch)
     spool.releaseRemoved(entry.item.id)
+  }
+
+  /// Moves a message to quarantine, or leaves it in the spool while that is full.
+  private func setAside(_ id: SpoolID, reason: String) throws {
+    if try !spool.quarantineBlocking(id, reason: reason) { hold(id) }
   }
 
   private mutating func park(_ entry: Entry) throws {

@@ -133,20 +133,33 @@ extension LocalDiskDirectory {
     }
   }
 
-  /// How many messages are in quarantine.
-  func quarantinedCount() throws(IOFailure) -> Int {
-    var count = 0
+  /// Counts the messages in quarantine. Files under other names are none.
+  func quarantineUsage() throws(IOFailure) -> SpoolUsage {
+    var ids: [SpoolID] = []
     try Files.forEachName(in: quarantine) { name in
-      if SpoolID(text: name)?.description == name { count += 1 }
+      if let id = SpoolID(text: name), id.description == name { ids.append(id) }
       return true
     }
-    return count
+    var usage = SpoolUsage()
+    for id in ids {
+      let bytes = try quarantinedBytes(id)
+      usage = usage.changed(by: SpoolLedger.Change(before: nil, after: bytes))
+    }
+    return usage
+  }
+
+  /// Bytes of the file of a message in quarantine and of its reason's; nil when it is not there.
+  func quarantinedBytes(_ id: SpoolID) throws(IOFailure) -> Int? {
+    guard let bytes = try bytes(at: quarantined(id)) else { return nil }
+    return bytes + (try self.bytes(at: reason(id)) ?? 0)
   }
 
   /// Bytes of a message's file; nil when there is none.
-  func fileBytes(_ id: SpoolID) throws(IOFailure) -> Int? {
+  func fileBytes(_ id: SpoolID) throws(IOFailure) -> Int? { try bytes(at: id.path(under: data)) }
+
+  private func bytes(at path: String) throws(IOFailure) -> Int? {
     do throws(IOFailure) {
-      return Int(clamping: try Files.size(id.path(under: data)))
+      return Int(clamping: try Files.size(path))
     } catch {
       guard error.isNotFound else { throw error }
       return nil

@@ -18,6 +18,10 @@ public struct LocalDiskSettings: Sendable {
   /// How much the spool may hold; files count with their bytes and 16 for the name, not with the
   /// blocks of the file system. The default is no limit.
   public var quota = SpoolQuota()
+  /// How much the quarantine may hold; messages and reasons count with the bytes of their files and
+  /// 16 for the name. A message that would exceed it is not moved and stays where it is:
+  /// `quotaExceeded`, reason `quarantine_full`. The default is 100,000 messages and 1 GiB.
+  public var quarantineQuota = SpoolQuota.quarantine
   /// What stays free of the file system: stores are refused below it. The default is that of a
   /// store.
   public var capacityFloor = StoreSettings.CapacityFloor()

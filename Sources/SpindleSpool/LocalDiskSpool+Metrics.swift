@@ -14,7 +14,7 @@ extension LocalDiskSpool {
     var values = try await blocking { [self] in
       try withSpindleErrors {
         var values = SpoolGauge.values(of: try DiskSpace(of: path))
-        values[.quarantined] = Double(try directory.quarantinedCount())
+        values[.quarantined] = Double(try quarantineUsageBlocking().entries)
         return values
       }
     }

@@ -20,10 +20,11 @@ extension LocalDiskSpool {
 
   /// Moves a message, damaged or not, out of the spool.
   ///
-  /// - Throws: ``SpindleError`` with `notFound` for an absent message, and `conflict` when another
-  ///   message of the id is in quarantine, which is left as it is.
+  /// - Throws: ``SpindleError`` with `notFound` for an absent message, `conflict` when another
+  ///   message of the id is in quarantine, which is left as it is, and `quotaExceeded`, reason
+  ///   `quarantine_full`, when there is no room; the message stays in the spool.
   public func quarantine(_ id: SpoolID, reason: String) async throws {
-    try await changeQuarantine("quarantine", id) { [self] in
+    try await changeQuarantine("quarantine", id) { [self] usage in
       let (source, target) = (id.path(under: directory.data), directory.quarantined(id))
       guard try Files.isThere(source) else { throw absent(id, "in the spool") }
       guard try !Files.isThere(target) else {
@@ -31,8 +32,11 @@ extension LocalDiskSpool {
           .conflict, "a message of the id \(id) is in quarantine already; restore or purge it first"
         )
       }
+      let text = encode(Self.kept(reason), .none)
+      let bytes = text.byteCount + Int(clamping: try Files.size(source))
+      try checkRoom(for: bytes, beside: usage)
       let temporary = temporaryPath("\(id)\(LocalDiskDirectory.reasonSuffix)")
-      try write(encode(Self.kept(reason), .none), to: temporary, sync: true)
+      try write(text, to: temporary, sync: true)
       do throws(IOFailure) {
         try Files.move(temporary, to: directory.reason(id))
       } catch {
@@ -40,7 +44,7 @@ extension LocalDiskSpool {
         throw error
       }
       try synchronize(directory.quarantine)
-      try counting(id, after: nil, withinQuota: true) {
+      try counting(id, after: nil) {
         do throws(IOFailure) {
           // The quarantine is locked and one process has the spool, so the name is still free.
           try Files.move(source, to: target)
@@ -73,9 +77,46 @@ extension LocalDiskSpool {
     }
   }
 
-  /// Counts what is in quarantine by its names; no message is read.
+  /// How many messages are in quarantine; see ``quarantineUsage()``.
   public func quarantinedCount() async throws -> Int {
-    try await blocking { [self] in try withSpindleErrors { try directory.quarantinedCount() } }
+    Int(clamping: try await quarantineUsage().entries)
+  }
+
+  /// What is in quarantine; no message is read.
+  ///
+  /// - Complexity: O(messages in quarantine) for the first change or count, which is kept from then
+  ///   on.
+  public func quarantineUsage() async throws -> SpoolUsage {
+    try await blocking { [self] in try quarantineUsageBlocking() }
+  }
+
+  func quarantineUsageBlocking() throws -> SpoolUsage {
+    try quarantining.withLock { usage in
+      try withSpindleErrors {
+        let counted = try usage ?? directory.quarantineUsage()
+        usage = counted
+        return counted
+      }
+    }
+  }
+
+  /// Refuses a message for which the quarantine has no room; the refusal is counted, and told when
+  /// it is the first since something was taken out.
+  private func checkRoom(for bytes: Int, beside usage: SpoolUsage) throws {
+    let ledger = SpoolLedger(
+      of: "the quarantine of spool \(name)", quota: settings.quarantineQuota, holding: usage,
+      clock: clock, reason: QuarantineLedger.fullReason)
+    do throws(SpindleError) {
+      try ledger.reserve(SpoolLedger.Change(before: nil, after: bytes))
+    } catch {
+      metrics?.quarantineRefused()
+      if !hasRefusedQuarantine.exchange(true, ordering: .relaxed) {
+        log.write(
+          .error, "a quarantine is full and messages stay in their spool",
+          [("detail", error.message)])
+      }
+      throw error
+    }
   }
 
   public func isQuarantined(_ id: SpoolID) async throws -> Bool {
@@ -102,13 +143,13 @@ extension LocalDiskSpool {
   }
 
   public func restoreQuarantined(_ id: SpoolID) async throws {
-    try await changeQuarantine("restore", id) { [self] in
+    try await changeQuarantine("restore", id) { [self] _ in
       let source = directory.quarantined(id)
       guard try Files.isThere(source) else { throw absent(id, "in quarantine") }
       do {
         let bytes = Int(clamping: try Files.size(source))
         // A link, which never replaces: a store may give the name to a new message at any time.
-        try counting(id, after: bytes, withinQuota: false) {
+        try counting(id, after: bytes) {
           try place(id, sync: true) { path throws(IOFailure) in
             do throws(IOFailure) {
               try Files.link(source, to: path)
@@ -127,7 +168,7 @@ extension LocalDiskSpool {
   }
 
   public func purgeQuarantined(_ id: SpoolID) async throws {
-    try await changeQuarantine("purge", id) { [self] in
+    try await changeQuarantine("purge", id) { [self] _ in
       guard try Files.isThere(directory.quarantined(id)) else {
         throw absent(id, "in quarantine")
       }
@@ -141,20 +182,35 @@ extension LocalDiskSpool {
     try synchronize(directory.quarantine)
     try Files.remove(directory.reason(id))
     try synchronize(directory.quarantine)
+    hasRefusedQuarantine.store(false, ordering: .relaxed)
   }
 
   private func absent(_ id: SpoolID, _ place: String) -> SpindleError {
     SpindleError(.notFound, "there is no message \(id) \(place)")
   }
 
-  /// Runs one change of the quarantine at a time.
+  /// Runs one change of the quarantine at a time, and counts what it did: a step that failed may
+  /// have been taken all the same, so the files are asked.
   private func changeQuarantine(
-    _ verb: String, _ id: SpoolID, _ body: @escaping @Sendable () throws -> Void
+    _ verb: String, _ id: SpoolID, _ body: @escaping @Sendable (SpoolUsage) throws -> Void
   ) async throws {
     try await alone(with: id, until: nil) {
       try await blocking { [self] in
         do {
-          try quarantining.withLock { _ in try body() }
+          try quarantining.withLock { usage in
+            let total = try usage ?? directory.quarantineUsage()
+            let before = try directory.quarantinedBytes(id)
+            defer {
+              do throws(IOFailure) {
+                let after = try directory.quarantinedBytes(id)
+                usage = total.changed(by: SpoolLedger.Change(before: before, after: after))
+              } catch {
+                // Nobody can look: everything is counted anew by the next call.
+                usage = nil
+              }
+            }
+            try body(total)
+          }
         } catch let error as IOFailure {
           recordFailure(error, bytes: 0)
           throw failure(verb, id, error)

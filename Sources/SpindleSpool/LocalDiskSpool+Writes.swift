@@ -55,7 +55,7 @@ extension LocalDiskSpool {
     let temporary = temporaryPath(id.description)
     let file = encode(data, settings.compression)
     do {
-      try counting(id, after: file.byteCount, withinQuota: true) {
+      try counting(id, after: file.byteCount) {
         try write(file, to: temporary, sync: sync)
         do {
           try checkDeadline(deadline)
@@ -90,17 +90,12 @@ extension LocalDiskSpool {
 
   /// Runs a change of a message's file and counts it, where there is a quota.
   ///
-  /// - Parameters:
-  ///   - after: Bytes of the file after the change; nil where it takes the file away.
-  ///   - withinQuota: Whether it is refused when the quota has no room. What comes back was counted
-  ///     before.
-  func counting(
-    _ id: SpoolID, after: Int?, withinQuota: Bool, _ body: () throws -> Void
-  ) throws {
+  /// - Parameter after: Bytes of the file after the change; nil where it takes the file away.
+  func counting(_ id: SpoolID, after: Int?, _ body: () throws -> Void) throws {
     guard let ledger else { return try body() }
     let before = try directory.fileBytes(id)
     let change = SpoolLedger.Change(before: before, after: after)
-    if withinQuota { try ledger.reserve(change) } else { ledger.expect(change) }
+    try ledger.reserve(change)
     do {
       try body()
     } catch {
@@ -204,7 +199,7 @@ extension LocalDiskSpool {
 
   private func removeBlocking(_ id: SpoolID) throws {
     do {
-      try counting(id, after: nil, withinQuota: true) {
+      try counting(id, after: nil) {
         try Files.remove(id.path(under: directory.data), mustExist: true)
         if settings.flush { try synchronizeRemoval(of: id) }
       }

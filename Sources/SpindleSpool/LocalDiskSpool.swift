@@ -34,8 +34,11 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   let run: UInt32
   /// Numbers the files in `new`, so that two stores of one id do not meet there.
   let nextTemporary = Atomic<UInt64>(0)
-  /// One call changes the quarantine at a time.
-  let quarantining = Mutex(())
+  /// What the quarantine holds; nil before it is counted. One call changes the quarantine at a
+  /// time, on a thread that may block, and holds this.
+  let quarantining = Mutex<SpoolUsage?>(nil)
+  /// Whether the quarantine refused a message since something was taken out.
+  let hasRefusedQuarantine = Atomic<Bool>(false)
   private let pool: BlockingPool
   private let lock: Mutex<FileLock?>
   /// One shutdown waits for the calls at a time; held on a thread of its own.
@@ -133,8 +136,8 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
       ledger = nil
     } else {
       ledger = SpoolLedger(
-        name: name, quota: settings.quota, holding: try withSpindleErrors { try directory.usage() },
-        clock: clock)
+        of: "the spool \(name)", quota: settings.quota,
+        holding: try withSpindleErrors { try directory.usage() }, clock: clock)
     }
     metrics = SpoolMetrics(spool: name, path: directory.path, kind: .localDisk)
     log = LocalDiskLog(settings.logger, spool: name, path: directory.path)

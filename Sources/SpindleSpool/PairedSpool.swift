@@ -150,7 +150,8 @@ public final class PairedSpool: Sendable {
   /// understood. A body that is absent is no error; a meta that is absent throws `notFound`.
   ///
   /// - Throws: ``SpindleError``: `invalidArgument` when a half has no quarantine, and what
-  ///   ``QuarantiningSpool/quarantine(_:reason:)`` throws. Over halves apart, a call that failed in
+  ///   ``QuarantiningSpool/quarantine(_:reason:)`` throws, such as `quotaExceeded` when one of the
+  ///   quarantines is full; both halves stay then. Over halves apart, a call that failed in
   ///   the middle is finished by another, or undone by ``restoreQuarantined(_:)``.
   public func quarantine(_ id: SpoolID, reason: String) async throws {
     try await changing(id) { try await changes.quarantine(id, reason: reason) }
@@ -161,6 +162,15 @@ public final class PairedSpool: Sendable {
     try checkOpen()
     return try await PairHalves(meta: meta, data: data).quarantines().meta.quarantined(
       after: id, limit: limit)
+  }
+
+  /// How many messages are in quarantine, by their metas.
+  ///
+  /// - Throws: ``SpindleError``: `invalidArgument` when a half has no quarantine, and what
+  ///   ``QuarantiningSpool/quarantinedCount()`` throws.
+  public func quarantinedCount() async throws -> Int {
+    try checkOpen()
+    return try await PairHalves(meta: meta, data: data).quarantines().meta.quarantinedCount()
   }
 
   /// Moves a message back, both halves byte for byte as they were. Throws `notFound` when its meta

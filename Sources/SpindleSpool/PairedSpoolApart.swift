@@ -70,13 +70,22 @@ struct PairApart: PairChanges {
 
   func quarantine(_ id: SpoolID, reason: String) async throws {
     let (meta, data) = try halves.quarantines()
+    var hasMovedMeta = true
     do {
       try await meta.quarantine(id, reason: reason)
     } catch let error as SpindleError where error.kind == .notFound {
       // An earlier call may have ended between the halves.
       guard try await meta.isQuarantined(id) else { throw error }
+      hasMovedMeta = false
     }
-    try await ignoringAbsence { try await data.quarantine(id, reason: reason) }
+    do {
+      try await ignoringAbsence { try await data.quarantine(id, reason: reason) }
+    } catch let error as SpindleError where error.kind == .quotaExceeded && hasMovedMeta {
+      // Without room for the body the message stays where it is. Where that fails too it is as
+      // after a crash between the halves.
+      try? await meta.restoreQuarantined(id)
+      throw error
+    }
   }
 
   func restoreQuarantined(_ id: SpoolID) async throws {

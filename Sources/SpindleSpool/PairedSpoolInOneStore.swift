@@ -64,11 +64,8 @@ struct PairInOneStore: PairChanges {
 
   func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      let bytes = try await meta.commitMove(
-        syncs: flushesStores,
-        counting: {
-          [meta.leaving($0.meta), data.leaving($0.data)]
-        }
+      let moves = try await meta.commitMove(
+        syncs: flushesStores, counting: { [(meta, $0.meta), (data, $0.data)] }
       ) { batch in
         guard let meta = try meta.stageQuarantineBlocking(id, reason: reason, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id)")
@@ -77,17 +74,14 @@ struct PairInOneStore: PairChanges {
         return (meta: meta, data: data)
       }
       meta.tellQuarantine(of: id, reason: reason)
-      if bytes.data != nil { data.tellQuarantine(of: id, reason: reason) }
+      if moves.data != nil { data.tellQuarantine(of: id, reason: reason) }
     }
   }
 
   func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
       _ = try await meta.commitMove(
-        syncs: flushesStores,
-        counting: {
-          [meta.returning($0.meta), data.returning($0.data)]
-        }
+        syncs: flushesStores, counting: { [(meta, $0.meta), (data, $0.data)] }
       ) { batch in
         guard let meta = try meta.stageRestorationBlocking(id, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
@@ -101,11 +95,13 @@ struct PairInOneStore: PairChanges {
 
   func purgeQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      try await meta.commitMove(syncs: flushesStores) { batch in
-        guard try meta.stagePurgeBlocking(id, into: &batch) != nil else {
+      _ = try await meta.commitMove(
+        syncs: flushesStores, counting: { [(meta, $0.meta), (data, $0.data)] }
+      ) { batch in
+        guard let meta = try meta.stagePurgeBlocking(id, into: &batch) else {
           throw SpindleError(.notFound, "no such key \(id) in quarantine")
         }
-        _ = try data.stagePurgeBlocking(id, into: &batch)
+        return (meta: meta, data: try data.stagePurgeBlocking(id, into: &batch))
       }
     }
   }

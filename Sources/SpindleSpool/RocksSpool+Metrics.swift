@@ -33,7 +33,9 @@ extension RocksSpool {
       }
       values[.logBytes] = Double(try storage.database.currentLog().bytes)
       let quarantine = storage.existingFamily("spool:" + quarantineName)
-      if let quarantine {
+      if let usage = quarantineLedger.usage {
+        values[.quarantined] = Double(usage.entries)
+      } else if let quarantine {
         let count = try storage.database.property(
           "rocksdb.estimate-num-keys", of: quarantine.columnFamily)
         values[.quarantined] = Double(count ?? 0)

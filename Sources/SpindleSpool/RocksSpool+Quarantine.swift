@@ -31,13 +31,14 @@ extension RocksSpool: QuarantiningSpool {
   // MARK: QuarantiningSpool
 
   /// Sets a message aside. Throws `conflict` while another call or a drain worker holds it, and
-  /// when the quarantine has another message under its id.
+  /// when the quarantine has another message under its id; `quotaExceeded`, reason
+  /// `quarantine_full`, when there is no room for it, and it stays in the spool.
   public func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
-      let bytes = try await commitMove(counting: { [leaving($0)] }) { batch in
+      let move = try await commitMove(counting: { [(self, $0)] }) { batch in
         try self.stageQuarantineBlocking(id, reason: reason, into: &batch)
       }
-      guard bytes != nil else { throw absent(id, in: "spool \(name)") }
+      guard move != nil else { throw absent(id, in: "spool \(name)") }
       tellQuarantine(of: id, reason: reason)
     }
   }
@@ -93,50 +94,93 @@ extension RocksSpool: QuarantiningSpool {
     }
   }
 
-  /// Counts what is in quarantine by its keys; no message is checked.
+  /// How many messages are in quarantine; see ``quarantineUsage()``.
   public func quarantinedCount() async throws -> Int {
+    Int(clamping: try await quarantineUsage().entries)
+  }
+
+  /// What is in quarantine, moves under way included; no message is checked.
+  ///
+  /// - Complexity: O(bytes in quarantine) for the first move or count of an owner, which is kept
+  ///   from then on, and for each of a reader.
+  public func quarantineUsage() async throws -> SpoolUsage {
     try await working {
       try await storage.blocking {
-        var count = 0
-        for source in self.quarantineSources {
-          var options = IterationOptions()
-          options.fillsCache = false
-          try self.storage.scan(source.family, options) { key, value in
-            let isAnothers = source.isFormer && QuarantineEnvelope.stands(in: value)
-            if SpoolID(bytes: key) != nil, !isAnothers { count += 1 }
-            return true
-          }
-        }
-        return count
+        if let usage = self.quarantineLedger.usage { return usage }
+        guard self.storage.view == .owned else { return try self.walkQuarantineBlocking() }
+        return try self.countQuarantineBlocking()
       }
     }
   }
 
+  /// Counts what is in quarantine for its limit, unless that was done.
+  @discardableResult
+  private func countQuarantineBlocking() throws -> SpoolUsage {
+    try quarantineLedger.count { try walkQuarantineBlocking() }
+  }
+
+  private func walkQuarantineBlocking() throws -> SpoolUsage {
+    var usage = SpoolUsage()
+    for source in quarantineSources {
+      // Goes on behind damage, which is told and shuts the quarantine's own gate: what is behind
+      // must be counted all the same.
+      var walk = SpoolWalk(storage, source.family) { nil }
+      try walk.run { key, value in
+        let isAnothers = source.isFormer && QuarantineEnvelope.stands(in: value)
+        if SpoolID(bytes: key) != nil, !isAnothers {
+          usage.bytes += UInt64(SpoolLedger.keyBytes + value.count)
+          usage.entries += 1
+        }
+        return .next
+      }
+    }
+    return usage
+  }
+
+  /// Moves a message back. Throws `quotaExceeded` when the spool has no room for it by now, and it
+  /// stays in quarantine.
   public func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      let bytes = try await commitMove(counting: { [returning($0)] }) { batch in
+      let move = try await commitMove(counting: { [(self, $0)] }) { batch in
         try self.stageRestorationBlocking(id, into: &batch)
       }
-      guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
+      guard move != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
       noteStored(id)
     }
   }
 
   public func purgeQuarantined(_ id: SpoolID) async throws {
     try await working {
-      let bytes = try await commitMove { batch in try self.stagePurgeBlocking(id, into: &batch) }
-      guard bytes != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
+      let move = try await commitMove(counting: { [(self, $0)] }) { batch in
+        try self.stagePurgeBlocking(id, into: &batch)
+      }
+      guard move != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
     }
   }
 
   /// Moves a message that the caller has claimed, on a thread that may block. One that is gone is
   /// no error.
-  package func quarantineBlocking(_ id: SpoolID, reason: String) throws {
+  ///
+  /// - Returns: false when the quarantine is full; the message stays in the spool.
+  package func quarantineBlocking(_ id: SpoolID, reason: String) throws -> Bool {
     var batch = Batch()
-    guard let bytes = try stageQuarantineBlocking(id, reason: reason, into: &batch) else { return }
-    try storage.commitBlocking(batch)
-    ledger?.settle(leaving(bytes).change)
+    guard let move = try stageQuarantineBlocking(id, reason: reason, into: &batch) else {
+      return true
+    }
+    do {
+      try begin(move)
+    } catch let error as SpindleError where error.reason == QuarantineLedger.fullReason {
+      return false
+    }
+    do {
+      try storage.commitBlocking(batch)
+    } catch {
+      giveBack(move)
+      throw error
+    }
+    settle(move)
     tellQuarantine(of: id, reason: reason)
+    return true
   }
 
   func tellQuarantine(of id: SpoolID, reason: String) {
@@ -147,14 +191,16 @@ extension RocksSpool: QuarantiningSpool {
 
   /// Adds the move of a claimed message to a batch.
   ///
-  /// - Returns: Bytes of the record that goes; nil when there is none in the spool.
+  /// - Returns: What goes; nil when there is none in the spool.
   /// - Throws: `conflict` when the quarantine has another message under the id, which would be
   ///   lost.
   func stageQuarantineBlocking(
     _ id: SpoolID, reason: String, into batch: inout Batch
-  ) throws -> Int? {
+  ) throws -> QuarantineMove? {
     guard let record = try storage.getBlocking(family, key: id.bytes) else { return nil }
     let quarantine = try storage.familyBlocking("spool:" + quarantineName)
+    try countQuarantineBlocking()
+    var replaced: Int?
     if let earlier = try findQuarantinedBlocking(id) {
       let isSame =
         earlier.damage == nil
@@ -167,6 +213,7 @@ extension RocksSpool: QuarantiningSpool {
       }
       batch.requireEqual(earlier.family, key: id.bytes, bytes: earlier.value)
       batch.delete(earlier.family, key: id.bytes)
+      replaced = earlier.value.count
     } else {
       batch.requireAbsent(quarantine, key: id.bytes, owner: quarantineName)
     }
@@ -176,13 +223,18 @@ extension RocksSpool: QuarantiningSpool {
     batch.put(quarantine, key: id.bytes.span, header: header.span, payload: record.span)
     batch.delete(family, key: id.bytes)
     batch.movesStoredValues = true
-    return record.count
+    return QuarantineMove(
+      spool: SpoolLedger.Change(before: record.count, after: nil),
+      quarantine: SpoolLedger.Change(before: replaced, after: header.count + record.count))
   }
 
   /// Adds the way back of a claimed message to a batch.
   ///
-  /// - Returns: Bytes of the record that comes; nil when there is none in quarantine.
-  func stageRestorationBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Int? {
+  /// - Returns: What comes; nil when there is none in quarantine.
+  func stageRestorationBlocking(
+    _ id: SpoolID, into batch: inout Batch
+  ) throws -> QuarantineMove? {
+    try countQuarantineBlocking()
     guard let found = try findQuarantinedBlocking(id) else { return nil }
     if let damage = found.damage {
       throw SpindleError(
@@ -197,43 +249,68 @@ extension RocksSpool: QuarantiningSpool {
       value: found.value.span.extracting(droppingFirst: found.recordStart))
     batch.delete(found.family, key: id.bytes)
     batch.movesStoredValues = true
-    return found.value.count - found.recordStart
+    return QuarantineMove(
+      spool: SpoolLedger.Change(before: nil, after: found.value.count - found.recordStart),
+      quarantine: SpoolLedger.Change(before: found.value.count, after: nil))
   }
 
   /// Adds the end of a message in quarantine to a batch.
   ///
-  /// - Returns: Bytes of the record that ends; nil when there is none in quarantine.
-  func stagePurgeBlocking(_ id: SpoolID, into batch: inout Batch) throws -> Int? {
+  /// - Returns: What ends; nil when there is none in quarantine.
+  func stagePurgeBlocking(_ id: SpoolID, into batch: inout Batch) throws -> QuarantineMove? {
+    try countQuarantineBlocking()
     guard let found = try findQuarantinedBlocking(id) else { return nil }
     batch.requireEqual(found.family, key: id.bytes, bytes: found.value)
     batch.delete(found.family, key: id.bytes)
-    return found.value.count - found.recordStart
+    return QuarantineMove(
+      spool: SpoolLedger.Change(),
+      quarantine: SpoolLedger.Change(before: found.value.count, after: nil))
   }
 
-  /// What a move changes in the count of a spool's quota.
-  struct CountedMove {
-    let ledger: SpoolLedger?
-    let change: SpoolLedger.Change
+  // MARK: Counting
+
+  /// Counts the growth of a move that is about to be written.
+  ///
+  /// - Throws: ``SpindleError`` with `quotaExceeded` when the quarantine or the spool has no room;
+  ///   nothing is counted then.
+  func begin(_ move: QuarantineMove) throws {
+    do {
+      try quarantineLedger.reserve(move.quarantine)
+    } catch {
+      metrics?.quarantineRefused()
+      if error.isNew {
+        storage.send(.quarantineFull(spool: name, detail: error.refusal.message))
+      }
+      throw error.refusal
+    }
+    do {
+      try ledger?.reserve(move.spool)
+    } catch {
+      quarantineLedger.giveBack(move.quarantine)
+      throw error
+    }
   }
 
-  /// The count of a message that goes to quarantine; nil bytes are none.
-  func leaving(_ bytes: Int?) -> CountedMove {
-    CountedMove(ledger: ledger, change: SpoolLedger.Change(before: bytes, after: nil))
+  /// Takes back the growth of a move that was not written.
+  func giveBack(_ move: QuarantineMove) {
+    quarantineLedger.giveBack(move.quarantine)
+    ledger?.giveBack(move.spool)
   }
 
-  /// The count of a message that comes back. It was counted before, so it may exceed the quota.
-  func returning(_ bytes: Int?) -> CountedMove {
-    CountedMove(ledger: ledger, change: SpoolLedger.Change(before: nil, after: bytes))
+  /// Counts what a written move has freed.
+  func settle(_ move: QuarantineMove) {
+    quarantineLedger.settle(move.quarantine)
+    ledger?.settle(move.spool)
   }
 
   /// Stages on a thread that may block, and commits.
   ///
   /// - Parameters:
   ///   - syncs: Whether the move is durable when the call returns; nil is as the spool's stores.
-  ///   - counts: What the moves that were staged change in the quotas.
+  ///   - counts: The moves that were staged, and of which spools; nil ones are none.
   /// - Returns: What staging gave. An empty batch is no commit.
   func commitMove<Staged: Sendable>(
-    syncs: Bool? = nil, counting counts: (Staged) -> [CountedMove] = { _ in [] },
+    syncs: Bool? = nil, counting counts: (Staged) -> [(RocksSpool, QuarantineMove?)],
     _ stage: @escaping @Sendable (inout Batch) throws -> Staged
   ) async throws -> Staged {
     let (batch, staged) = try await storage.blocking {
@@ -241,16 +318,19 @@ extension RocksSpool: QuarantiningSpool {
       let staged = try stage(&batch)
       return (batch, staged)
     }
-    let moves = counts(staged)
-    for move in moves { move.ledger?.expect(move.change) }
+    var begun: [(spool: RocksSpool, move: QuarantineMove)] = []
     do {
       do {
+        for case (let spool, let move?) in counts(staged) {
+          try spool.begin(move)
+          begun.append((spool, move))
+        }
         try await storage.commit(batch, durability: syncs ?? settings.flush ? .synced : .buffered)
       } catch {
-        for move in moves { move.ledger?.giveBack(move.change) }
+        for counted in begun { counted.spool.giveBack(counted.move) }
         throw error
       }
-      for move in moves { move.ledger?.settle(move.change) }
+      for counted in begun { counted.spool.settle(counted.move) }
       return staged
     } catch let error as SpindleError where error.kind == .uniqueViolation {
       throw SpindleError(

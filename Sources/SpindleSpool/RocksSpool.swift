@@ -43,6 +43,9 @@ public final class RocksSpool: Spool {
   package let loadPermits: Permits?
   /// Counts for the quota; nil without one.
   let ledger: SpoolLedger?
+  let quarantineLedger: QuarantineLedger
+  /// The quota that holds: that of the settings, or the recorded one.
+  public let quota: SpoolQuota
   /// nil when the process had no metrics backend when the spool was opened.
   let metrics: SpoolMetrics?
   /// The first half of the oldest id that the metrics saw last; 0 is none yet.
@@ -104,17 +107,20 @@ public final class RocksSpool: Spool {
     loadPermits = settings.concurrentLoads.map { Permits($0, clock: clock) }
     // What follows reads, and may find damage.
     let events = metrics == nil ? nil : store.eventsFromNowOn
-    let (floor, usage) = try await store.blocking {
-      (
-        try Self.greatestID(store, family),
-        settings.quota.isUnlimited || store.view != .owned ? nil : try Self.count(store, family)
+    let (floor, quota, usage) = try await store.blocking {
+      let quota = try RecordedQuota.settle(settings, of: name, in: store)
+      return (
+        try Self.greatestID(store, family), quota,
+        quota.isUnlimited || store.view != .owned ? nil : try Self.count(store, family)
       )
     }
+    self.quota = quota
     ledger = usage.map {
       SpoolLedger(
-        name: name, quota: settings.quota, holding: $0.usage, isPartial: $0.isPartial,
+        of: "the spool \(name)", quota: quota, holding: $0.usage, isPartial: $0.isPartial,
         clock: clock)
     }
+    quarantineLedger = QuarantineLedger(of: name, quota: settings.quarantineQuota, clock: clock)
     generator = SpoolIDGenerator(clock: clock, floor: floor, seed: SeededGenerator.systemSeed())
     if let events { beginPublishing(events) }
   }

@@ -12,6 +12,10 @@ extension RocksSpoolParameters {
     if let limitConcurrentLoads { settings.concurrentLoads = limitConcurrentLoads }
     if let limitConcurrentRemoves { settings.concurrentRemoves = limitConcurrentRemoves }
     if let maxSpoolBytes { settings.quota.bytes = UInt64(maxSpoolBytes) }
+    if let maxQuarantinedEntries {
+      settings.quarantineQuota.entries = UInt64(maxQuarantinedEntries)
+    }
+    if let maxQuarantinedBytes { settings.quarantineQuota.bytes = UInt64(maxQuarantinedBytes) }
     if let storeDeadline { settings.storeDeadline = storeDeadline }
     if let errorLatchDuration { settings.gate.errorLatchDuration = errorLatchDuration }
     if let errorUnlatchDuration { settings.gate.errorUnlatchDuration = errorUnlatchDuration }
@@ -52,13 +56,18 @@ extension RocksSpoolParameters {
     let name: Name
     /// As people read it, and what two spools must agree on.
     let text: String
-    let apply: (inout DatabaseOptions) -> Void
+    let apply: (inout StoreSettings) -> Void
   }
 
   fileprivate var storeWide: [StoreWide] {
     var found: [StoreWide] = []
     func add<Value>(
       _ name: Name, _ value: Value?, _ apply: @escaping (inout DatabaseOptions, Value) -> Void
+    ) {
+      addToStore(name, value) { apply(&$0.database, $1) }
+    }
+    func addToStore<Value>(
+      _ name: Name, _ value: Value?, _ apply: @escaping (inout StoreSettings, Value) -> Void
     ) {
       guard let value else { return }
       let text = (value as? Duration).map(DurationText.text) ?? "\(value)"
@@ -75,6 +84,7 @@ extension RocksSpoolParameters {
     add(.dbWriteBufferSize, dbWriteBufferSize) { $0.writeBufferBytes = $1 }
     add(.maxTotalWALSize, maxTotalWALSize) { $0.writeAheadLogBytes = UInt64($1) }
     add(.blockCacheSize, blockCacheSize) { $0.blockCacheBytes = $1 }
+    addToStore(.walSyncInterval, walSyncInterval) { $0.walSyncInterval = $1 }
     add(.bytesPerSync, bytesPerSync) { $0.bytesPerSync = UInt64($1) }
     add(.rateLimitBytesPerSecond, rateLimitBytesPerSecond) { $0.writeRateLimit = Int64($1) }
     return found
@@ -106,7 +116,7 @@ extension StoreSettings {
       for parameter in parameters.storeWide {
         try Self.agree(
           &chosen[parameter.name], parameter.text, spool, parameter.name.rawValue)
-        parameter.apply(&store.database)
+        parameter.apply(&store)
       }
       try parameters.apply(to: &spools[spool, default: SpoolSettings()])
     }

@@ -1,5 +1,6 @@
 internal import SpindleCore
 public import SpindleRocks
+internal import SpindleStore
 
 /// The parameters of a spool on RocksDB, by the names that configurations give them.
 ///
@@ -88,6 +89,10 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   public var maxTotalWALSize: Int?
   /// Bytes of the cache of blocks. Store-wide. The default is 64 MiB.
   public var blockCacheSize: Int?
+  /// How often the log is synced while something was written that is not, 1 ms to 60 s: the most
+  /// that power loss costs of stores without ``SpoolSettings/flush``. Store-wide. The default is
+  /// never.
+  public var walSyncInterval: Duration?
   /// Bytes of a table after which the system is asked to write them out; 0 leaves it to the system.
   /// Store-wide. The default is 0.
   public var bytesPerSync: Int?
@@ -102,6 +107,11 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   /// The most bytes of stored records. A store that would exceed it is refused. The default is no
   /// limit.
   public var maxSpoolBytes: Int?
+  /// The most messages in the spool's quarantine; what would exceed it stays in the spool. The
+  /// default is 100,000.
+  public var maxQuarantinedEntries: Int?
+  /// The most bytes in the spool's quarantine. The default is 1 GiB.
+  public var maxQuarantinedBytes: Int?
   /// How payloads are compressed before they are written: none, lz4 or zstd. The default is none.
   public var payloadCompression: PayloadCompression?
 
@@ -133,11 +143,14 @@ public struct RocksSpoolParameters: Sendable, Equatable {
     case dbWriteBufferSize = "db_write_buffer_size"
     case maxTotalWALSize = "max_total_wal_size"
     case blockCacheSize = "block_cache_size"
+    case walSyncInterval = "wal_sync_interval"
     case bytesPerSync = "bytes_per_sync"
     case rateLimitBytesPerSecond = "rate_limit_bytes_per_sec"
     case enableBlobFiles = "enable_blob_files"
     case minBlobSize = "min_blob_size"
     case maxSpoolBytes = "max_spool_bytes"
+    case maxQuarantinedEntries = "max_quarantined_entries"
+    case maxQuarantinedBytes = "max_quarantined_bytes"
     case payloadCompression = "payload_compression"
   }
 
@@ -188,6 +201,8 @@ public struct RocksSpoolParameters: Sendable, Equatable {
     try check(.rateLimitBytesPerSecond, rateLimitBytesPerSecond, 1...Self.sizeLimit)
     try check(.minBlobSize, minBlobSize, sizes)
     try check(.maxSpoolBytes, maxSpoolBytes, 0...Int.max)
+    try check(.maxQuarantinedEntries, maxQuarantinedEntries, 0...Int.max)
+    try check(.maxQuarantinedBytes, maxQuarantinedBytes, 0...Int.max)
     for (name, duration) in [
       (.logFileTimeToRoll, logFileTimeToRoll), (.obsoleteFilesPeriod, obsoleteFilesPeriod),
       (.storeDeadline, storeDeadline), (.errorLatchDuration, errorLatchDuration),
@@ -196,6 +211,9 @@ public struct RocksSpoolParameters: Sendable, Equatable {
       if let duration, duration < .zero || duration > DurationText.limit {
         throw refuse(name, "is \(duration); expected 0 to 100 years")
       }
+    }
+    if let walSyncInterval, !StoreSettings.walSyncIntervals.contains(walSyncInterval) {
+      throw refuse(.walSyncInterval, "is \(walSyncInterval); expected 1 ms to 60 s")
     }
     if paranoidChecks == true {
       throw refuse(
@@ -275,11 +293,14 @@ extension RocksSpoolParameters: Codable {
     dbWriteBufferSize = try reader.size(.dbWriteBufferSize)
     maxTotalWALSize = try reader.size(.maxTotalWALSize)
     blockCacheSize = try reader.size(.blockCacheSize)
+    walSyncInterval = try reader.duration(.walSyncInterval)
     bytesPerSync = try reader.size(.bytesPerSync)
     rateLimitBytesPerSecond = try reader.size(.rateLimitBytesPerSecond)
     enableBlobFiles = try reader.boolean(.enableBlobFiles)
     minBlobSize = try reader.size(.minBlobSize)
     maxSpoolBytes = try reader.size(.maxSpoolBytes)
+    maxQuarantinedEntries = try reader.integer(.maxQuarantinedEntries)
+    maxQuarantinedBytes = try reader.size(.maxQuarantinedBytes)
     payloadCompression = try reader.choice(
       .payloadCompression, of: PayloadCompression.allCases.map { ($0.rawValue, $0) })
     try validate(in: reader.place)
@@ -314,11 +335,14 @@ extension RocksSpoolParameters: Codable {
     try put(.dbWriteBufferSize, dbWriteBufferSize)
     try put(.maxTotalWALSize, maxTotalWALSize)
     try put(.blockCacheSize, blockCacheSize)
+    try put(.walSyncInterval, walSyncInterval.map(DurationText.text))
     try put(.bytesPerSync, bytesPerSync)
     try put(.rateLimitBytesPerSecond, rateLimitBytesPerSecond)
     try put(.enableBlobFiles, enableBlobFiles)
     try put(.minBlobSize, minBlobSize)
     try put(.maxSpoolBytes, maxSpoolBytes)
+    try put(.maxQuarantinedEntries, maxQuarantinedEntries)
+    try put(.maxQuarantinedBytes, maxQuarantinedBytes)
     try put(.payloadCompression, payloadCompression?.rawValue)
   }
 }

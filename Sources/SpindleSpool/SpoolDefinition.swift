@@ -36,11 +36,14 @@ internal import SpindleStore
 ///     "db_write_buffer_size": "256 MiB",
 ///     "max_total_wal_size": "512 MiB",
 ///     "block_cache_size": "64 MiB",
+///     "wal_sync_interval": "20ms",
 ///     "bytes_per_sync": "1 MiB",
 ///     "rate_limit_bytes_per_sec": "200 MB",
 ///     "enable_blob_files": true,
 ///     "min_blob_size": "4 KiB",
 ///     "max_spool_bytes": "100 GiB",
+///     "max_quarantined_entries": 100000,
+///     "max_quarantined_bytes": "1 GiB",
 ///     "payload_compression": "lz4"
 ///   }
 /// }

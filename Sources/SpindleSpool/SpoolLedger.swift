@@ -13,6 +13,12 @@ public struct SpoolUsage: Sendable, Equatable {
     self.bytes = bytes
     self.entries = entries
   }
+
+  func changed(by change: SpoolLedger.Change) -> SpoolUsage {
+    SpoolUsage(
+      bytes: UInt64(max(Int(bytes) + change.bytes, 0)),
+      entries: UInt64(max(Int(entries) + change.entries, 0)))
+  }
 }
 
 /// Counts what a spool with a quota holds.
@@ -33,7 +39,7 @@ final class SpoolLedger: Sendable {
   static let keyBytes = 16
 
   /// The sizes of one message before and after a change; nil where there is none.
-  struct Change {
+  struct Change: Sendable {
     var before: Int?
     var after: Int?
 
@@ -48,7 +54,10 @@ final class SpoolLedger: Sendable {
     var users = 1
   }
 
-  private let name: String
+  /// Whose quota it is, at the beginning of a sentence.
+  private let holder: String
+  /// The machine's word for a refusal; nil names what ran out.
+  private let reason: String?
   private let quota: SpoolQuota
   private let isPartial: Bool
   private let clock: any StoreClock
@@ -57,10 +66,11 @@ final class SpoolLedger: Sendable {
 
   /// - Parameter isPartial: Whether the spool holds more than the usage says.
   init(
-    name: String, quota: SpoolQuota, holding usage: SpoolUsage, isPartial: Bool = false,
-    clock: any StoreClock
+    of holder: String, quota: SpoolQuota, holding usage: SpoolUsage, isPartial: Bool = false,
+    clock: any StoreClock, reason: String? = nil
   ) {
-    self.name = name
+    self.holder = holder
+    self.reason = reason
     self.quota = quota
     self.isPartial = isPartial
     self.clock = clock
@@ -113,14 +123,14 @@ final class SpoolLedger: Sendable {
   ///
   /// - Throws: ``SpindleError`` with `quotaExceeded`, or `unavailable` when nobody knows how much
   ///   there is; nothing is counted then.
-  func reserve(_ change: Change) throws {
-    try state.withLock { usage in
+  func reserve(_ change: Change) throws(SpindleError) {
+    try state.withLock { usage throws(SpindleError) in
       let bytes = UInt64(max(change.bytes, 0))
       let entries = UInt64(max(change.entries, 0))
       guard !isPartial || bytes + entries == 0 else {
         throw SpindleError(
           .unavailable,
-          "what the spool \(name) holds could not be counted for its quota when it was opened, as a "
+          "what \(holder) holds could not be counted for its quota when it was opened, as a "
             + "part of it cannot be read; repair the spool or open it again",
           reason: "quota_uncounted")
       }
@@ -128,22 +138,21 @@ final class SpoolLedger: Sendable {
       if let limit = quota.bytes, bytes > 0, usage.bytes + bytes > limit {
         throw SpindleError(
           .quotaExceeded,
-          "the spool \(name) may hold \(limit) bytes and holds \(usage.bytes); "
-            + "the message needs \(bytes) more", reason: "bytes")
+          "\(holder) may hold \(limit) bytes and holds \(usage.bytes); "
+            + "the message needs \(bytes) more", reason: reason ?? "bytes")
       }
       if let limit = quota.entries, entries > 0, usage.entries + entries > limit {
         throw SpindleError(
           .quotaExceeded,
-          "the spool \(name) may hold \(limit) messages and holds \(usage.entries)",
-          reason: "entries")
+          "\(holder) may hold \(limit) messages and holds \(usage.entries)",
+          reason: reason ?? "entries")
       }
       usage.bytes += bytes
       usage.entries += entries
     }
   }
 
-  /// Counts the growth of a change that is about to be written whatever the quota says, such as the
-  /// way back of a message that was counted before.
+  /// Counts the growth of a change that is about to be written, or was, whatever the quota says.
   func expect(_ change: Change) {
     state.withLock { usage in
       usage.bytes += UInt64(max(change.bytes, 0))

@@ -21,6 +21,7 @@ enum SpoolOperation: String, Sendable, CaseIterable {
 /// | `spool_backpressure_wait` | op | timer: waits of writes that met a stall, however ended |
 /// | `spool_foreground_errors_total` | kind | failures of the engine or by its stall, of any work |
 /// | `spool_gate_transitions_total` | reason, to | gates, the store's and the spool's own |
+/// | `spool_quarantine_refusals_total` | | messages that stayed as the quarantine was full |
 /// | `spool_enumeration_state` | | 0 none yet, 1 running, 2 finished, 3 failed |
 /// | `spool_enumeration_entries` | | messages that the last enumeration has sent |
 /// | `spool_enumeration_errors_total` | | see ``enumerationFinished(state:count:errors:)`` |
@@ -178,6 +179,9 @@ package final class SpoolMetrics: Sendable {
     let (seconds, attoseconds) = duration.components
     return seconds &* 1_000_000_000 &+ attoseconds / 1_000_000_000
   }
+
+  /// Notes a message that the quarantine had no room for.
+  func quarantineRefused() { count("spool_quarantine_refusals_total", []) }
 
   // MARK: Gate
 

@@ -6,7 +6,8 @@ public import SpindleCore
 /// come back at every start. In quarantine it is kept as it was stored until a person restores or
 /// purges it.
 public protocol QuarantiningSpool: Spool {
-  /// Moves a message, damaged or not, out of the spool. An absent id throws `notFound`.
+  /// Moves a message, damaged or not, out of the spool. An absent id throws `notFound`; a full
+  /// quarantine `quotaExceeded` with the reason `quarantine_full`, and the message stays.
   ///
   /// - Parameter reason: One sentence for people; at most 1,024 bytes of UTF-8 are kept.
   func quarantine(_ id: SpoolID, reason: String) async throws
@@ -19,7 +20,8 @@ public protocol QuarantiningSpool: Spool {
   func quarantined(after id: SpoolID?, limit: Int) async throws -> [QuarantinedMessage]
 
   /// Moves a message back, byte for byte as it was. Throws `notFound` when it is not in
-  /// quarantine, and `conflict` when the spool holds a message under its id by now.
+  /// quarantine, `conflict` when the spool holds a message under its id by now, and
+  /// `quotaExceeded` when the spool has no room for it.
   func restoreQuarantined(_ id: SpoolID) async throws
 
   /// Deletes a message in quarantine for good. Throws `notFound` when it is not there.

@@ -24,8 +24,16 @@ public struct SpoolSettings: Sendable, Equatable {
   public var payloadByteLimit = RocksSpool.payloadByteLimit
   /// How payloads are compressed before they are written. The default is none.
   public var compression = PayloadCompression.none
-  /// How much the spool may hold. The default is no limit.
+  /// How much the spool may hold. The default is no limit. An owner's opening records it in the
+  /// store, for tools.
   public var quota = SpoolQuota()
+  /// Whether the quota that the last owner recorded holds where ``quota`` has no limit. For tools
+  /// that open the spool of an application; the record stays as it is then. The default is false.
+  public var usesRecordedQuota = false
+  /// How much the spool's quarantine may hold. A message that would exceed it is not moved and
+  /// stays where it is: `quotaExceeded`, reason `quarantine_full`. The default is 100,000 messages
+  /// and 1 GiB.
+  public var quarantineQuota = SpoolQuota.quarantine
   /// How long after the opening the view of what the last run left is kept when nobody lists it to
   /// its end. While it is kept, nothing of that leaves the disk, removed or not. The default is
   /// 10 min; a start that takes longer needs more.
@@ -78,6 +86,10 @@ public struct SpoolQuota: Sendable, Equatable {
   public var entries: UInt64?
 
   var isUnlimited: Bool { bytes == nil && entries == nil }
+
+  /// The default of quarantines: more than a person looks through, and little beside a disk. A
+  /// producer of garbage must not fill the disk.
+  public static let quarantine = SpoolQuota(bytes: 1 << 30, entries: 100_000)
 
   public init(bytes: UInt64? = nil, entries: UInt64? = nil) {
     self.bytes = bytes

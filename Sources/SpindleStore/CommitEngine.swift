@@ -15,6 +15,8 @@ final class CommitEngine: Sendable {
   private let afterWrite: @Sendable () -> Void
   private let paused = ThreadSemaphore()
   private let syncs = Atomic<Int>(0)
+  /// The last sequence number that a sync has covered for certain.
+  private let syncedSequence = Atomic<UInt64>(0)
   private let groupAttempts = Atomic<Int>(0)
   private let groupRecords = Atomic<Int>(0)
 
@@ -165,6 +167,7 @@ final class CommitEngine: Sendable {
       let sequence = try database.latestSequenceNumber()
       try database.syncLog()
       syncs.add(1, ordering: .relaxed)
+      syncedSequence.max(sequence, ordering: .relaxed)
       highWater.record(sequence)
       return nil
     } catch {
@@ -176,6 +179,15 @@ final class CommitEngine: Sendable {
       }
       return health.recordFailure(ofSync: error)
     }
+  }
+
+  /// Syncs the log when something was written since the last sync, and the log is whole. What
+  /// stands in the way is told by the gate.
+  func syncLogIfNeeded() {
+    guard guardian.failure == nil, let sequence = try? database.latestSequenceNumber(),
+      sequence > syncedSequence.load(ordering: .relaxed)
+    else { return }
+    _ = syncLog()
   }
 
   /// Holds the writer thread back between two attempts at a stalled write.

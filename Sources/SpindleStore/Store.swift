@@ -58,6 +58,8 @@ public final class Store: Sendable {
   private let ownPolicy: WritePolicy
   let lane: GroupLane?
   let monitor: HealthMonitor?
+  /// nil unless the settings ask for it.
+  private let intervalSyncer: IntervalSyncer?
   private let lock: Mutex<FileLock?>
   private let secondaryScratch: String?
   private let closed = Atomic<Bool>(false)
@@ -202,6 +204,9 @@ public final class Store: Sendable {
       registry: registry, health: health, events: broadcaster, settings: settings, clock: clock,
       hooks: hooks)
     self.monitor = monitor
+    intervalSyncer = try settings.walSyncInterval.map {
+      try IntervalSyncer(engine: engine, interval: $0)
+    }
     if let space = try? DiskSpace(of: directory.path) {
       directory.createBallast(bytes: settings.ballastBytes, space: space)
     }
@@ -274,6 +279,7 @@ public final class Store: Sendable {
     ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     lane = nil
     monitor = nil
+    intervalSyncer = nil
     recovery = RecoverySummary(
       wasClean: directory.readCleanMarker() != nil, droppedTailBytes: tornTailBytes)
     adoptFamilies()
@@ -309,6 +315,7 @@ public final class Store: Sendable {
     // the marker of a clean end, so the next open checks the log.
     guard !closed.load(ordering: .acquiring) else { return }
     lane?.stop()
+    intervalSyncer?.stop()
     monitor?.stop()
     // On a thread of its own: this one may be one of the pool's.
     _ = try? NamedThread(name: "spindle-stop") { [pool] in pool.stop() }
@@ -347,6 +354,7 @@ public final class Store: Sendable {
   private func closeBlocking() throws {
     if isClosingDone.load(ordering: .acquiring) { return }
     lane?.stop()
+    intervalSyncer?.stop()
     monitor?.stop()
     let mayBeClean = guardian?.failure == nil && !health.isDamaged
     // Writes that passed the gate end first, so that the sync below covers all of them.

@@ -24,6 +24,9 @@ public enum StoreEvent: Sendable, Equatable {
   case partOpened(family: String, reason: String)
   /// A message could not be applied and was moved out of the way, unchanged.
   case quarantined(spool: String, id: String, reason: String)
+  /// The quarantine of a spool has no room for a message, which stays in the spool. Told once until
+  /// something is taken out.
+  case quarantineFull(spool: String, detail: String)
   /// A walk over a spool ended. `skipped` counts messages left out for their time and stray keys;
   /// of those, `ahead` were made more than a minute after the wall clock's time.
   case enumerated(

@@ -78,6 +78,10 @@ struct StoreLog: Sendable {
       Line(
         level: .warning, message: "a message was moved to quarantine",
         facts: [("spool", spool), ("id", id), ("reason", reason)])
+    case .quarantineFull(let spool, let detail):
+      Line(
+        level: .error, message: "a quarantine is full and messages stay in their spool",
+        facts: [("spool", spool), ("detail", detail)])
     case .enumerated(
       let spool, let count, let skipped, let ahead, let corrupt, let lostRanges, let error):
       Line(

@@ -7,15 +7,16 @@ public struct StoreSettings: Sendable {
   /// The part of a file system that stays free.
   public struct CapacityFloor: Sendable, Equatable {
     /// Writes stop when fewer bytes are free than this, or than ``percent`` of the whole,
-    /// whichever is less. The default is 256 MiB.
-    public var bytes: UInt64 = 256 << 20
-    /// The default is 5 %.
-    public var percent: UInt64 = 5
+    /// whichever is less. The default leaves it to ``percent``.
+    public var bytes: UInt64 = .max
+    /// The default is 10 %: what is deleted by compactions alone must have room to be rewritten.
+    public var percent: UInt64 = 10
     /// Writes stop when fewer inodes are free than this, or than ``inodePercent`` of the whole,
-    /// whichever is less. The default is 1,000. Not applied where inodes have no fixed number.
-    public var inodes: UInt64 = 1_000
-    /// The default is 5 %.
-    public var inodePercent: UInt64 = 5
+    /// whichever is less. The default leaves it to ``inodePercent``. Not applied where inodes have
+    /// no fixed number.
+    public var inodes: UInt64 = .max
+    /// The default is 10 %.
+    public var inodePercent: UInt64 = 10
     public init() {}
     /// No floor: writes go on until the disk itself refuses.
     public static var none: CapacityFloor {
@@ -59,6 +60,11 @@ public struct StoreSettings: Sendable {
   /// Bytes of the ballast file, deleted when the disk is full so that flushes can finish. The
   /// default is 64 MiB, but never more than 1 % of the file system; 0 makes none.
   public var ballastBytes: UInt64 = 64 << 20
+  /// How often the log is synced while something was written that is not, on a thread of its own:
+  /// power loss then costs what was committed ``Durability/buffered`` within that time alone, and
+  /// the time of a sync. nil, the default, leaves it to the callers that ask for
+  /// ``Durability/synced`` and to the system; 1 ms to 60 s.
+  public var walSyncInterval: Duration?
   /// How often the store looks at free space, background errors and a failed log. The default is
   /// 1 s.
   public var healthInterval = Duration.seconds(1)
@@ -99,5 +105,15 @@ public struct StoreSettings: Sendable {
         "the settings familyLimit, groupQueueLimit, groupQueueByteLimit and blockingThreads must "
           + "be at least 1")
     }
+    if let walSyncInterval, !Self.walSyncIntervals.contains(walSyncInterval) {
+      throw SpindleError(
+        .invalidArgument,
+        "the setting walSyncInterval is \(walSyncInterval); expected 1 ms to 60 s, or none")
+    }
   }
+
+  /// Shorter ones would keep the disk busy with syncs, longer ones bound nothing: the system writes
+  /// out what is 30 s old by itself.
+  package static let walSyncIntervals: ClosedRange<Duration> =
+    Duration.milliseconds(1)...Duration.seconds(60)
 }

@@ -155,6 +155,49 @@ import Testing
     }
   }
 
+  @Test func orphansOfAPairOnFilesAreFoundAndSwept() async throws {
+    try await withPlace { place in
+      let (meta, data) = (place.directory + "/meta", place.directory + "/data")
+      var body: SpoolID?
+      do {
+        let spools = (
+          try LocalDiskSpool(path: meta, flush: false), try LocalDiskSpool(path: data, flush: false)
+        )
+        let pair = try PairedSpool(meta: spools.0, data: spools.1)
+        let ids = (0..<3).map { numberedID($0) }
+        for id in ids {
+          try await pair.store(id, meta: [1], data: [2], forceSync: false, deadline: nil)
+        }
+        try await spools.0.remove(ids[1])
+        body = ids[1]
+        // While somebody has it, it is not touched.
+        try await spindle("spool", "orphans", "--meta-dir", meta, "--data-dir", data)
+          .expectRefusal("is held by process")
+        try await pair.shutdown()
+      }
+      func orphans(_ words: String...) async throws -> CommandResult {
+        let command = [spindleProgram, "spool", "orphans", "--meta-dir", meta, "--data-dir", data]
+        return try await RunningCommand(command + ["--older-than", "0", "--json"] + words).result()
+      }
+      for _ in 0..<2 {
+        let found = try await orphans()
+        #expect(found.status == 2, "\(found.problems)")
+        #expect(try found.object()["ids"] as? [String] == [try #require(body).description])
+      }
+      let swept = try await orphans("--apply")
+      #expect(swept.status == 0, "\(swept.problems)")
+      #expect(try swept.object()["removed"] as? Int == 1)
+      #expect(try await orphans().status == 0)
+      try await spindle("spool", "orphans", "--meta-dir", meta, "--data-dir", meta + "x")
+        .expectRefusal("no spool on files")
+      #expect(!Files.exists(meta + "x"))
+      for words in [["--meta-dir", meta], ["--store", meta, "--data-dir", data], []] {
+        let wrong = try await RunningCommand([spindleProgram, "spool", "orphans"] + words).result()
+        #expect(wrong.status == 64, "\(words)")
+      }
+    }
+  }
+
   @Test func orphansAreFoundAndSwept() async throws {
     try await withPlace { place in
       try await withStore(place.store) { store in

@@ -199,6 +199,53 @@ import Testing
     }
   }
 
+  @Test func whatAFullQuarantineRefusesStaysSpooledAndTheRestGoesOn() async throws {
+    try await withPlace { place in
+      var maker = MessageMaker("p")
+      let messages = (0..<30).map { maker.next(line($0)) }
+      var other = MessageMaker("p")
+      let conflicting = other.next(line(77))
+      // Damage, junk, and another op under an index that is applied, between good messages.
+      try await place.leave(
+        [[1, 2, 3]] + messages[..<10] + [conflicting, [4]] + messages[10...] + [[5]])
+      try await place.withStore { store in
+        var settings = SpoolSettings()
+        settings.quarantineQuota = SpoolQuota(entries: 1)
+        let spool = try await RocksSpool(
+          store: store, name: IngestPipeline.name, settings: settings)
+        let pipeline = try await IngestPipeline(store: store, spool: spool)
+        try await pipeline.drain()
+        #expect(pipeline.nextIndex("p") == 30)
+        #expect(try await pipeline.summary().pointCount == 30)
+        #expect(try await pipeline.quarantinedIDs().count == 1)
+        let held = try await pipeline.ids()
+        #expect(held.count == 3 && pipeline.heldCount == 3)
+        // Nobody claims them: an operator may act.
+        for id in held {
+          #expect(spool.claim(id))
+          spool.release(id)
+        }
+        // What comes later is applied, and nothing is applied twice.
+        let ingest = try await pipeline.ingest(producer: "q")
+        try await ingest.store(Array(line(1).utf8), durability: .buffered)
+        try await ingest.drained()
+        #expect(try await pipeline.ids() == held)
+        await ingest.close()
+        await pipeline.close()
+        try await spool.shutdown()
+      }
+      // With room the next run sets them aside.
+      try await place.withPipeline { pipeline in
+        try await pipeline.drain()
+        #expect(try await pipeline.ids().isEmpty)
+        #expect(pipeline.heldCount == 0)
+        #expect(try await pipeline.quarantinedIDs().count == 4)
+        #expect(pipeline.nextIndex("p") == 30)
+        #expect(try await StoreCheck(pipeline.store).run().findings == [])
+      }
+    }
+  }
+
   @Test(arguments: [0, 1, 2, 3, 5]) func aFailingCommitLeavesTheRestSpooledAndARestartAppliesItOnce(
     _ skipped: UInt64
   ) async throws {

@@ -182,6 +182,11 @@ import Testing
       ("rate_limit_bytes_per_sec", "0", "expected 1 to"),
       ("memtable_huge_page_size", "9223372036854775807", "expected 0 to"),
       ("max_spool_bytes", "-1", "expected 0 to"),
+      ("max_quarantined_entries", "-1", "expected 0 to"),
+      ("max_quarantined_bytes", "-1", "expected 0 to"),
+      ("wal_sync_interval", "0", "expected 1 ms to 60 s"),
+      ("wal_sync_interval", #""61s""#, "expected 1 ms to 60 s"),
+      ("wal_sync_interval", #""5""#, "with a unit"),
       ("paranoid_checks", "true", "must be false: with it a failed append"),
       ("paranoid_checks", "1", "expected true or false"),
       ("log_level", #""Loud""#, "expected one of Debug, Info, Warn, Error, Fatal, Header"),
@@ -277,7 +282,8 @@ import Testing
       #"""
       {"store_deadline": "2s", "limit_concurrent_stores": 3, "limit_concurrent_loads": 4,
        "limit_concurrent_removes": 5, "error_latch_duration": 1, "error_unlatch_duration": "1m",
-       "allow_error_unlatch": false, "max_spool_bytes": 77, "payload_compression": "zstd"}
+       "allow_error_unlatch": false, "max_spool_bytes": 77, "payload_compression": "zstd",
+       "max_quarantined_entries": 5, "max_quarantined_bytes": "1 MiB"}
       """#)
     var base = SpoolSettings()
     base.payloadByteLimit = 5
@@ -290,6 +296,7 @@ import Testing
     #expect(spool.gate.errorLatchDuration == .seconds(1))
     #expect(spool.gate.errorUnlatchDuration == .seconds(60) && !spool.gate.allowsErrorUnlatch)
     #expect(spool.quota.bytes == 77 && spool.compression == .zstd)
+    #expect(spool.quarantineQuota == SpoolQuota(bytes: 1 << 20, entries: 5))
     // What no parameter names stays.
     #expect(spool.payloadByteLimit == 5 && spool.flush)
     #expect(spools["b"] == SpoolSettings())
@@ -330,6 +337,18 @@ import Testing
     wide.dbWriteBufferSize = 8 << 20
     _ = try settings.apply(["a": RocksSpoolParameters(), "z": wide])
     #expect(settings.options(forFamily: "spool:a").writeBufferBytes == 4 << 20)
+  }
+
+  @Test(arguments: [#""20ms""#, #""0s 20ms""#, "0.02", #""20 msec""#])
+  func theSyncIntervalReachesTheStore(text: String) throws {
+    var settings = StoreSettings()
+    #expect(settings.walSyncInterval == nil)
+    let parameters = try decode("{\"wal_sync_interval\": \(text)}")
+    _ = try settings.apply(["a": parameters])
+    #expect(settings.walSyncInterval == .milliseconds(20))
+    let other = try decode(#"{"wal_sync_interval": "1s"}"#)
+    let message = refusal { _ = try settings.apply(["a": parameters, "b": other]) }
+    #expect(message.contains("\"wal_sync_interval\" is 20ms in the spool a and 1s in the spool b"))
   }
 
   @Test("A-L-3: two spools that ask for different values of a shared parameter are refused")

@@ -9,6 +9,7 @@ import Testing
 /// What a test asks of a spool of either kind.
 struct SpoolWish {
   var quota = SpoolQuota()
+  var quarantineQuota = SpoolQuota.quarantine
   var compression = PayloadCompression.none
   var floor = StoreSettings.CapacityFloor.none
   /// Stands in for the file system's answer; nil is that itself.
@@ -33,6 +34,13 @@ struct AnySpool {
       spool.gateStatus.isShut ? spool.gateStatus : spool.storage.health.status
     case let spool as LocalDiskSpool: spool.gateStatus
     default: GateStatus()
+    }
+  }
+
+  var quarantineUsage: SpoolUsage {
+    get async throws {
+      if let spool = spool as? RocksSpool { return try await spool.quarantineUsage() }
+      return try await #require(spool as? LocalDiskSpool).quarantineUsage()
     }
   }
 
@@ -71,6 +79,7 @@ extension Backend {
         at: path, settings: settings, clock: wish.clock, hooks: hooks)
       var spoolSettings = SpoolSettings()
       spoolSettings.quota = wish.quota
+      spoolSettings.quarantineQuota = wish.quarantineQuota
       spoolSettings.compression = wish.compression
       do {
         let spool = try await RocksSpool(store: store, name: "main", settings: spoolSettings)
@@ -84,6 +93,7 @@ extension Backend {
       var settings = LocalDiskSettings()
       settings.name = "main"
       settings.quota = wish.quota
+      settings.quarantineQuota = wish.quarantineQuota
       settings.compression = wish.compression
       settings.capacityFloor = wish.floor
       settings.logger = wish.log.logger

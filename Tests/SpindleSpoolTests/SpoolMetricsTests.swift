@@ -149,7 +149,7 @@ import Testing
       #expect(try #require(factory.gauge("spool_wal_bytes", labels)) > 10_000)
       #expect(factory.gauge("spool_sst_bytes", labels) == 0)
       try await spool.compact()
-      try await store.blocking { try spool.quarantineBlocking(ids[0], reason: "a test") }
+      #expect(try await store.blocking { try spool.quarantineBlocking(ids[0], reason: "a test") })
       try await spool.publishMetrics()
       #expect(try #require(factory.gauge("spool_sst_bytes", labels)) > 10_000)
       #expect(factory.gauge("spool_quarantine_entries", labels) == 1)

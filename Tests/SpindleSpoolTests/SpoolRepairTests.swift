@@ -68,6 +68,55 @@ struct SpoolRepairTests {
     }
   }
 
+  @Test("A repair that meets a damaged or missing blob file is refused and changes nothing")
+  func damagedBlobFile() async throws {
+    try await withPlace { place in
+      var settings = settings
+      var options = settings.options(forFamily: "spool:main")
+      options.blobs = ColumnFamilyOptions.Blobs()
+      options.blobs?.minimumBytes = 1_000
+      settings.familyOptions["spool:main"] = options
+      let store = try await Store.open(at: place.path, settings: settings)
+      let spool = try await RocksSpool(store: store, name: "main")
+      let ids = (0..<20).map { numberedID($0) }
+      for (number, id) in ids.enumerated() {
+        try await spool.put(id, numberedValue(number, bytes: 5_000))
+      }
+      try await spool.compact()
+      try await store.close()
+      let database = place.path + "/rocks"
+      let name = try #require(try Files.names(in: database).first { $0.hasSuffix(".blob") })
+      let file = database + "/" + name
+      let whole = try Files.read(file, limit: .max)
+      for damage in [true, false] {
+        if damage {
+          var bytes = whole
+          bytes[bytes.count / 2] ^= 0x10
+          try writeFile(bytes, to: file)
+        } else {
+          try Files.remove(file)
+        }
+        let before = try contents(place.path)
+        for applies in [false, true] {
+          do {
+            _ = try await RocksSpool.repair(
+              storeAt: place.path, name: "main", applies: applies, settings: settings)
+            Issue.record("expected a refusal")
+          } catch let error as SpindleError {
+            #expect(error.kind == .corruption || error.kind == .io, "\(error)")
+          }
+          #expect(try contents(place.path) == before)
+        }
+      }
+      // With the file as it was everything is there.
+      try writeFile(whole, to: file)
+      let again = try await Store.open(at: place.path, settings: settings)
+      let found = try await RocksSpool(store: again, name: "main").verify()
+      #expect(found.isIntact && found.intact == 20)
+      try await again.close()
+    }
+  }
+
   @Test(
     "A damaged or missing table is taken out, and what it did not hit is kept",
     arguments: TableFault.allCases)
