@@ -9,7 +9,7 @@ internal import Synchronization
 final class LateStores: Sendable {
   /// How much older than the newest stored id an id must be to be noted: the ids of callers that
   /// store at once differ by less.
-  static let marginTicks: UInt64 = 10_000_000
+  static let marginTicks: Int64 = 10_000_000
   /// The last this many are known at least, and twice as many at most: 3 MiB.
   static let limit = 32_768
 
@@ -22,7 +22,7 @@ final class LateStores: Sendable {
   private let clock: any StoreClock
   /// The newest time of an id that was stored, in ticks: with it, most stores need no look at the
   /// clock.
-  private let newest: Atomic<UInt64>
+  private let newest: Atomic<Int64>
   private let state = Mutex(State())
 
   init(clock: any StoreClock) {
