@@ -58,24 +58,26 @@ public struct ByteReader: ~Escapable {
 
   @inlinable
   @_lifetime(self: copy self)
-  public mutating func readBigEndian<Value: FixedWidthInteger & UnsignedInteger>(
+  public mutating func readBigEndian<Value>(
     _: Value.Type
-  ) throws(DecodingFailure) -> Value {
+  ) throws(DecodingFailure) -> Value
+  where Value: FixedWidthInteger & UnsignedInteger & BitwiseCopyable {
     let width = Value.bitWidth / 8
     try require(width)
-    var value: Value = 0
-    for index in 0..<width {
-      value = value << 8 | Value(truncatingIfNeeded: bytes[position + index])
-    }
+    let start = position
     position += width
-    return value
+    // In one load: the bytes are there.
+    return unsafe bytes.withUnsafeBytes { bytes in
+      unsafe Value(bigEndian: bytes.loadUnaligned(fromByteOffset: start, as: Value.self))
+    }
   }
 
   @inlinable
   @_lifetime(self: copy self)
-  public mutating func readLittleEndian<Value: FixedWidthInteger & UnsignedInteger>(
+  public mutating func readLittleEndian<Value>(
     _ type: Value.Type
-  ) throws(DecodingFailure) -> Value {
+  ) throws(DecodingFailure) -> Value
+  where Value: FixedWidthInteger & UnsignedInteger & BitwiseCopyable {
     try readBigEndian(type).byteSwapped
   }
 

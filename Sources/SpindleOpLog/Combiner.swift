@@ -63,6 +63,7 @@ final class Combiner<Request: Sendable>: Sendable {
 
     mutating func takeGroup(_ limit: Int) -> [Call] {
       var group: [Call] = []
+      group.reserveCapacity(min(limit, waitingCount))
       while group.count < limit, head < waiters.count {
         if let call = waiters[head].call.take() { group.append(call) } else { absentCount -= 1 }
         head += 1
@@ -185,10 +186,15 @@ final class Combiner<Request: Sendable>: Sendable {
       }
       for continuation in idle { continuation.resume() }
       if group.isEmpty { return }
-      let replies = await service(group.map(\.request), &bench)
+      // Plain loops: nobody specializes this code for a processor of another module, and there a
+      // sequence made of others costs more than what it is made of.
+      var requests: [Request] = []
+      requests.reserveCapacity(group.count)
+      for index in group.indices { requests.append(group[index].request) }
+      let replies = await service(requests, &bench)
       content.withLock { $0.servedCount = 0 }
-      for (call, reply) in zip(group, replies) {
-        call.continuation.resume(returning: .success(reply))
+      for index in replies.indices {
+        group[index].continuation.resume(returning: .success(replies[index]))
       }
       // Those just served often come back at once: let them, before anybody has to lead alone.
       await Task.yield()

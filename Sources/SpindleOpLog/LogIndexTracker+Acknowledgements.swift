@@ -28,6 +28,7 @@ extension LogIndexTracker {
         space.log, key: OpLogKeys.acknowledgement(replica, replica), value: Self.encode(0))
     }
     if batch.isEmpty { return }
+    batch.keepMemory(of: space.log)
     try await space.store.commit(batch, durability: .buffered)
   }
 

@@ -198,10 +198,12 @@ extension LogIndexTracker {
     // makes malloc tidy up the small ones.
     elements.reserveCapacity(min(limit, LogPage.entryLimit))
     var byteCount = 0
-    var iterator = try space.store.iterator(
-      space.log,
-      IterationOptions(
-        lowerBound: OpLogKeys.entry(peer, index), upperBound: OpLogKeys.upperBound(of: peer)))
+    var options = IterationOptions(
+      lowerBound: OpLogKeys.entry(peer, index), upperBound: OpLogKeys.upperBound(of: peer))
+    // A log is read from one end to the other, and what was read is not soon read again: it is not
+    // to push the state out of the cache.
+    options.fillsCache = false
+    var iterator = try space.store.iterator(space.log, options)
     // After the view of the rows was taken: a row that is gone from it is below this floor.
     let floor = try space.floor(of: peer).next
     guard index >= floor else {
@@ -210,8 +212,8 @@ extension LogIndexTracker {
     iterator.seekToFirst()
     while iterator.isValid {
       let index = try decodeKey(iterator.key).index
+      byteCount += OpLogKeys.entryByteCount + iterator.value.count
       elements.append(try make(index, try Self.decode(iterator.value, peer: peer, index: index)))
-      byteCount += iterator.key.count + iterator.value.count
       guard elements.count < limit, byteCount < byteLimit else { return elements }
       iterator.next()
     }

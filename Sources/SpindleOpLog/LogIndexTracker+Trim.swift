@@ -73,6 +73,8 @@ extension LogIndexTracker {
       batch.requireEqual(space.log, key: key, bytes: OpLogSpace.encode(present))
     }
     batch.put(space.log, key: key, value: OpLogSpace.encode(floor))
+    // A row that was there is taken still.
+    batch.keepMemory(of: space.log)
     try space.store.commitBlocking(batch)
     space.memory.raise([peer: floor])
   }
@@ -103,6 +105,7 @@ extension LogIndexTracker {
       }
       return true
     }
+    batch.keepMemory(of: space.log)
     try space.store.commitBlocking(batch)
     return (count, next)
   }

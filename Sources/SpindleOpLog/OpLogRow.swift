@@ -80,13 +80,12 @@ public struct OpLogRow: Sendable, Equatable {
   /// The hashed bytes are a domain byte, the peer, the index, and the row as a record of version 1.
   public func hash(peer: PeerID, index: UInt64) -> EntryHash {
     if let expungedHash { return expungedHash }
-    let header = self.header(chain: nil)
     var content: [UInt8] = []
-    content.reserveCapacity(25 + header.count + (value?.count ?? 0))
+    content.reserveCapacity(25 + headerLimit + (value?.count ?? 0))
     content.append(HashDomain.entry)
     peer.uuid.append(to: &content)
     content.appendBigEndian(index)
-    content.append(contentsOf: header)
+    appendHeader(chain: nil, to: &content)
     if let value { content.append(contentsOf: value) }
     return HashSuite.current.hash(content.span)
   }
@@ -100,16 +99,22 @@ public struct OpLogRow: Sendable, Equatable {
   // MARK: Bytes
 
   /// The record's bytes before the value, so that a large value needs no copy of its own.
-  package var header: [UInt8] { header(chain: chain) }
+  package var header: [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(headerLimit)
+    appendHeader(chain: chain, to: &bytes)
+    return bytes
+  }
 
-  private func header(chain: ChainHead?) -> [UInt8] {
+  /// The most bytes of the header.
+  private var headerLimit: Int { 11 + 16 + EntryHash.byteCount + 10 + (key?.count ?? 0) }
+
+  private func appendHeader(chain: ChainHead?, to bytes: inout [UInt8]) {
     var flags: UInt8 = 0
     if serverUser != nil { flags |= Flag.user }
     if isExpunged { flags |= Flag.expunged }
     if key == nil { flags |= Flag.noKey }
     if value == nil { flags |= Flag.noValue }
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(11 + 16 + 32 + 10 + (key?.count ?? 0))
     bytes.append(chain == nil ? Self.version : Self.chainedVersion)
     bytes.append(flags)
     bytes.appendBigEndian(timestamp.packed)
@@ -117,7 +122,6 @@ public struct OpLogRow: Sendable, Equatable {
     serverUser?.uuid.append(to: &bytes)
     chain?.hash.append(to: &bytes)
     if let key { bytes.appendBlob(key) }
-    return bytes
   }
 
   /// The whole record.

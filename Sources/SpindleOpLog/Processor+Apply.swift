@@ -33,9 +33,51 @@ extension Processor: LogProcessor {
   public func apply(
     peer: PeerID, index: UInt64, entry: DecodedEntry<R.Op>, durability: Durability
   ) async throws -> Applied {
-    let run = await applyRun(peer: peer, entries: [(index, entry)], durability: durability)
+    let start = metrics == nil ? nil : store.clock.now
+    var run = AppliedRun()
+    var applied = Applied(new: false)
+    do {
+      var hasReply = false
+      while !hasReply {
+        if index < board[peer] {
+          try await checkRepeat(peer, index, entry)
+          if durability == .synced { try await store.synchronize() }
+          break
+        }
+        hasReply = try await submitRun(peer, .one(index: index, entry), durability) > 0
+        applied.new = hasReply
+      }
+    } catch {
+      run.failure = failure(error)
+    }
+    if let metrics, let start {
+      if run.failure == nil { run.outcomes = [applied] }
+      measure(run, since: start, metrics)
+    }
     if let failure = run.failure { throw failure }
-    return run.outcomes[0]
+    return applied
+  }
+
+  /// Has entries applied that are not recorded yet, as far as this processor knows.
+  ///
+  /// - Returns: How many were taken, from the first on.
+  private func submitRun(
+    _ peer: PeerID, _ entries: ApplyRequest.Entries, _ durability: Durability,
+    _ taken: (Int) -> Void = { _ in }
+  ) async throws -> Int {
+    switch try await submit(
+      .apply(ApplyRequest(peer: peer, entries: entries, durability: durability)))
+    {
+    case .applied(let count, let end):
+      counters.applied.add(count)
+      metrics?.recorded(.apply, count)
+      taken(count)
+      if case .failed(let failure) = end { throw failure }
+      return count
+    case .failed(let error): throw error
+    case .executed, .executedEach, .done:
+      throw SpindleError(.unavailable, "the op-log \(prefix) mixed up its replies")
+    }
   }
 
   public func apply(
@@ -67,17 +109,8 @@ extension Processor: LogProcessor {
           continue
         }
         let rest = entries[run.outcomes.count...].prefix(LogPage.entryLimit)
-        let reply = try await submit(
-          .apply(ApplyRequest(peer: peer, entries: rest, durability: durability)))
-        switch reply {
-        case .applied(let count, let end):
-          counters.applied.add(count)
-          metrics?.recorded(.apply, count)
+        _ = try await submitRun(peer, .several(rest), durability) { count in
           for _ in 0..<count { run.outcomes.append(Applied(new: true)) }
-          if case .failed(let failure) = end { throw failure }
-        case .failed(let error): throw error
-        case .executed, .executedEach, .done:
-          throw SpindleError(.unavailable, "the op-log \(prefix) mixed up its replies")
         }
       }
     } catch {
@@ -132,30 +165,45 @@ extension Processor: LogProcessor {
     var position = bench[peer]
     var count = 0
     var end = ApplyEnd.complete
-    for (index, entry) in request.entries {
-      if !request.isRaw {
-        if index < position.next || count > 0 && turn.isFull {
-          end = .more
-          break
+    switch request.entries {
+    case .one(let index, let entry):
+      end = await add(entry, index, request, &position, &count, &turn) ?? .complete
+    case .several(let entries):
+      for (index, entry) in entries {
+        guard let reason = await add(entry, index, request, &position, &count, &turn) else {
+          continue
         }
-        guard index == position.next else {
-          end = .failed(
-            .cursorMismatch(peer: peer, expected: position.next, actual: index))
-          break
-        }
-      }
-      let savepoint = turn.savepoint
-      do {
-        position = try await take(entry, peer, index, position, &turn)
-        count += 1
-      } catch {
-        turn.rollBack(to: savepoint)
-        end = .failed(describe(error, peer, index))
+        end = reason
         break
       }
     }
     if count > 0 { bench.move(peer, to: position) }
     return .applied(count: count, end)
+  }
+
+  /// Adds one entry to a turn, if it is the next.
+  ///
+  /// - Returns: Why the run ends before the entry; nil when it was added.
+  private func add(
+    _ entry: DecodedEntry<R.Op>, _ index: UInt64, _ request: ApplyRequest,
+    _ position: inout LogPosition, _ count: inout Int, _ turn: inout Turn
+  ) async -> ApplyEnd? {
+    let peer = request.peer
+    if !request.isRaw {
+      if index < position.next || count > 0 && turn.isFull { return .more }
+      guard index == position.next else {
+        return .failed(.cursorMismatch(peer: peer, expected: position.next, actual: index))
+      }
+    }
+    let savepoint = turn.savepoint
+    do {
+      position = try await take(entry, peer, index, position, &turn)
+      count += 1
+      return nil
+    } catch {
+      turn.rollBack(to: savepoint)
+      return .failed(describe(error, peer, index))
+    }
   }
 
   /// Adds one entry to a turn.
@@ -206,7 +254,7 @@ extension Processor: LogProcessor {
     let reply = try await submit(
       .apply(
         ApplyRequest(
-          peer: peer, entries: [(index, entry)], isRaw: true, durability: .buffered)))
+          peer: peer, entries: .one(index: index, entry), isRaw: true, durability: .buffered)))
     switch reply {
     case .applied(_, .failed(.backend(let error))): throw error
     case .applied(_, .failed(let error)): throw error

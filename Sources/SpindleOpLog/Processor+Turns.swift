@@ -20,8 +20,14 @@ extension Processor {
   }
 
   struct ApplyRequest: Sendable {
+    /// One entry is the usual case, and dearer as an array of one.
+    enum Entries: Sendable {
+      case one(index: UInt64, DecodedEntry<R.Op>)
+      case several(ArraySlice<(index: UInt64, entry: DecodedEntry<R.Op>)>)
+    }
+
     var peer: PeerID
-    var entries: ArraySlice<(index: UInt64, entry: DecodedEntry<R.Op>)>
+    var entries: Entries
     /// Whether the entries are recorded without looking at the peer's cursor.
     var isRaw = false
     var durability: Durability
@@ -68,6 +74,7 @@ extension Processor {
     while true {
       do {
         try await settle(&bench)
+        try await know(request, &bench)
         var turn = try beginTurn()
         let reply = await process(request, &turn, &bench)
         do {
@@ -103,9 +110,24 @@ extension Processor {
     }
   }
 
-  /// Reads again what a commit that failed may have stored.
+  /// Reads again what a commit that failed may have stored, and begins the rows' memory anew where
+  /// it was left behind. Once no batch is in the making.
   private func settle(_ bench: inout Bench) async throws {
+    if let rows, !rows.memory.isCurrent {
+      rows.memory.begin()
+      bench.forget()
+    }
     for peer in bench.doubtful { try await repair(peer, &bench) }
+  }
+
+  /// Reads a request's peer again where rows may have come past the processor. The batch in the
+  /// making has nothing of that peer.
+  private func know(_ request: Request, _ bench: inout Bench) async throws {
+    let peer = request.peer(selfID)
+    if bench.knows(peer) || request.isRaw { return }
+    let position = try await tracker.position(of: peer)
+    if position.next > bench[peer].next { try await repair(peer, &bench) }
+    bench.know(peer)
   }
 
   /// Reads one peer's cursor from the rows, and the clock's register that came with them.
@@ -128,27 +150,34 @@ extension Processor {
       if case .exclusive(let body) = requests[replies.count] {
         replies.append(await run(body))
       } else {
-        await serveTurn(requests[replies.count...], &bench, into: &replies)
+        await serveTurn(requests, &bench, into: &replies)
       }
     }
     return replies
   }
 
-  /// Serves as many requests as fit in one commit.
+  /// Serves as many of the requests that have no reply yet as fit in one commit.
   ///
   /// A request that fails takes back only its own changes. When the commit itself fails and one of
   /// the requests may be the reason, nothing is stored and each is served again alone; if it is the
   /// store, all of them fail.
   private func serveTurn(
-    _ requests: ArraySlice<Request>, _ bench: inout Bench, into replies: inout [Reply]
+    _ requests: [Request], _ bench: inout Bench, into replies: inout [Reply]
   ) async {
     let first = replies.count
     do {
       try await settle(&bench)
       var turn = try beginTurn()
       var durability = Durability.buffered
-      for request in requests {
+      for index in first..<requests.count {
+        let request = requests[index]
         if case .exclusive = request { break }
+        do {
+          try await know(request, &bench)
+        } catch {
+          replies.append(request.failure(error))
+          continue
+        }
         replies.append(await process(request, &turn, &bench))
         if request.durability == .synced { durability = .synced }
         if turn.isFull { break }
@@ -158,7 +187,7 @@ extension Processor {
       let count = max(replies.count - first, 1)
       replies.removeLast(replies.count - first)
       let isOwn = Self.mayBeOwn(error)
-      for request in requests.prefix(count) {
+      for request in requests[first..<(first + count)] {
         replies.append(isOwn ? await serveAlone(request, &bench) : request.failure(error))
       }
     }
@@ -198,7 +227,8 @@ extension Processor {
     defer { if let start { metrics?.commitTook(store.clock.now - start) } }
     do {
       turn.clock.saveIfBehind(into: &turn.pending.batch)
-      try await store.commit(turn.pending.batch, durability: durability)
+      if let rows, turn.followsCursors { turn.pending.batch.rely(on: rows) }
+      try await store.commit(turn.takeBatch(), durability: durability)
     } catch {
       if Self.leavesNothing(error) {
         bench.rollBack(to: 0)
@@ -228,6 +258,7 @@ extension Processor {
 
   /// An entry is applied whatever becomes of its event.
   private func makeEvents(_ states: [R.ApplyState]) {
+    if states.isEmpty { return }
     var events: [R.Event] = []
     var lost = 0
     for state in states {
@@ -238,6 +269,7 @@ extension Processor {
       }
     }
     if let outbox, !events.isEmpty { lost += outbox.add(events) }
+    if lost == 0 { return }
     counters.eventsLost.add(lost)
     metrics?.lostEvents(lost)
   }
@@ -249,6 +281,7 @@ extension Processor {
   ) async -> Reply {
     let before = turn.entryCount
     defer { if turn.entryCount > before { turn.callCount += 1 } }
+    if request.isRaw { turn.followsCursors = false }
     return switch request {
     case .exec(let request): await execute(request, &turn, &bench)
     case .apply(let request): await apply(request, &turn, &bench)
@@ -304,8 +337,10 @@ extension Processor.Request {
 
   /// The first half of several entries; nil for anything else.
   var half: Self? {
-    guard case .apply(var request) = self, request.entries.count > 1 else { return nil }
-    request.entries = request.entries.prefix(request.entries.count / 2)
+    guard case .apply(var request) = self, case .several(let entries) = request.entries,
+      entries.count > 1
+    else { return nil }
+    request.entries = .several(entries.prefix(entries.count / 2))
     return .apply(request)
   }
 

@@ -43,6 +43,9 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   let settings: ProcessorSettings
   let clock: ClockService
   let data: StoreFamily
+  /// The family of the tracker's rows, whose memory is this processor's; nil for a tracker that
+  /// keeps its records elsewhere.
+  let rows: StoreFamily?
   let board: CursorBoard
   let combiner: Group
   let outbox: EventOutbox<R.Event>?
@@ -101,6 +104,9 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     self.selfID = selfID
     self.settings = settings
     tracker = try await T(store: store, prefix: prefix, settings: settings.log)
+    rows = (tracker as? any RowKeeping)?.rowFamily
+    // Before anything is read that is relied on: cursors, tokens, the register.
+    rows?.memory.begin()
     clock = try await ClockService(claimedIn: store, prefix: prefix)
     writerMemory.stored(try await tracker.fence(of: selfID))
     if let records = tracker as? any WriteRecords {

@@ -13,7 +13,19 @@ struct Bench: Sendable {
   /// stored all the same. Nobody is served before they were read again.
   private(set) var doubtful: Set<PeerID> = []
 
+  /// Peers whose rows were read since the memory of their family was begun; nil while all were.
+  private var knownPeers: Set<PeerID>?
+
   init(positions: [PeerID: LogPosition]) { self.positions = positions }
+
+  /// Whether the rows of a peer are what its position says, unless the family's memory was left
+  /// behind.
+  func knows(_ peer: PeerID) -> Bool { knownPeers?.contains(peer) ?? true }
+
+  mutating func know(_ peer: PeerID) { knownPeers?.insert(peer) }
+
+  /// Says that somebody else may have added rows.
+  mutating func forget() { knownPeers = [] }
 
   subscript(peer: PeerID) -> LogPosition { positions[peer] ?? .start }
 
@@ -57,6 +69,8 @@ extension Processor {
     var skippedCount = 0
     /// Requests that added entries.
     var callCount = 0
+    /// Whether every entry is at its peer's cursor, so that the cursors tell that its index is free.
+    var followsCursors = true
     /// The idempotency tokens of the turn, few beside what their entries cost.
     var tokens: [(token: IdempotencyToken, receipt: TokenReceipt)] = []
     private var index: WriteRecordIndex
@@ -100,6 +114,13 @@ extension Processor {
       return ReducerView(
         store, pending.family,
         pending: ReducerView.Pending(index: index, record: pending.batch.record))
+    }
+
+    /// Takes the batch out, so that the commit has it alone and adds to it without a copy.
+    mutating func takeBatch() -> Batch {
+      var batch = Batch()
+      swap(&batch, &pending.batch)
+      return batch
     }
 
     /// Whether another request should wait for the next turn.

@@ -30,3 +30,13 @@ public protocol WriteRecords: Sendable {
 }
 
 extension LogIndexTracker: WriteRecords {}
+
+/// A tracker whose rows are in one guarded family of the store. Whoever holds the claim of the
+/// prefix holds the family's memory.
+protocol RowKeeping {
+  var rowFamily: StoreFamily { get }
+}
+
+extension LogIndexTracker: RowKeeping {
+  var rowFamily: StoreFamily { space.log }
+}

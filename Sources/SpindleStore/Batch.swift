@@ -60,6 +60,29 @@ public struct Batch: Sendable {
   /// be larger than a value may be, so that whatever came in can be moved.
   package var movesStoredValues = false
 
+  /// The guarded family whose memory follows this batch.
+  private(set) var rememberedFamily: StoreFamily?
+  private(set) var reliesOnMemory = false
+
+  /// Lets the commit take the demands on absent keys of a family as met, and its raised value as
+  /// known, as long as the family's memory is current. The caller has read that those keys are
+  /// absent since it began the memory; what this batch or its group adds is looked at all the same.
+  package mutating func rely(on family: StoreFamily) {
+    rememberedFamily = family
+    reliesOnMemory = true
+  }
+
+  /// Says that the batch changes nothing that the holder of a family's memory relies on.
+  package mutating func keepMemory(of family: StoreFamily) { rememberedFamily = family }
+
+  /// The family that need not be asked for absent keys; nil when all must be.
+  var knownFamily: StoreFamily? {
+    guard reliesOnMemory, let rememberedFamily, rememberedFamily.memory.isCurrent else {
+      return nil
+    }
+    return rememberedFamily
+  }
+
   /// Only a batch without conditions on unguarded families may pass the other commits by.
   var needsGroupLane: Bool {
     joinsGroupLane || touchesGuardedFamily || !preconditions.isEmpty || !raises.isEmpty

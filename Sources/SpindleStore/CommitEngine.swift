@@ -96,9 +96,28 @@ final class CommitEngine: Sendable {
       batch.record.put(raise.family.id, key: raise.key.span, value: raise.value.span)
     }
     guard !batch.record.isEmpty else { return true }
-    if try writeInline(&batch.record) { return true }
+    do {
+      if try writeInline(&batch.record) {
+        moved(batch, raised, isStored: true)
+        return true
+      }
+    } catch {
+      moved(batch, raised, isStored: false)
+      throw error
+    }
     batch.record.rollBack(to: mark)
     return false
+  }
+
+  /// Tells the memories of guarded families of a batch that was written, or may have been. The
+  /// caller holds the commit lock since the batch was checked.
+  private func moved(_ batch: Batch, _ raised: [Batch.Raise], isStored: Bool) {
+    let remembered = batch.rememberedFamily
+    batch.forEachFamily { family in
+      guard family.isGuarded else { return }
+      family.memory.move(
+        follows: isStored && family === remembered, raised: raised.last { $0.family === family })
+    }
   }
 
   /// Checks and writes a group as one record. The caller holds the commit lock and may block.
@@ -113,16 +132,20 @@ final class CommitEngine: Sendable {
     groupAttempts.add(1, ordering: .relaxed)
     var refusals: [(any Error)?] = []
     refusals.reserveCapacity(batches.count)
+    var raises: [[Batch.Raise]] = []
+    raises.reserveCapacity(batches.count)
     var overlay = Overlay()
     let needsOverlay =
       batches.count > 1 && batches.contains { !$0.preconditions.isEmpty || !$0.raises.isEmpty }
     for batch in batches {
+      var raised: [Batch.Raise] = []
+      defer { raises.append(raised) }
       do {
         if let refusal = try check(batch, overlay: &overlay, tier: .all) {
           refusals.append(refusal)
           continue
         }
-        let raised = try raises(of: batch, over: overlay, tier: .all)
+        raised = try self.raises(of: batch, over: overlay, tier: .all)
         if needsOverlay { overlay.add(batch.record) }
         overlay.add(raised)
         refusals.append(nil)
@@ -143,11 +166,22 @@ final class CommitEngine: Sendable {
     }
     overlay.appendRaised(to: &whole)
     if whole.isEmpty { return (refusals, .written) }
+    let outcome: Outcome
     do {
-      return (refusals, try writeInline(&whole) ? .written : .stalled)
+      guard try writeInline(&whole) else { return (refusals, .stalled) }
+      outcome = .written
     } catch {
-      return (refusals, .failed(error))
+      outcome = .failed(error)
     }
+    // One after the other, as if each had been committed alone.
+    for index in batches.indices where refusals[index] == nil {
+      if case .written = outcome {
+        moved(batches[index], raises[index], isStored: true)
+      } else {
+        moved(batches[index], raises[index], isStored: false)
+      }
+    }
+    return (refusals, outcome)
   }
 
   private func joined(_ batches: [Batch]) -> WriteRecord {
@@ -289,12 +323,10 @@ final class CommitEngine: Sendable {
   private func check(
     _ batch: Batch, overlay: inout Overlay, tier: Database.ReadTier
   ) throws -> SpindleError? {
-    var demandedAbsent: Set<Overlay.Key> = []
+    if batch.preconditions.isEmpty { return nil }
+    let known = batch.knownFamily
+    if let owner = Self.ownerOfRepeat(batch.preconditions) { return violation(owner) }
     for condition in batch.preconditions {
-      if case .absent(let owner) = condition.demand, batch.preconditions.count > 1 {
-        let key = Overlay.Key(family: condition.family.id, bytes: condition.key)
-        if !demandedAbsent.insert(key).inserted { return violation(owner) }
-      }
       if let change = overlay.change(condition.family.id, condition.key) {
         switch change {
         case .value(let bytes):
@@ -304,11 +336,30 @@ final class CommitEngine: Sendable {
         }
         continue
       }
+      if case .absent = condition.demand, condition.family === known { continue }
       if let stored = try read(condition.family, condition.key, tier: tier) {
         if let refusal = judge(condition.demand, stored.bytes, isPresent: true) { return refusal }
       } else if let refusal = judge(condition.demand, Span(), isPresent: false) {
         return refusal
       }
+    }
+    return nil
+  }
+
+  /// The owner of a key that is demanded absent twice; nil when none is.
+  private static func ownerOfRepeat(_ conditions: [Batch.Precondition]) -> String? {
+    // Keys mostly come in rising order, and then none comes twice.
+    let rises = conditions.indices.dropFirst().allSatisfy { index in
+      let (before, condition) = (conditions[index - 1], conditions[index])
+      return before.family === condition.family
+        && before.key.lexicographicallyPrecedes(condition.key)
+    }
+    if rises { return nil }
+    var demanded: Set<Overlay.Key> = []
+    for condition in conditions {
+      guard case .absent(let owner) = condition.demand else { continue }
+      let key = Overlay.Key(family: condition.family.id, bytes: condition.key)
+      if !demanded.insert(key).inserted { return owner }
     }
     return nil
   }
@@ -335,7 +386,11 @@ final class CommitEngine: Sendable {
         if Self.isGreater(bytes, raise.value) { continue }
       case .deleted: break
       case nil:
-        if let stored = try read(raise.family, raise.key, tier: tier),
+        if batch.reliesOnMemory, raise.family === batch.rememberedFamily,
+          let known = raise.family.memory.value(raised: raise.key)
+        {
+          if Self.isGreater(known, raise.value) { continue }
+        } else if let stored = try read(raise.family, raise.key, tier: tier),
           Self.isGreater(copyBytes(stored.bytes), raise.value)
         {
           continue

@@ -30,6 +30,8 @@ public final class StoreFamily: Sendable {
   /// The family's own gate.
   public let health: PartHealth
   let isSpool: Bool
+  /// For the one that writes a guarded family.
+  package let memory = FamilyMemory()
 
   init(
     _ columnFamily: ColumnFamily, of database: Database, events: EventBroadcaster,
