@@ -4,7 +4,6 @@ import Spindle
 import SpindleCore
 import SpindleFormats
 import SpindlePipeline
-import Synchronization
 
 struct IngestCommand: AsyncParsableCommand {
   enum Format: String, CaseIterable, ExpressibleByArgument { case lp }
@@ -74,7 +73,8 @@ struct IngestCommand: AsyncParsableCommand {
       if file != "-" { try FileIngest.checkReadable(file) }
       let clock = ContinuousClock()
       let start = clock.now
-      let progress = ProgressLine(totalBytes: nil)
+      let progress = ProgressLine()
+      let totalBytes = try Self.plainSize(of: file)
       try await withSpindle(options.store, createsIfMissing: true) { spindle in
         let ingest = try await spindle.ingest(producer: producerName())
         var settings = FileIngest.Options()
@@ -85,7 +85,15 @@ struct IngestCommand: AsyncParsableCommand {
         let run = FileIngest(ingest, in: try await spindle.pipeline, options: settings)
         let summary: FileIngest.Summary
         do {
-          summary = try await run.run(path: file) { progress.show($0) }
+          summary = try await run.run(path: file) { now in
+            if now.isComparing {
+              progress.show("comparing with what was applied", bytes: now.bytes)
+            } else {
+              progress.show(
+                "ingesting", now.linesRead, "lines", bytes: now.bytes,
+                fraction: totalBytes.map { Double(now.bytes) / Double(max($0, 1)) })
+            }
+          }
         } catch {
           progress.clear()
           throw error
@@ -96,6 +104,17 @@ struct IngestCommand: AsyncParsableCommand {
         try report(summary, seconds: elapsed)
       }
     }
+  }
+
+  /// The bytes of a file whose end can be foreseen; nil for a stream and for one that is inflated.
+  private static func plainSize(of file: String) throws -> UInt64? {
+    guard let attributes = try? FileManager.default.attributesOfItem(atPath: file),
+      attributes[.type] as? FileAttributeType == .typeRegular,
+      let handle = FileHandle(forReadingAtPath: file)
+    else { return nil }
+    defer { try? handle.close() }
+    guard try handle.read(upToCount: 2) != Data([0x1F, 0x8B]) else { return nil }
+    return attributes[.size] as? UInt64
   }
 
   private func producerName() -> String {
@@ -134,36 +153,4 @@ struct IngestCommand: AsyncParsableCommand {
     Output.line("seconds                \(String(format: "%.3f", seconds))")
     Output.line("lines/s                \(Output.grouped(Int64(rate)))")
   }
-}
-
-/// A line on a terminal that shows how far a run is; quiet in a pipe.
-final class ProgressLine: Sendable {
-  private let isShown: Bool
-  private let start = ContinuousClock.now
-  private let last = Mutex(ContinuousClock.now - .seconds(1))
-
-  init(totalBytes: UInt64?) { isShown = Output.isTerminal }
-
-  func show(_ progress: FileIngest.Progress) {
-    guard isShown else { return }
-    let now = ContinuousClock.now
-    let isDue = last.withLock { last in
-      guard now - last >= .milliseconds(100) else { return false }
-      last = now
-      return true
-    }
-    guard isDue else { return }
-    let seconds = (now - start) / .seconds(1)
-    let rate = seconds > 0 ? Double(progress.linesRead) / seconds : 0
-    let size = "\(Output.grouped(progress.bytes >> 20)) MiB"
-    if progress.isComparing {
-      Output.progress("comparing with what was applied: \(size)")
-      return
-    }
-    Output.progress(
-      "ingesting: \(Output.grouped(progress.linesRead)) lines, \(size), "
-        + "\(Output.grouped(Int64(rate))) lines/s")
-  }
-
-  func clear() { if isShown { Output.progress("") } }
 }

@@ -5,8 +5,8 @@ import SpindleOpLog
 import SpindlePipeline
 import SpindleStore
 
-/// What an exported file holds, as both commands show it.
-private struct ManifestRow: Encodable {
+/// What an exported file holds, as export and import show it.
+struct ManifestRow: Encodable {
   struct Peer: Encodable {
     var peer: String
     var first: UInt64
@@ -40,13 +40,6 @@ private struct ManifestRow: Encodable {
   }
 }
 
-/// Shows a count on a terminal and nothing in a pipe.
-private func progress(_ verb: String, isShown: Bool) -> @Sendable (UInt64) -> Void {
-  { count in
-    if isShown { Output.progress("\(verb): \(Output.grouped(count)) rows and keys") }
-  }
-}
-
 struct OpLogExportCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "export",
@@ -68,74 +61,14 @@ struct OpLogExportCommand: AsyncParsableCommand {
     try await reportingErrors {
       try await withReader(target.options.store) { store in
         let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
-        let isShown = Output.isTerminal && !json
+        let line = ProgressLine(isShown: !json)
+        defer { line.clear() }
         let manifest = try await log.export(
-          to: file, contents: stateOnly ? .state : .everything,
-          progress: progress("exporting", isShown: isShown))
-        if isShown { Output.progress("") }
+          to: file, contents: stateOnly ? .state : .everything
+        ) { line.show("exporting", $0) }
+        line.clear()
         let row = ManifestRow(manifest, file: file)
         if json { try Output.json(row) } else { row.show("exported") }
-      }
-    }
-  }
-}
-
-struct OpLogImportCommand: AsyncParsableCommand {
-  static let configuration = CommandConfiguration(
-    commandName: "import",
-    abstract: "Put an exported op-log into a prefix that is new, or add it to the ingest log.",
-    discussion: """
-      A damaged file is refused whole. An import that was interrupted is finished by the same
-      command. A missing store is created; it must not be running elsewhere.
-
-      With --add the entries go into the ingest log of a store in use, with their points, as if they
-      had been ingested there. Those that are there already are left alone. All are tried first: a
-      file that has another entry than the log at an index, or begins behind its end, adds nothing.
-      To add to a log of another program, apply the file with that program, which knows its ops.
-
-      Example:
-        spindle oplog import --store copy ingest.oplog
-        spindle oplog import --store data --add ingest.oplog
-      """)
-  @OptionGroup var target: OpLogCommand.Target
-  @Argument(help: "A file that `oplog export` wrote.") var file: String
-  @Flag(help: "Add the entries to the ingest log of a store in use.") var add = false
-  @Flag(help: "Print one JSON object.") var json = false
-
-  func validate() throws {
-    if add, target.prefix != IngestPipeline.name {
-      throw ValidationError("--add knows the ops of the prefix \(IngestPipeline.name) only")
-    }
-  }
-
-  private struct Added: Encodable {
-    var file: String
-    var added: UInt64
-  }
-
-  private func addEntries() async throws {
-    try await withSpindle(target.options.store, createsIfMissing: false) { spindle in
-      let archive = OpLogArchive(path: file, store: spindle.store)
-      let count = try await IngestPipeline.add(archive, to: spindle.store)
-      try await spindle.store.synchronize()
-      if json { return try Output.json(Added(file: file, added: count)) }
-      Output.line("added \(Output.grouped(count)) rows")
-    }
-  }
-
-  func run() async throws {
-    try await reportingErrors {
-      if add { return try await addEntries() }
-      // A file that is no good must not leave an empty store behind.
-      let manifest = try OpLogArchive.verifyInstallable(at: file)
-      try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
-        let isShown = Output.isTerminal && !json
-        try await OpLogArchive(path: file, store: spindle.store).install(
-          manifest, prefix: target.prefix, progress: progress("importing", isShown: isShown))
-        try await spindle.store.synchronize()
-        if isShown { Output.progress("") }
-        let row = ManifestRow(manifest, file: file)
-        if json { try Output.json(row) } else { row.show("imported") }
       }
     }
   }

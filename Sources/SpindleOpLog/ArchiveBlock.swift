@@ -32,6 +32,15 @@ enum ArchiveBlock {
   case state([(key: [UInt8], value: [UInt8])])
   case end(clock: Timestamp?, peers: UInt64, rows: UInt64, stateKeys: UInt64, digest: EntryHash)
 
+  /// How many rows or keys of state it holds.
+  var elementCount: Int {
+    switch self {
+    case .rows(let page): page.rows.count
+    case .state(let pairs): pairs.count
+    case .header, .peer, .end: 0
+    }
+  }
+
   private var kind: UInt8 {
     switch self {
     case .header: Kind.header

@@ -12,6 +12,13 @@ final class ArchiveReader {
   private var digest: EntryHash
   private var audit = ArchiveAudit()
   private var version: UInt8 = 0
+  private var count: UInt64 = 0
+
+  /// How much was read.
+  var progress: OpLogArchive.Progress {
+    OpLogArchive.Progress(
+      count: count, bytes: offset, fraction: Double(offset) / Double(max(file.size, 1)))
+  }
 
   init(_ path: String) throws {
     self.path = path
@@ -38,6 +45,7 @@ final class ArchiveReader {
       } catch {
         throw damaged(at: start, error)
       }
+      count += UInt64(block.elementCount)
       switch block {
       case .header, .end: continue
       case .peer, .rows, .state: return block
@@ -258,12 +266,14 @@ final class ArchiveRows: Sendable {
   init(path: String) { self.path = path }
 
   /// The next page; nil at the end of the file, which must be the one that was looked at before.
-  func nextPage(of manifest: OpLogManifest) throws -> ArchivePage? {
+  func nextPage(
+    of manifest: OpLogManifest
+  ) throws -> (page: ArchivePage, progress: OpLogArchive.Progress)? {
     try state.withLock { state in
       let reader = try state ?? ArchiveReader(path)
       state = reader
       while let block = try reader.next() {
-        if case .rows(let page) = block { return page }
+        if case .rows(let page) = block { return (page, reader.progress) }
       }
       try OpLogArchive.check(try reader.manifest, is: manifest, path: path)
       return nil

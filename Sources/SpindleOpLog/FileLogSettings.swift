@@ -45,5 +45,8 @@ package struct FileLogHooks: Sendable {
   /// Called with each path that is to be synced before a sink goes on where the files end.
   package var beforeSync: @Sendable (String) throws -> Void = { _ in }
 
+  /// Called with the path of a segment each time that it was written to.
+  package var afterWrite: @Sendable (String) throws -> Void = { _ in }
+
   package init() {}
 }

@@ -330,7 +330,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     return entry.mode == state.header.mode && real.timestamp >= state.lastTimestamp
   }
 
-  func write(_ piece: Piece, to files: SegmentFiles<Op>) throws(SpindleError) {
+  func write(_ piece: Piece, to files: SegmentFiles<Op>) throws {
     let path = files.folder.segment(of: selfID, start: piece.end.header.start)
     do throws(IOFailure) {
       if let offset = piece.offset {
@@ -341,6 +341,7 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
     } catch {
       throw error.spindleError
     }
+    try settings.hooks.afterWrite(path)
   }
 
   func mark(

@@ -13,17 +13,18 @@ extension LogIndexTracker {
   /// - Parameters:
   ///   - path: Must not exist. It appears when the file is complete and durable.
   ///   - contents: The default is rows and state.
-  ///   - progress: Called with the rows and state keys written so far, now and then, on a thread
-  ///     that the export needs: return soon.
+  ///   - progress: Called now and then with what was written so far, on a thread that the export
+  ///     needs: return soon. How much there is, is an estimate.
   /// - Throws: ``SpindleError``: `corruption` for a log that is damaged (see ``OpLogVerifier``): a
-  ///   row, the chain over the rows that are written, the clock; `io` (reason `disk_full` where
+  ///   row, the chain over the rows that are written, the clock; `unavailable` for state that is
+  ///   being made anew (reason `rebuild_unfinished`); `io` (reason `disk_full` where
   ///   that is so), `closed`; `unavailable` where an owned store cannot sync. No file is left then.
   /// - Complexity: O(bytes of the log and the state), in bounded memory, on one thread of the
   ///   store.
   @discardableResult
   public func export(
     to path: String, contents: OpLogArchive.Contents = .everything,
-    progress: @escaping @Sendable (_ written: UInt64) -> Void = { _ in }
+    progress: @escaping @Sendable (OpLogArchive.Progress) -> Void = { _ in }
   ) async throws -> OpLogManifest {
     guard !contents.isEmpty else {
       throw SpindleError(.invalidArgument, "an export must hold rows or state")
@@ -32,6 +33,7 @@ extension LogIndexTracker {
     let snapshot = try await space.store.blocking { try view() }
     try await space.store.synchronizeRead()
     return try await space.store.blocking {
+      if contents.contains(.state) { try requireWholeState(in: snapshot) }
       let writer = try ArchiveWriter(path, progress: progress)
       let peers = try exportedPeers(contents, in: snapshot)
       let created = space.store.clock.wallMilliseconds
@@ -39,6 +41,7 @@ extension LogIndexTracker {
         .header(
           version: ArchiveBlock.version, contents: contents, prefix: prefix, created: created))
       for peer in peers { try writer.add(.peer(peer)) }
+      writer.expect(elementCount(contents, peers))
       if contents.contains(.rows) {
         for peer in peers { try exportRows(of: peer, in: snapshot, to: writer) }
       }
@@ -50,6 +53,29 @@ extension LogIndexTracker {
         rows: writer.rows, stateKeys: writer.stateKeys,
         digest: digest)
     }
+  }
+
+  /// Refuses a state that ``Processor/rebuildState()`` has not finished.
+  private func requireWholeState(in snapshot: Snapshot?) throws {
+    let key = OpLogKeys.rebuildingKey
+    try space.store.scan(space.log, options(from: key, to: key + [0], in: snapshot)) { _, _ in
+      throw SpindleError(
+        .unavailable,
+        "the state of the op-log \(printable(prefix)) is being made anew; open the log with the "
+          + "program that writes it first", reason: "rebuild_unfinished")
+    }
+  }
+
+  /// About how many rows and keys of state there are.
+  private func elementCount(
+    _ contents: OpLogArchive.Contents, _ peers: [OpLogManifest.Peer]
+  ) -> UInt64 {
+    // Without rows each peer's first index is its next.
+    let rows = peers.reduce(UInt64(0)) { $0 &+ ($1.next - $1.first) }
+    guard contents.contains(.state) else { return rows }
+    let keys = try? space.store.database.property(
+      "rocksdb.estimate-num-keys", of: space.data.columnFamily)
+    return rows &+ ((keys ?? nil) ?? 0)
   }
 
   private func view() throws -> Snapshot? {
@@ -184,16 +210,21 @@ final class ArchiveWriter {
   private var digest: EntryHash
   /// Judges what is written as a reader will, so that no export is made that cannot be imported.
   private var audit = ArchiveAudit()
-  private let progress: (UInt64) -> Void
+  private let report: (OpLogArchive.Progress) -> Void
+  private var progress = OpLogArchive.Progress()
+  private var expected: UInt64 = 0
   private(set) var rows: UInt64 = 0
   private(set) var stateKeys: UInt64 = 0
 
-  init(_ path: String, progress: @escaping (UInt64) -> Void) throws {
+  init(_ path: String, progress: @escaping (OpLogArchive.Progress) -> Void) throws {
     digest = ArchiveReader.firstDigest
-    self.progress = progress
+    report = progress
     file = try Self.create(path)
     try write(ArchiveBlock.signature)
   }
+
+  /// Tells how much is to come, for the progress.
+  func expect(_ count: UInt64) { expected = count }
 
   private static func create(_ path: String) throws(SpindleError) -> NewFile {
     do throws(IOFailure) { return try NewFile(path) } catch { throw error.spindleError }
@@ -209,7 +240,9 @@ final class ArchiveWriter {
     case .state(let pairs): stateKeys += UInt64(pairs.count)
     case .header, .peer, .end: return
     }
-    progress(rows + stateKeys)
+    progress.count = rows + stateKeys
+    progress.fraction = min(Double(progress.count) / Double(max(expected, 1)), 1)
+    report(progress)
   }
 
   /// Ends the file and gives it its name.
@@ -240,5 +273,6 @@ final class ArchiveWriter {
     } catch {
       throw error.spindleError
     }
+    progress.bytes += UInt64(bytes.count)
   }
 }

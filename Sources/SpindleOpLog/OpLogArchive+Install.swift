@@ -18,15 +18,15 @@ extension OpLogArchive {
   ///   - prefix: A prefix without any entry and state, created if it is missing. A processor has it
   ///     open or the import runs, not both.
   ///   - indexes: What the prefix keeps; see ``OpLogSettings/indexes``.
-  ///   - progress: Called with the rows and state keys stored so far, now and then, on a thread
-  ///     that the import needs: return soon.
+  ///   - progress: Called now and then with what was stored so far, on a thread that the import
+  ///     needs: return soon.
   /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is stored; `conflict` with
   ///   the reason `not_empty` for a prefix that holds something, or another import's half;
   ///   `invalidArgument` with the reason `no_state` for a file without state.
   @discardableResult
   public func install(
     prefix: String, indexes: OpLogIndexes = [],
-    progress: @escaping @Sendable (_ stored: UInt64) -> Void = { _ in }
+    progress: @escaping @Sendable (Progress) -> Void = { _ in }
   ) async throws -> OpLogManifest {
     let path = path
     let manifest = try await store.blocking { try Self.verifyInstallable(at: path) }
@@ -36,8 +36,10 @@ extension OpLogArchive {
 
   /// Reads the whole file as ``verify()`` does, on the calling thread, and says whether it can be
   /// installed.
-  package static func verifyInstallable(at path: String) throws -> OpLogManifest {
-    let manifest = try verify(at: path)
+  package static func verifyInstallable(
+    at path: String, progress: (Progress) -> Void = { _ in }
+  ) throws -> OpLogManifest {
+    let manifest = try verify(at: path, progress: progress)
     guard manifest.contents.contains(.state) else {
       throw SpindleError(
         .invalidArgument,
@@ -50,7 +52,7 @@ extension OpLogArchive {
   /// Installs a file that was looked at before.
   package func install(
     _ manifest: OpLogManifest, prefix: String, indexes: OpLogIndexes = [],
-    progress: @escaping @Sendable (_ stored: UInt64) -> Void = { _ in }
+    progress: @escaping @Sendable (Progress) -> Void = { _ in }
   ) async throws {
     let claim = try WriterClaim(store, prefix: prefix)
     defer { withExtendedLifetime(claim) {} }
@@ -68,7 +70,7 @@ struct ArchiveInstallation: Sendable {
   let archive: OpLogArchive
   let manifest: OpLogManifest
 
-  func run(progress: (UInt64) -> Void) throws {
+  func run(progress: (OpLogArchive.Progress) -> Void) throws {
     try begin()
     var isStoreSound = true
     do { try storeContent(progress: progress, isStoreSound: &isStoreSound) } catch {
@@ -80,19 +82,20 @@ struct ArchiveInstallation: Sendable {
   }
 
   private func storeContent(
-    progress: (UInt64) -> Void, isStoreSound: inout Bool
+    progress: (OpLogArchive.Progress) -> Void, isStoreSound: inout Bool
   ) throws {
     var batch = Self.emptyBatch
-    var count: UInt64 = 0
+    var now = OpLogArchive.Progress()
     func flush() throws {
       isStoreSound = false
       try space.store.commitBlocking(batch)
       isStoreSound = true
       batch = Self.emptyBatch
-      progress(count)
+      progress(now)
     }
     let indexes = space.memory.indexes
-    let read = try OpLogArchive.read(archive.path) { block in
+    let read = try OpLogArchive.read(archive.path) { block, read in
+      now = read
       switch block {
       case .rows(let page):
         for (offset, row) in page.rows.enumerated() {
@@ -101,13 +104,11 @@ struct ArchiveInstallation: Sendable {
           for key in OpLogIndexKey.keys(of: row, peer: page.peer, index: index, in: indexes) {
             batch.put(space.log, key: key, value: [])
           }
-          count += 1
           if batch.byteCount >= OpLogSpace.bytesPerBatch { try flush() }
         }
       case .state(let pairs):
         for (key, value) in pairs {
           batch.put(space.data, key: key, value: value)
-          count += 1
           if batch.byteCount >= OpLogSpace.bytesPerBatch { try flush() }
         }
       case .header, .peer, .end: break

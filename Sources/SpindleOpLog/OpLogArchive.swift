@@ -21,6 +21,16 @@ public struct OpLogArchive: Sendable {
     public static let everything: Contents = [.rows, .state]
   }
 
+  /// How far a call is.
+  public struct Progress: Sendable, Hashable {
+    /// Rows and keys of state that were written or read.
+    public var count: UInt64 = 0
+    /// Bytes of the file that were written or read.
+    public var bytes: UInt64 = 0
+    /// The part that is done, 0 to 1; nil where nobody knows how much there is.
+    public var fraction: Double?
+  }
+
   public let path: String
   let store: Store
 
@@ -43,21 +53,25 @@ public struct OpLogArchive: Sendable {
 
   /// The same without a store, on the calling thread, which waits for the disk: a file that is no
   /// good must not leave a store behind that was made for it.
-  package static func verify(at path: String) throws -> OpLogManifest {
-    try read(path) { _ in }
+  package static func verify(
+    at path: String, progress: (Progress) -> Void = { _ in }
+  ) throws -> OpLogManifest {
+    try read(path) { _, now in progress(now) }
   }
 
   /// Applies the rows to a log in use, as if another replica had sent them. What it has already is
   /// no error, so an import that was interrupted is simply done again. State in the file is left
   /// alone: it follows from the rows.
   ///
+  /// - Parameter progress: Called after each page with what was read so far.
   /// - Returns: How many entries were new.
   /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is applied; ``SyncError``
   ///   with `compacted` when the file starts behind what the log has of a peer, `conflict` for a
   ///   file that was replaced while it was read, and whatever applying throws. Entries before the
   ///   failing one stay applied.
-  public func apply<Target: LogProcessor>(to target: Target) async throws -> UInt64
-  where Target.Op: IndexableOp {
+  public func apply<Target: LogProcessor>(
+    to target: Target, progress: @escaping @Sendable (Progress) -> Void = { _ in }
+  ) async throws -> UInt64 where Target.Op: IndexableOp {
     let manifest = try await verify()
     guard manifest.contents.contains(.rows) else {
       throw SpindleError(
@@ -71,7 +85,7 @@ public struct OpLogArchive: Sendable {
     }
     let source = ArchiveRows(path: path)
     var count: UInt64 = 0
-    while let page = try await store.blocking({ try source.nextPage(of: manifest) }) {
+    while let (page, now) = try await store.blocking({ try source.nextPage(of: manifest) }) {
       let entries = try page.rows.enumerated().map { offset, row in
         let index = page.first + UInt64(offset)
         let entry: DecodedEntry<Target.Op> = try LogIndexTracker.decode(
@@ -79,6 +93,7 @@ public struct OpLogArchive: Sendable {
         return (index: index, entry: entry)
       }
       count += UInt64(try await target.apply(peer: page.peer, entries: entries))
+      progress(now)
     }
     return count
   }
@@ -95,12 +110,13 @@ public struct OpLogArchive: Sendable {
 
   /// Reads the file from its start to its end on the calling thread.
   ///
-  /// - Parameter body: Gets each block that is neither the header nor the end.
+  /// - Parameter body: Gets each block that is neither the header nor the end, and how far the
+  ///   reading is.
   static func read(
-    _ path: String, _ body: (ArchiveBlock) throws -> Void
+    _ path: String, _ body: (ArchiveBlock, Progress) throws -> Void
   ) throws -> OpLogManifest {
     let reader = try ArchiveReader(path)
-    while let block = try reader.next() { try body(block) }
+    while let block = try reader.next() { try body(block, reader.progress) }
     return try reader.manifest
   }
 }

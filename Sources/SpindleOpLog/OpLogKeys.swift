@@ -28,6 +28,10 @@ package enum OpLogKeys {
   package static let fenceKey = meta("fence")
   /// The export that is being put into this prefix; absent when there is none.
   package static let installingKey = meta("installing")
+  /// The name of the reducer that makes the state; absent where it was never told.
+  package static let stateKey = meta("state")
+  /// There while the state is made anew, when it is not whole.
+  package static let rebuildingKey = meta("rebuilding")
   package static let clockKey: [UInt8] = [clockSubspace]
 
   /// Bytes of an entry's key: subspace, peer, index.

@@ -64,9 +64,10 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   ///   - selfID: The peer whose log `exec` writes. No other process in the world may write it.
   ///   - publisher: Takes the reducer's events, in the order of the commits. The default discards
   ///     them.
-  /// - Throws: ``SpindleError`` with `conflict`, reason `prefix_in_use`, for a second processor;
+  /// - Throws: ``SpindleError`` with `conflict`, reason `prefix_in_use`, for a second processor,
+  ///   reason `other_reducer` for the state of a reducer with another ``Reducer/stateName``;
   ///   otherwise what the tracker and ``ClockService`` throw. Trying again is safe.
-  /// - Complexity: one seek per peer.
+  /// - Complexity: one seek per peer; all of the log where ``rebuildState()`` was interrupted.
   public convenience init(
     reducer: R, store: Store, prefix: String, selfID: PeerID,
     settings: ProcessorSettings = ProcessorSettings(),
@@ -108,6 +109,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     // Before anything is read that is relied on: cursors, tokens, the register.
     rows?.memory.begin()
     clock = try await ClockService(claimedIn: store, prefix: prefix)
+    try await StateRecord.claim(R.stateName, of: prefix, in: store)
     writerMemory.stored(try await tracker.fence(of: selfID))
     if let records = tracker as? any WriteRecords {
       _ = try await records.sweepTokens(
@@ -119,6 +121,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     combiner = Combiner(Bench(positions: positions))
     outbox = publisher is NoopPublisher<R.Event> ? nil : publisher.map { EventOutbox($0) }
     metrics = OpLogMetrics(log: prefix)
+    try await completeRebuild()
     beginPublishing()
   }
 

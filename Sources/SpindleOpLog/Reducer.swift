@@ -21,6 +21,11 @@ public protocol Reducer: Sendable {
   /// What others learn of an entry that was applied.
   associatedtype Event: Sendable
 
+  /// What the state is called in the log, at most 64 bytes and never to be changed, so that no
+  /// other reducer with a name is run over it and tools know which one to use. The default, nil,
+  /// says nothing.
+  static var stateName: String? { get }
+
   /// Reads what the entry's writes depend on. Must not write anything that depends on the entry,
   /// and must not assume that the entry is applied at all.
   ///
@@ -40,6 +45,10 @@ public protocol Reducer: Sendable {
   /// Makes the event of an entry that was committed; nil for none. Runs in the order of the
   /// commits. An error is counted and costs the event, never the entry.
   func postApply(_ state: ApplyState) throws -> Event?
+}
+
+extension Reducer {
+  public static var stateName: String? { nil }
 }
 
 /// A reducer for which an entry that is applied twice is the same as once, so that the tracker

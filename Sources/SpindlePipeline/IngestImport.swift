@@ -12,18 +12,23 @@ extension IngestPipeline {
   /// nothing. Where the store fails in between, what was added stays and doing it again adds the
   /// rest.
   ///
+  /// - Parameter progress: Called after each page that was added.
   /// - Returns: How many entries were new.
   /// - Throws: ``SyncError``: `conflict` where the log has another entry at an index, `compacted`
   ///   where the export begins behind its end, `blocked` for a marker in the place of an entry,
   ///   whose lines nobody knows any more, and for damaged lines, `skew`; ``SpindleError`` as
   ///   ``OpLogArchive/apply(to:)`` does, and with `conflict`, reason `prefix_in_use`, while a
   ///   pipeline has the log open.
-  public static func add(_ archive: OpLogArchive, to store: Store) async throws -> UInt64 {
+  public static func add(
+    _ archive: OpLogArchive, to store: Store,
+    progress: @escaping @Sendable (OpLogArchive.Progress) -> Void = { _ in }
+  ) async throws -> UInt64 {
     let claim = try WriterClaim(store, prefix: Self.name)
     defer { withExtendedLifetime(claim) {} }
     let (log, positions) = try await IngestLog.open(store)
     _ = try await archive.apply(to: IngestTarget(store, log, positions, isRehearsal: true))
-    return try await archive.apply(to: IngestTarget(store, log, positions, isRehearsal: false))
+    return try await archive.apply(
+      to: IngestTarget(store, log, positions, isRehearsal: false), progress: progress)
   }
 }
 

@@ -7,15 +7,21 @@ internal import Synchronization
 /// A tracker to compare others with: entries are kept in memory as they are given, and the store
 /// decides only which of them were committed. Which peer and index an entry has, their order, and
 /// that an index is taken once is what the model knows by itself: the store sees numbers that mean
-/// nothing. It knows no chains and no hashes.
+/// nothing. It knows no chains and no hashes, and has no bytes that could be damaged.
 ///
 /// What it keeps lives as long as the process.
-public struct ModelTracker<Op: Sendable>: HistoryTracker, DuplicateRejecting {
+public struct ModelTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecting {
   private let store: Store
   private let family: StoreFamily
+  private let isSQLCompatible: Bool
 
   public init(store: Store, prefix: String) async throws {
+    try await self.init(store: store, prefix: prefix, settings: OpLogSettings())
+  }
+
+  public init(store: Store, prefix: String, settings: OpLogSettings) async throws {
     self.store = store
+    isSQLCompatible = settings.sqlCompatible
     family = try await store.family("oplog:\(prefix)")
   }
 
@@ -23,21 +29,33 @@ public struct ModelTracker<Op: Sendable>: HistoryTracker, DuplicateRejecting {
     peer: PeerID, index: UInt64, timestamp: Timestamp, serverUser: UserID?, op: Op,
     into batch: inout Batch
   ) throws {
+    do throws(CodecError) {
+      if try op.toIndexEntry().tag == IndexEntry.reservedTag { throw .reservedTag }
+    } catch {
+      throw SpindleError(
+        .invalidArgument, "\(error)", reason: error == .reservedTag ? "reserved_tag" : "codec")
+    }
     let entry = LogEntry(serverUser: serverUser, timestamp: timestamp, op: op)
-    try offer(.logEntry(entry), peer, index, &batch)
+    try offer(.logEntry(entry), timestamp, peer, index, &batch)
   }
 
   public func trackExpunged(
     peer: PeerID, index: UInt64, hash: EntryHash, into batch: inout Batch
   ) throws {
-    try offer(DecodedEntry<Op>.expunged(hash), peer, index, &batch)
+    try offer(DecodedEntry<Op>.expunged(hash), .zero, peer, index, &batch)
   }
 
   private func offer(
-    _ entry: DecodedEntry<Op>, _ peer: PeerID, _ index: UInt64, _ batch: inout Batch
+    _ entry: DecodedEntry<Op>, _ timestamp: Timestamp, _ peer: PeerID, _ index: UInt64,
+    _ batch: inout Batch
   ) throws {
     guard index < .max else {
       throw SpindleError(.invalidArgument, "no index follows \(index)", reason: "index_overflow")
+    }
+    if isSQLCompatible, max(index, timestamp.packed) > UInt64(Int64.max) {
+      throw SpindleError(
+        .invalidArgument, "\(index) at \(timestamp) is above \(Int64.max)",
+        reason: "integer_out_of_range")
     }
     let (slot, number) = ModelEntries.shared.add(entry, for: ModelIndex(peer: peer, index: index))
     var key = [OpLogKeys.entrySubspace]

@@ -58,6 +58,23 @@ extension Store {
     try await Store.open(at: path, settings: settings, access: .owner, clock: clock, hooks: hooks)
   }
 
+  /// Everything that families hold: keys and values in turn.
+  package func content(of families: [String]) async throws -> [[UInt8]] {
+    var content: [[UInt8]] = []
+    for name in families {
+      let family = try await family(name)
+      content += try await blocking {
+        var found: [[UInt8]] = []
+        try self.scan(family) { key, value in
+          found += [copyBytes(key), copyBytes(value)]
+          return true
+        }
+        return found
+      }
+    }
+    return content
+  }
+
   /// Copies the directory as a killed process leaves it, at a moment when no file is being made.
   package func copyAsKilled(to target: String) async throws {
     for _ in 0..<100 {

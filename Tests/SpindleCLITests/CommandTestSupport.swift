@@ -141,6 +141,14 @@ struct Place {
   let directory: String
   var store: String { directory + "/store" }
 
+  /// Another place, in this one's directory.
+  func beside(_ name: String) throws -> Place {
+    let place = Place(directory: directory + "/" + name)
+    try FileManager.default.createDirectory(
+      atPath: place.directory, withIntermediateDirectories: true)
+    return place
+  }
+
   func file(_ name: String, _ text: String) throws -> String {
     try file(name, Array(text.utf8))
   }

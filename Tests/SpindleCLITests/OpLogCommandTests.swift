@@ -364,9 +364,8 @@ import Testing
 
       try await spindle("oplog", "import", "--store", place.directory + "/none", "--add", early)
         .expectRefusal("is not a Spindle store")
-      let usage = try await spindle(
-        "oplog", "import", "--store", place.store, "--prefix", "x", "--add", early)
-      #expect(usage.status == 64 && usage.problems.contains("knows the ops"))
+      try await spindle("oplog", "import", "--store", place.store, "--prefix", "x", "--add", early)
+        .expectRefusal("no op-log x")
     }
   }
 

@@ -473,8 +473,8 @@ private final class PlainReplica: LogProcessor {
         let stored = Atomic<UInt64>(0)
         let bytes = damaged
         await expectError(.corruption, reason: "corrupt_export") {
-          try await archive.install(prefix: "copy", indexes: .all) { count in
-            stored.store(count, ordering: .relaxed)
+          try await archive.install(prefix: "copy", indexes: .all) { progress in
+            stored.store(progress.count, ordering: .relaxed)
             try? Files.overwrite(bytes, at: file)
           }
         }

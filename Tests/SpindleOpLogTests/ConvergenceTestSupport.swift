@@ -125,3 +125,36 @@ func shrink<Element>(
     size /= 2
   }
 }
+
+/// Runs random steps over replicas, for each seed.
+///
+/// - Parameters:
+///   - count: How many replicas there are.
+///   - isStored: Whether they are on disk, and take the steps that need it.
+func checkSteps(
+  _ seeds: [UInt64], filter: String, replicas count: Int, isStored: Bool = false,
+  judge: ([Step]) async throws -> String?
+) async throws {
+  try await check(
+    seeds, filter: filter,
+    elements: { random in
+      (0..<Int.random(in: 1..<60, using: &random)).map { _ in
+        Step.random(replicas: count, isStored: isStored, &random)
+      }
+    }, judge: judge)
+}
+
+/// Lets each replica pull along the links until all have everything.
+///
+/// - Parameter pull: Pulls from one replica into another and tells how much was new.
+/// - Returns: What is wrong; nil when a last pull along each link finds nothing.
+func converge(
+  _ count: Int, _ links: [(Int, Int)], pull: (Int, Int) async throws -> Int
+) async throws -> String? {
+  // A relay passes on what it has, so as many rounds as replicas are enough.
+  for _ in 0..<count { for (from, to) in links { _ = try await pull(from, to) } }
+  for (from, to) in links where try await pull(from, to) != 0 {
+    return "\(to) still lacked something of \(from)"
+  }
+  return nil
+}

@@ -15,11 +15,7 @@ private struct ConvergenceRun {
   /// - Returns: What is wrong; nil when all agree.
   func judge(_ steps: [Step], links: [(Int, Int)]) async throws -> String? {
     for step in steps { try await take(step) }
-    // A relay passes on what it has, so as many rounds as replicas are enough.
-    for _ in replicas { for (from, to) in links { _ = try await pull(from, to) } }
-    for (from, to) in links where try await pull(from, to) != 0 {
-      return "\(to) still lacked something of \(from)"
-    }
+    if let failure = try await converge(replicas.count, links, pull: pull) { return failure }
     let image = replicas[0].image
     for (number, replica) in replicas.enumerated().dropFirst() {
       if await replica.cursors() != replicas[0].cursors() {
@@ -66,14 +62,9 @@ private struct ConvergenceRun {
   }
 
   private func replicasAgree(_ count: Int, links: [(Int, Int)]) async throws {
-    try await check(
-      Seeds.every(1), filter: "ConvergenceTests",
-      elements: { random in
-        (0..<Int.random(in: 1..<60, using: &random)).map { _ in
-          Step.random(replicas: count, &random)
-        }
-      },
-      judge: { try await ConvergenceRun(count).judge($0, links: links) })
+    try await checkSteps(Seeds.every(1), filter: "ConvergenceTests", replicas: count) {
+      try await ConvergenceRun(count).judge($0, links: links)
+    }
   }
 
   @Test func aFailureIsShrunkToWhatItNeeds() async throws {

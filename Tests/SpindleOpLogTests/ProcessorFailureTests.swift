@@ -391,19 +391,7 @@ import Testing
               }
             }
             #expect(log.counts.commits == (isGrouped ? 3 : 600))
-            var bytes: [[UInt8]] = []
-            for name in ["oplog:app", "data:app"] {
-              let family = try await store.family(name)
-              bytes += try await store.blocking {
-                var found: [[UInt8]] = []
-                try store.scan(family) { key, value in
-                  found += [copyBytes(key), copyBytes(value)]
-                  return true
-                }
-                return found
-              }
-            }
-            states.append(bytes)
+            states.append(try await store.content(of: ["oplog:app", "data:app"]))
           }
         }
       }

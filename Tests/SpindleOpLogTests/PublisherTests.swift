@@ -95,15 +95,22 @@ final class StoredLog: PublishedLog {
     try await withPlace { place in
       try await place.withStore { store in
         let log = try await StoredLog(store)
-        let folder = try FileLogPlace(store: store)
+        var folder = try FileLogPlace(store: store)
+        // How many entries the segment holds after each write to it.
+        let sizes = Mutex<[Int]>([])
+        folder.settings.hooks.afterWrite = { path in
+          let content = try #require(try decode(try Files.read(path), as: Note.self))
+          sizes.withLock { $0.append(content.entries.count) }
+        }
         for number in 0..<600 { try await log.exec("\(number)") }
         let publisher = try Publisher(log: log, sink: try await folder.sink())
         #expect(try await publisher.sync() == 600)
+        #expect(sizes.withLock { $0 } == [256, 512, 600])
         #expect(log.pages.withLock { $0 } == [256, 256, 88])
         #expect(try await published(folder) == (0..<600).map(String.init))
         log.sync.withLock { $0 = { Issue.record("nothing is published, so nothing is synced") } }
         #expect(try await publisher.sync() == 0)
-        #expect(log.pages.withLock { $0.count } == 3)
+        #expect(sizes.withLock { $0.count } == 3 && log.pages.withLock { $0.count } == 3)
       }
     }
   }

@@ -215,19 +215,7 @@ typealias Tables = Processor<LastWriterWinsTable, LogIndexTracker<TableOp>>
           }
           #expect(log.processor.counts.commits == (isGrouped ? 3 : 768))
           rows.append(try await log.view.rows(of: 1, limit: .max))
-          var bytes: [[UInt8]] = []
-          for name in ["oplog:t", "data:t"] {
-            let family = try await store.family(name)
-            bytes += try await store.blocking {
-              var found: [[UInt8]] = []
-              try store.scan(family) { key, value in
-                found += [copyBytes(key), copyBytes(value)]
-                return true
-              }
-              return found
-            }
-          }
-          contents.append(bytes)
+          contents.append(try await store.content(of: ["oplog:t", "data:t"]))
         }
       }
       #expect(contents[0] == contents[1] && rows[0] == rows[1], "seed \(seed)")

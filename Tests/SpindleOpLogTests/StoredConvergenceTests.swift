@@ -201,13 +201,10 @@ private struct StoredRun {
   // MARK: Agreement
 
   func converge(_ links: [(Int, Int)]) async throws {
-    // A relay passes on what it has, so as many rounds as replicas are enough.
-    for _ in replicas {
-      for (from, to) in links { _ = try await Self.pull(replicas[from], replicas[to]) }
+    let failure = try await SpindleOpLogTests.converge(replicas.count, links) {
+      try await Self.pull(replicas[$0], replicas[$1])
     }
-    for (from, to) in links where try await Self.pull(replicas[from], replicas[to]) != 0 {
-      throw Wrong(description: "\(to) still lacked something of \(from)")
-    }
+    if let failure { throw Wrong(description: failure) }
   }
 
   func demandAgreement() async throws { try await demandAgreement(on: written) }
@@ -261,20 +258,15 @@ private struct StoredRun {
   }
 
   private func replicasAgree(_ count: Int, links: [(Int, Int)]) async throws {
-    try await check(
-      Seeds.every(20), filter: "StoredConvergenceTests",
-      elements: { random in
-        (0..<Int.random(in: 1..<60, using: &random)).map { _ in
-          Step.random(replicas: count, isStored: true, &random)
-        }
-      },
-      judge: { steps in
-        try await StoredRun.judge(count) { run in
-          for step in steps { try await run.take(step) }
-          try await run.converge(links)
-          try await run.demandAgreement()
-        }
-      })
+    try await checkSteps(
+      Seeds.every(20), filter: "StoredConvergenceTests", replicas: count, isStored: true
+    ) { steps in
+      try await StoredRun.judge(count) { run in
+        for step in steps { try await run.take(step) }
+        try await run.converge(links)
+        try await run.demandAgreement()
+      }
+    }
   }
 
   /// One entry of one of three peers.

@@ -24,6 +24,9 @@ public struct LastWriterWinsTable: IdempotentReducer {
     var event: RowChanged?
   }
 
+  // Part of the format; must not be changed.
+  public static var stateName: String? { "last-writer-wins-table" }
+
   public init() {}
 
   public func prepare(

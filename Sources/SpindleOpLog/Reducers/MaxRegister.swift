@@ -10,6 +10,9 @@ public struct MaxRegister: IdempotentReducer {
   public typealias ApplyState = RegisterRaised?
   public typealias Event = RegisterRaised
 
+  // Part of the format; must not be changed.
+  public static var stateName: String? { "max-register" }
+
   public init() {}
 
   public func prepare(

@@ -1,0 +1,94 @@
+import ArgumentParser
+import Spindle
+import SpindleCore
+import SpindleOpLog
+import SpindlePipeline
+import SpindleStore
+
+struct OpLogImportCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "import",
+    abstract: "Put an exported op-log into a prefix that is new, or add it to a log in use.",
+    discussion: """
+      A damaged file is refused whole. An import that was interrupted is finished by the same
+      command. A missing store is created; it must not be running elsewhere.
+
+      With --add the entries go into a log in use, and what follows from them into its state: into
+      the ingest log as if they had been ingested there, into others by their reducer,
+      \(OpLogReducer.list). Those that are there already are left alone. All are tried first: a
+      file that has another entry than the log at an index, or begins behind its end, adds nothing.
+      A log whose reducer this program does not know is added to by the program that writes it.
+
+      Example:
+        spindle oplog import --store copy ingest.oplog
+        spindle oplog import --store data --add ingest.oplog
+        spindle oplog import --store data --prefix records --add records.oplog
+      """)
+  @OptionGroup var target: OpLogCommand.Target
+  @Argument(help: "A file that `oplog export` wrote.") var file: String
+  @Flag(help: "Add the entries to a log in use.") var add = false
+  @Option(
+    help: ArgumentHelp(
+      "With --add: the reducer of a log that does not say which one makes its state, "
+        + "\(OpLogReducer.list).", valueName: "name"),
+    transform: choice)
+  var reducer: OpLogReducer?
+  @Flag(help: "Print one JSON object.") var json = false
+
+  func validate() throws {
+    if reducer != nil, !add || target.prefix == IngestPipeline.name {
+      throw ValidationError("--reducer goes with --add and another prefix than the ingest log's")
+    }
+  }
+
+  private struct Added: Encodable {
+    var file: String
+    var added: UInt64
+  }
+
+  private func addEntries() async throws {
+    try await withSpindle(target.options.store, createsIfMissing: false) { spindle in
+      let archive = OpLogArchive(path: file, store: spindle.store)
+      let line = ProgressLine(isShown: !json)
+      defer { line.clear() }
+      let show: @Sendable (OpLogArchive.Progress) -> Void = { line.show("adding", $0) }
+      let count: UInt64
+      if target.prefix == IngestPipeline.name {
+        count = try await IngestPipeline.add(archive, to: spindle.store, progress: show)
+      } else {
+        guard try target.isThere(in: spindle.store) else { return }
+        let reducer = try await OpLogReducer.of(
+          target.prefix, in: spindle.store, unlessTold: self.reducer)
+        count = try await reducer.add(
+          archive, to: target.prefix, in: spindle.store, progress: show)
+      }
+      try await spindle.store.synchronize()
+      line.clear()
+      if json { return try Output.json(Added(file: file, added: count)) }
+      Output.line("added \(Output.grouped(count)) rows")
+    }
+  }
+
+  private func install() async throws {
+    let line = ProgressLine(isShown: !json)
+    defer { line.clear() }
+    // A file that is no good must not leave an empty store behind.
+    let manifest = try OpLogArchive.verifyInstallable(at: file) { line.show("checking", $0) }
+    try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
+      let line = ProgressLine(isShown: !json)
+      try await OpLogArchive(path: file, store: spindle.store).install(
+        manifest, prefix: target.prefix
+      ) { line.show("importing", $0) }
+      try await spindle.store.synchronize()
+      line.clear()
+      let row = ManifestRow(manifest, file: file)
+      if json { try Output.json(row) } else { row.show("imported") }
+    }
+  }
+
+  func run() async throws {
+    try await reportingErrors {
+      if add { try await addEntries() } else { try await install() }
+    }
+  }
+}

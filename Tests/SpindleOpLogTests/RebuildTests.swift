@@ -1,0 +1,130 @@
+import SpindleCore
+import SpindleOpLog
+import SpindleStore
+import SpindleTestKit
+import Testing
+
+/// Making the state of a log anew.
+@Suite struct RebuildTests {
+  /// A register whose work can be stopped after some entries, as a crash would.
+  private struct Stopping: IdempotentReducer {
+    typealias Event = RegisterRaised
+    let base = MaxRegister()
+    let left: Countdown
+
+    init(after count: Int = .max) { left = Countdown(count) }
+
+    func prepare(
+      _ op: MaxRegisterOp, _ context: OpContext, _ view: ReducerView
+    ) async throws -> PrepareOutcome<RegisterRaised?> {
+      if left.isOver() { throw TrapError() }
+      return try await base.prepare(op, context, view)
+    }
+
+    func apply(
+      _ op: MaxRegisterOp, _ context: OpContext, _ state: RegisterRaised?,
+      into batch: inout ReducerBatch
+    ) throws -> RegisterRaised? { try base.apply(op, context, state, into: &batch) }
+
+    func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? { state }
+  }
+
+  private func withLog(
+    _ place: TestPlace, stoppingAfter count: Int = .max,
+    _ body: (Processor<Stopping, RegisterTracker>, Store) async throws -> Void
+  ) async throws {
+    try await place.withStore { store in
+      let log = try await Processor<Stopping, RegisterTracker>(
+        reducer: Stopping(after: count), store: store, prefix: "app", selfID: me)
+      do { try await body(log, store) } catch {
+        await log.close()
+        throw error
+      }
+      await log.close()
+    }
+  }
+
+  /// 600 entries of two peers, a marker among them.
+  private func fill(_ log: Processor<Stopping, RegisterTracker>) async throws {
+    for number in UInt64(0)..<2 {
+      let entries = (UInt64(0)..<300).map { index in
+        (
+          index: index,
+          entry: index == 7
+            ? .expunged(someHash)
+            : entry("r\(index % 40)", (index * 37 + number) % 101, at: index + 5)
+        )
+      }
+      #expect(try await log.apply(peer: peer(number), entries: entries) == 300)
+    }
+  }
+
+  @Test func theStateIsThatOfTheRows() async throws {
+    try await withPlace { place in
+      try await withLog(place) { log, store in
+        try await fill(log)
+        let state = try await store.content(of: ["data:app"])
+        let rows = try await store.content(of: ["oplog:app"])
+        var batch = Batch()
+        let data = try await store.family("data:app")
+        batch.put(data, key: [0x01, 0x72, 0x31], value: [9])
+        batch.put(data, key: [0x7F], value: Array("foreign".utf8))
+        try await store.commit(batch, durability: .buffered)
+        #expect(try await store.content(of: ["data:app"]) != state)
+        #expect(try await log.rebuildState() == 598)
+        #expect(try await store.content(of: ["data:app"]) == state)
+        #expect(try await store.content(of: ["oplog:app"]) == rows)
+        // Once more finds nothing to change, and the log goes on.
+        #expect(try await log.rebuildState() == 598)
+        #expect(try await store.content(of: ["data:app"]) == state)
+        #expect(try await log.exec(MaxRegisterOp("r1", 5_000)).index == 0)
+        #expect(try await log.register("r1") == 5_000)
+      }
+    }
+  }
+
+  @Test func whatWasInterruptedIsCompletedByTheNextOpen() async throws {
+    try await withPlace { place in
+      var state: [[UInt8]] = []
+      try await withLog(place) { log, store in
+        try await fill(log)
+        state = try await store.content(of: ["data:app"])
+      }
+      for count in [1, 257, 400] {
+        try await withLog(place, stoppingAfter: count) { log, store in
+          await #expect(throws: TrapError.self) { try await log.rebuildState() }
+          #expect(try await store.content(of: ["data:app"]) != state)
+          let file = place.path + "-\(count)"
+          await expectError(.unavailable, reason: "rebuild_unfinished") {
+            try await log.tracker.export(to: file)
+          }
+          try await log.tracker.export(to: file, contents: .rows)
+        }
+        // The same again, at the open.
+        await #expect(throws: TrapError.self) {
+          try await withLog(place, stoppingAfter: count) { _, _ in }
+        }
+        try await withLog(place) { (log, store) async throws in
+          #expect(try await store.content(of: ["data:app"]) == state)
+          #expect(try await findings(store) == [])
+          #expect(log.cursors() == PeerCursors([peer(0): 300, peer(1): 300]))
+        }
+      }
+    }
+  }
+
+  @Test func aTrimmedLogKeepsItsState() async throws {
+    try await withPlace { place in
+      try await withLog(place) { log, store in
+        try await fill(log)
+        let state = try await store.content(of: ["data:app"])
+        _ = try await log.tracker.trim(below: PeerCursors([peer(1): 4]), forced: true)
+        let message = await expectError(.conflict, reason: "compacted") {
+          try await log.rebuildState()
+        }
+        #expect(message.contains("peer \(peer(1)) below index 4"))
+        #expect(try await store.content(of: ["data:app"]) == state)
+      }
+    }
+  }
+}
