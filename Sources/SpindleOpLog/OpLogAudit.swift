@@ -13,6 +13,7 @@ package struct OpLogAudit {
   let lookup: Lookup
   var report = OpLogReport()
   private var meta: [[UInt8]: [UInt8]] = [:]
+  private var fences = PeerCursors()
   private var indexes: OpLogIndexes = []
   private var floors: [PeerID: LogPosition] = [:]
   /// Where each peer's log ends: behind its last row, or at its floor.
@@ -308,8 +309,12 @@ package struct OpLogAudit {
         report.add("the key that lists the indexes cannot be read")
       }
     }
-    if key == OpLogKeys.fenceKey, OpLogFence(decoding: value.span) == nil {
-      report.add("the fence has \(value.count) bytes; expected 24")
+    if OpLogFence.isKey(key) {
+      if let fence = OpLogFence(key: key, value: value) {
+        fences.advance(fence.peer, to: fence.cursor)
+      } else {
+        report.add("a fence has a key of \(key.count) bytes and a value of \(value.count)")
+      }
     }
     if key == OpLogKeys.installingKey {
       report.add("an import was interrupted; import the same file again")
@@ -355,12 +360,10 @@ package struct OpLogAudit {
   /// Says what may be a loss and has other causes, too.
   private mutating func addNotes() {
     if isPartial { return }
-    if let fence = meta[OpLogKeys.fenceKey].flatMap({ OpLogFence(decoding: $0.span) }),
-      fence.cursor > ends[fence.peer] ?? 0
-    {
+    for (peer, cursor) in fences.sorted where cursor > ends[peer] ?? 0 {
       report.notes.append(
-        "the log of peer \(fence.peer) is known up to index \(fence.cursor) elsewhere and ends at "
-          + "\(ends[fence.peer] ?? 0) here: this store is a restored backup, or has lost entries")
+        "the log of peer \(peer) is known up to index \(cursor) elsewhere and ends at "
+          + "\(ends[peer] ?? 0) here: this store is a restored backup, or has lost entries")
     }
     if let register, register > greatest?.timestamp ?? .zero, report.markers == 0, floors.isEmpty {
       report.notes.append(

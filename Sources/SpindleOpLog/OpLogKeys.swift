@@ -24,7 +24,8 @@ package enum OpLogKeys {
   package static let indexesKey = meta("indexes")
   /// The optional indexes that are being built; absent when there are none.
   package static let buildingKey = meta("building")
-  /// How far the log of a peer that writes here is known elsewhere.
+  /// How far the log of the one peer that writes here is known elsewhere, as it was kept before
+  /// each peer had a key of its own.
   package static let fenceKey = meta("fence")
   /// The export that is being put into this prefix; absent when there is none.
   package static let installingKey = meta("installing")
@@ -40,6 +41,9 @@ package enum OpLogKeys {
   private static func meta(_ name: StaticString) -> [UInt8] {
     [metaSubspace] + Array(name.description.utf8)
   }
+
+  /// Where it stands how far the log of a peer that writes here is known elsewhere.
+  package static func fence(_ peer: PeerID) -> [UInt8] { fenceKey + peer.uuid.bytes }
 
   package static func entry(_ peer: PeerID, _ index: UInt64) -> [UInt8] {
     var key: [UInt8] = []

@@ -472,12 +472,12 @@ import Testing
       }
       try await open { _ = try await $0.exec(MaxRegisterOp("a", 1)) }
       #expect(try await fence().text == "no fence\n")
-      #expect(try await fence("--json").text == "{}\n")
+      #expect(try await fence("--json").text == "[]\n")
       try await fence("--reset", me.description).expectRefusal("no fence of peer")
       try await open { try await $0.noteElsewhere(PeerCursors([me: 9])) }
-      let shown = try await fence("--json").object()
-      #expect(shown["peer"] as? String == me.description && shown["refuses"] as? Bool == true)
-      #expect(shown["fence"] as? Int == 9 && shown["cursor"] as? Int == 1)
+      #expect(
+        try await fence("--json").text
+          == #"[{"cursor":1,"fence":9,"peer":"\#(me)","refuses":true}]"# + "\n")
       try await fence("--reset", PeerID(UUIDValue(high: 0, low: 8)).description)
         .expectRefusal("no fence of peer")
       try await open { log in

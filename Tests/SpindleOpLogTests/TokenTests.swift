@@ -91,7 +91,39 @@ import Testing
         #expect(try await findings(store) == [])
         try await damage(store, "app", key: OpLogKeys.fenceKey, value: [1])
         await expectError(.corruption) { _ = try await tracker.fence(of: peer(1)) }
-        #expect(try await findings(store) == ["the fence has 1 bytes; expected 24"])
+        #expect(
+          try await findings(store) == ["a fence has a key of 6 bytes and a value of 1"])
+        try await damage(store, "app", key: OpLogKeys.fenceKey, value: nil)
+        try await damage(store, "app", key: OpLogKeys.fence(peer(1)), value: [1])
+        await expectError(.corruption) { _ = try await tracker.fence(of: peer(1)) }
+        await expectError(.corruption) { _ = try await tracker.fences() }
+        #expect(
+          try await findings(store) == ["a fence has a key of 22 bytes and a value of 1"])
+      }
+    }
+  }
+
+  @Test func eachPeerHasAFenceOfItsOwn() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        // As it was stored when there was one for all.
+        let former = peer(1).uuid.bytes + [0, 0, 0, 0, 0, 0, 0, 10]
+        try await damage(store, "app", key: OpLogKeys.fenceKey, value: former)
+        #expect(try await tracker.fence(of: peer(1)) == 10)
+        try await tracker.raiseFence(of: peer(2), to: 7)
+        #expect(try await tracker.fences() == PeerCursors([peer(1): 10, peer(2): 7]))
+        try await tracker.raiseFence(of: peer(1), to: 9)
+        #expect(try await tracker.fence(of: peer(1)) == 10)
+        try await tracker.raiseFence(of: peer(1), to: 12)
+        try await tracker.resetFence(of: peer(2))
+        #expect(try await tracker.fences() == PeerCursors([peer(1): 12]))
+        #expect(try await store.get(tracker.logFamily, key: OpLogKeys.fenceKey) == nil)
+        try await damage(store, "app", key: OpLogKeys.fenceKey, value: former)
+        #expect(try await tracker.fence(of: peer(1)) == 12)
+        try await tracker.resetFence(of: peer(1))
+        #expect(try await tracker.fences() == PeerCursors())
+        #expect(try await findings(store) == [])
       }
     }
   }

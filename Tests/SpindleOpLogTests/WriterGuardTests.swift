@@ -148,6 +148,26 @@ private typealias CountingProcessor = Processor<Counting, Tracker>
     }
   }
 
+  /// The remedy that the error names must not take the fence of the peer that it is a remedy for.
+  @Test func writingAsAnotherPeerLeavesTheFence() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        for (writer, known) in [(peer(1), 10), (peer(2), 4)] as [(PeerID, UInt64)] {
+          let processor = try await open(store, as: writer)
+          try await processor.noteElsewhere(PeerCursors([writer: known]))
+          await processor.close()
+        }
+      }
+      try await place.withStore { store in
+        for writer in [peer(1), peer(2)] {
+          let processor = try await open(store, as: writer)
+          await expectError(.unavailable, reason: "fenced") { try await processor.exec(Note("x")) }
+          await processor.close()
+        }
+      }
+    }
+  }
+
   @Test func theLastIndexOfALogIsNotUsed() async throws {
     try await withPlace { place in
       try await place.withStore { store in
