@@ -51,8 +51,9 @@ extension FileLogSink {
     }
     var repair = FileLogRepair()
     repair.unreadable = found.unreadable
+    // Whether or not anything is to be mended: the files may be sound and the op-log restored.
+    try await log.checkEnd(ofFiles: found.end)
     if !found.faults.isEmpty || !found.useless.isEmpty || found.isMarkDamaged {
-      try await checkEnd(found, log)
       // What is in the files must not be lost with the op-log's power.
       try await log.synchronize()
       for fault in found.faults { try await check(fault, floor, log) }
@@ -71,19 +72,6 @@ extension FileLogSink {
   private func passed(_ step: String) throws { try settings.hooks.afterRepairStep(step) }
 
   // MARK: Before anything changes
-
-  private func checkEnd(
-    _ found: FileLogExamination, _ log: any PublishedLog<Op>
-  ) async throws {
-    let end = try await log.cursor(of: selfID)
-    guard found.end > end else { return }
-    try await log.raiseFence(to: found.end)
-    throw SpindleError(
-      .conflict,
-      "the files of peer \(selfID) are damaged and told of entries below index \(found.end); its "
-        + "op-log ends at \(end) and cannot mend them before the missing entries were pulled back",
-      reason: "fenced")
-  }
 
   /// Compares the chain's heads of the files beside a hole with those of the op-log.
   private func check(

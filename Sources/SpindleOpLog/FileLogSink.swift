@@ -63,7 +63,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Opens the files of an op-log's own peer, and mends what is missing or damaged in them from
   /// the op-log before anything is added: see ``Publisher/repair()``. Files that do not agree with
   /// the op-log are opened as they are, so that what it lacks can be pulled; ``Publisher/sync()``
-  /// tells of them.
+  /// tells of them. Where they are ahead of it, it takes no new entries from this call on, until
+  /// the missing ones were pulled back.
   ///
   /// - Throws: as ``init(root:selfID:settings:store:)``, and what the op-log throws.
   /// - Complexity: O(bytes of the files).
@@ -76,7 +77,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
       do { _ = try await repair(from: log) } catch let error as SpindleError
         where error.kind == .conflict
       {
-        // Nothing was changed; the first publishing tries again and tells.
+        // No file was changed, and an op-log that is behind is fenced. The first publishing tries
+        // again and tells.
       }
       _ = try await position()
     }

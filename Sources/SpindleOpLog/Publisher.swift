@@ -193,7 +193,8 @@ public actor Publisher<Op: IndexableOp> {
     if !sink.isExamined.load(ordering: .relaxed) { _ = try await sink.repair(from: log) }
     let target = try await log.cursor(of: log.selfID)
     let position = try await sink.position()
-    try await check(position, target)
+    try await log.checkEnd(ofFiles: position.next)
+    try await check(position)
     var written = position.next
     guard written < target else { return 0 }
     // Covers all that is below the target; what is committed from here on is not published now.
@@ -225,15 +226,8 @@ public actor Publisher<Op: IndexableOp> {
       next: floor, head: try await log.chainHead(of: log.selfID, before: floor))
   }
 
-  /// Compares the end of the files with the op-log.
-  private func check(_ position: LogPosition, _ target: UInt64) async throws {
-    guard position.next <= target else {
-      try await log.raiseFence(to: position.next)
-      throw SpindleError(
-        .conflict,
-        "the files of peer \(log.selfID) end at index \(position.next), its op-log at \(target); "
-          + "pull the missing entries back before new ones are made", reason: "fenced")
-    }
+  /// Compares the chain's head at the end of the files with that of the op-log.
+  private func check(_ position: LogPosition) async throws {
     guard let published = position.head,
       let recorded = try await log.chainHead(of: log.selfID, before: position.next)
     else { return }
@@ -243,5 +237,19 @@ public actor Publisher<Op: IndexableOp> {
         "the files of peer \(log.selfID) hold other entries below index \(position.next) than its "
           + "op-log", reason: "chain_mismatch")
     }
+  }
+}
+
+extension PublishedLog {
+  /// Compares the end of the own files with that of the op-log, which is fenced where it ends
+  /// before them: it was restored from a backup, or has lost entries that others may have.
+  func checkEnd(ofFiles next: UInt64) async throws {
+    let end = try await cursor(of: selfID)
+    guard next > end else { return }
+    try await raiseFence(to: next)
+    throw SpindleError(
+      .conflict,
+      "the files of peer \(selfID) tell of entries below index \(next), its op-log ends at \(end); "
+        + "pull the missing entries back before new ones are made", reason: "fenced")
   }
 }
