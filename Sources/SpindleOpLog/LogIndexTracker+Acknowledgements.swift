@@ -7,7 +7,8 @@ extension LogIndexTracker {
   /// Notes that a replica has each peer's log up to a cursor. A cursor below the one that is stored
   /// changes nothing, and what is stored already costs no write. Of what is not here yet nothing is
   /// noted: a cursor above the end of the log is lowered to it. So an acknowledgement above the end
-  /// tells the verifier that the log was longer.
+  /// tells the verifier that the log was longer. That the log of the peer which writes here is told
+  /// to be longer fences it: see ``Processor/noteAcknowledged(_:)``.
   ///
   /// Two calls for the same replica at the same time may leave the lower cursor. That holds the log
   /// back until the next call and does no harm.

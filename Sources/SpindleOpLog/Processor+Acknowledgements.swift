@@ -15,9 +15,14 @@ extension Processor {
     return (selfID, cursors)
   }
 
-  /// Notes what other replicas have, where the tracker keeps that. What they say of this processor
-  /// itself is left alone.
+  /// Notes what other replicas have, where the tracker keeps that.
+  ///
+  /// Where one of them, or this one in former times, had more of this processor's own log than is
+  /// here, that is the mark of a restored backup: see ``noteElsewhere(_:)``. It is told before
+  /// anything is noted, since what is noted of a log ends with it.
   public func noteAcknowledged(_ replicas: [PeerID: PeerCursors]) async throws {
+    let own = replicas.values.reduce(0) { max($0, $1[selfID]) }
+    try await noteElsewhere(PeerCursors([selfID: own]))
     guard let records = tracker as? any WriteRecords else { return }
     for (replica, cursors) in replicas where replica != selfID {
       try await records.acknowledge(replica: replica, cursors: cursors)

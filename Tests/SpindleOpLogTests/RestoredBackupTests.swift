@@ -82,4 +82,57 @@ import Testing
       }
     }
   }
+
+  @Test func aBackupIsFencedByAReplicaThatPullsFromIt() async throws {
+    try await with(peer(2), "two") { two, _ in
+      try await with(peer(1), "one") { one, _ in try await exec(one, "a", "b") }
+      try back(up: "one", to: "backup")
+      try await with(peer(1), "one") { one, _ in
+        try await exec(one, "c", "d")
+        #expect(try await PullDriver(from: one, into: two).run().newCount == 4)
+      }
+      try await with(peer(1), "backup") { one, _ in
+        #expect(try await PullDriver(from: one, into: two).run().newCount == 0)
+        try await expectFenced(one)
+        #expect(try await one.tracker.fence(of: peer(1)) == 4)
+      }
+      try await with(peer(1), "backup") { one, _ in
+        try await expectFenced(one)
+        #expect(try await PullDriver(from: two, into: one).run().newCount == 2)
+        #expect(try await one.exec(Note("e")).index == 4)
+      }
+    }
+  }
+
+  /// The own files are gone with the entries; what another replica said of them is not.
+  @Test(arguments: [false, true])
+  func aBackupIsFencedByWhatAReplicaSaidInTheFolder(isDriven: Bool) async throws {
+    try await with(peer(1), "one") { one, _ in try await exec(one, "a", "b") }
+    try back(up: "one", to: "backup")
+    try await with(peer(1), "one") { one, store in
+      try await exec(one, "c", "d")
+      try await publish(one, store)
+    }
+    try await with(peer(2), "two") { two, store in
+      try await withFolder(two, store) { folder, _ in
+        #expect(try await PullDriver(from: folder, into: two).run().newCount == 4)
+      }
+    }
+    let own = try TestDirectory.path("logs") + "/\(peer(1))"
+    for name in try Files.names(in: own) { try Files.remove(own + "/" + name) }
+    try await with(peer(1), "backup") { one, store in
+      try await withFolder(one, store) { folder, _ in
+        if isDriven {
+          let driver = ConvergenceDriver(from: folder, into: one)
+          let running = Task { try await driver.run() }
+          try await eventually { try await one.tracker.fence(of: peer(1)) == 4 }
+          running.cancel()
+          _ = await running.result
+        } else {
+          #expect(try await PullDriver(from: folder, into: one).run().newCount == 0)
+        }
+        try await expectFenced(one)
+      }
+    }
+  }
 }
