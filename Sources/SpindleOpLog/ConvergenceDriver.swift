@@ -91,6 +91,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var progress: PeerProgress
     /// What the source told last that is wrong with the peer.
     var failure: SpindleError?
+    /// Whether its log was compared, and found to have one history here and there. Until then
+    /// nobody is told that the other has it.
+    var isSame = false
     var failureCount = 0
   }
 
@@ -108,6 +111,8 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     /// What target and source had when they told each other the last time.
     var acknowledged: [PeerCursors] = []
 
+    var doubtful: Set<PeerID> { Set(peers.filter { !$0.value.isSame }.keys) }
+
     /// - Parameter merge: What becomes of the index known before and of the one known now.
     mutating func learn(
       _ peer: PeerID, known: UInt64, ours: UInt64, _ merge: (UInt64, UInt64) -> UInt64
@@ -121,7 +126,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
 
     mutating func enqueueIfDue(_ peer: PeerID) {
       guard let entry = peers[peer], case .drained = entry.progress.phase,
-        entry.progress.lag > 0 || entry.failure != nil
+        entry.progress.lag > 0 || entry.failure != nil || !entry.isSame
       else { return }
       peers[peer]?.progress.phase = .waiting
       queue.append(peer)
@@ -301,9 +306,12 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// time.
   private func acknowledge(known: PeerCursors) async {
     do {
-      let cursors = [try await pull.target.cursors(), known]
+      let doubtful = state.withLock { $0.doubtful }
+      let cursors = [try await pull.target.cursors().leavingOut(doubtful), known]
       if state.withLock({ $0.acknowledged == cursors }) { return }
-      try await pull.target.exchangeAcknowledgements(with: pull.source)
+      let replicas = try await pull.source.acknowledgements()
+      try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
+      try await pull.target.acknowledge(to: pull.source, except: doubtful)
       state.withLock { state in
         state.acknowledged = cursors
         state.acknowledgeError = nil
@@ -336,7 +344,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     if Task.isCancelled { return }
     let pause = finish(peer, outcome)
     // With polls the next one tells, so that a stream of entries does not cost a sync each.
-    if settings.pollInterval == nil, outcome.newCount > 0, isDrained {
+    if settings.pollInterval == nil, isDrained {
       await acknowledge(known: PeerCursors(progress.mapValues(\.known)))
     }
     wake.yield()
@@ -361,6 +369,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       guard var entry = state.peers[peer] else { return nil }
       defer { state.peers[peer] = entry }
       entry.progress.next = max(entry.progress.next, outcome.next)
+      entry.isSame = outcome.isSame ?? entry.isSame
       // Once all that can be read is here, what cannot be read is what is left to tell.
       let error = outcome.error ?? (entry.progress.lag == 0 ? entry.failure : nil)
       guard error != nil || outcome.lacksHistory else {

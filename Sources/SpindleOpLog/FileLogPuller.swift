@@ -95,6 +95,14 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   /// somebody has to ask from time to time; a ``ConvergenceDriver`` does.
   public func watchCursors() -> CursorWatch { board.watch() }
 
+  /// The head of a peer's chain before an index, as the segment tells that holds it or ends there.
+  ///
+  /// - Throws: as ``readSince(peer:from:)`` where the segment's beginning cannot be read.
+  /// - Complexity: the segment is read, where it is not at hand.
+  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+    try await blocking { files in try files.head(of: peer, before: index) }
+  }
+
   public func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
@@ -131,6 +139,16 @@ extension SegmentFiles {
 
   private func starts(of peer: PeerID) throws(SpindleError) -> [UInt64] {
     do throws(IOFailure) { return try folder.starts(of: peer) } catch { throw error.spindleError }
+  }
+
+  fileprivate func head(of peer: PeerID, before index: UInt64) throws -> ChainHead? {
+    if index == 0 { return .seed(of: peer) }
+    guard let start = try starts(of: peer).last(where: { $0 <= index }),
+      let segment = try load(peer, start: start)
+    else { return nil }
+    do throws(CodecError) { return try segment.content.head(before: index) } catch {
+      throw Self.damage(error, path: segment.path, offset: 0)
+    }
   }
 
   fileprivate func page(

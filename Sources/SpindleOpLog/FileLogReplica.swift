@@ -53,6 +53,10 @@ public struct FileLogReplica<Op: IndexableOp>: LogSource {
     if replica == selfID { try await sink.acknowledge(cursors) }
   }
 
+  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+    try await source.chainHead(of: peer, before: index)
+  }
+
   public func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {

@@ -496,17 +496,8 @@ extension SegmentFiles {
   fileprivate func hash(
     of entry: DecodedEntry<Op>, _ peer: PeerID, _ index: UInt64
   ) throws -> EntryHash {
-    switch entry {
-    case .expunged(let hash): return hash
-    case .logEntry(let entry):
-      do throws(CodecError) {
-        return try OpLogRow(
-          timestamp: entry.timestamp, serverUser: entry.serverUser,
-          entry: try entry.op.toIndexEntry()
-        ).hash(peer: peer, index: index)
-      } catch {
-        throw LogTrackerError.unwritableOp(peer: peer, index: index, error).spindleError
-      }
+    do throws(CodecError) { return try entry.hash(peer: peer, index: index) } catch {
+      throw LogTrackerError.unwritableOp(peer: peer, index: index, error).spindleError
     }
   }
 }

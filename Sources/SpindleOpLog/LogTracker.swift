@@ -49,6 +49,10 @@ public protocol LogTracker<Op>: Sendable {
   /// Where one peer's log ends; ``LogPosition/start`` for a peer never seen.
   func position(of peer: PeerID) async throws -> LogPosition
 
+  /// The head of a peer's chain before an index; nil where it is not known, as in a tracker without
+  /// chains.
+  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
+
   /// What identifies the entry offered for an index, to tell an entry that came again from another
   /// one; nil when the tracker cannot tell.
   func hash(
@@ -123,6 +127,8 @@ extension LogTracker {
     LogPosition(next: try await allCursors()[peer])
   }
 
+  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? { nil }
+
   public func hash(
     peer: PeerID, index: UInt64, entry: DecodedEntry<Op>
   ) throws -> EntryHash? { nil }
@@ -156,10 +162,6 @@ public protocol HistoryTracker<Op>: LogTracker {
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)]
 
-  /// The head of a peer's chain before an index; nil where it is not known, as in a tracker without
-  /// chains.
-  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
-
   /// Entries of a peer that were removed and may be in published files, at most `limit`, in the
   /// order of their indices. None in a tracker that removes nothing.
   func pendingRewrites(
@@ -182,8 +184,6 @@ extension HistoryTracker {
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
     try await readEntries(peer: peer, from: index, limit: limit).map { (index: $0, entry: $1) }
   }
-
-  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? { nil }
 
   public func pendingRewrites(
     of peer: PeerID, limit: Int

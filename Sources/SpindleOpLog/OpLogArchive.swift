@@ -66,8 +66,9 @@ public struct OpLogArchive: Sendable {
   /// - Parameter progress: Called after each page with what was read so far.
   /// - Returns: How many entries were new.
   /// - Throws: ``SpindleError`` as ``verify()`` does, before anything is applied; ``SyncError``
-  ///   with `compacted` when the file starts behind what the log has of a peer, `conflict` for a
-  ///   file that was replaced while it was read, and whatever applying throws. Entries before the
+  ///   with `compacted` when the file starts behind what the log has of a peer, with `conflict`
+  ///   where it has another history of the peer; ``SpindleError`` with `conflict` for a file that
+  ///   was replaced while it was read; and whatever applying throws. Entries before the
   ///   failing one stay applied.
   public func apply<Target: LogProcessor>(
     to target: Target, progress: @escaping @Sendable (Progress) -> Void = { _ in }
@@ -92,10 +93,35 @@ public struct OpLogArchive: Sendable {
           row, peer: page.peer, index: index)
         return (index: index, entry: entry)
       }
+      try await check(page, of: manifest, follows: target)
       count += UInt64(try await target.apply(peer: page.peer, entries: entries))
       progress(now)
     }
     return count
+  }
+
+  /// Compares the chains where a page meets the end of the log: entries that it goes on behind may
+  /// be gone, from the file or from the log, so that they are not compared one by one.
+  private func check(
+    _ page: ArchivePage, of manifest: OpLogManifest, follows target: some LogProcessor
+  ) async throws {
+    guard let part = manifest.peers.first(where: { $0.peer == page.peer }), !part.startsLate else {
+      return
+    }
+    let end = page.first + UInt64(page.rows.count)
+    let next = min(try await target.cursor(of: page.peer), end)
+    guard next >= page.first else { return }
+    let head = next > page.first ? page.rows[Int(next - page.first) - 1].chain : part.firstHead
+    guard next > page.first || next == part.first, let head,
+      let ours = try await target.chainHead(of: page.peer, before: next), ours != head
+    else { return }
+    for (offset, row) in page.rows.enumerated() where page.first + UInt64(offset) < next {
+      let index = page.first + UInt64(offset)
+      let ours = try await target.chainHead(of: page.peer, before: index + 1)
+      guard let ours, let head = row.chain, ours != head else { continue }
+      throw SyncError.conflict(peer: page.peer, index: index)
+    }
+    throw SyncError.conflict(peer: page.peer, index: next - 1)
   }
 
   /// Compares two readings of the file.

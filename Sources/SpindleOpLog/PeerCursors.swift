@@ -38,6 +38,12 @@ public struct PeerCursors: Sendable, Hashable {
     positions.merge(other.positions) { max($0, $1) }
   }
 
+  /// The same without some peers.
+  func leavingOut(_ peers: Set<PeerID>) -> PeerCursors {
+    if peers.isEmpty { return self }
+    return PeerCursors(positions.filter { !peers.contains($0.key) })
+  }
+
   /// What these cursors lack of another replica's: per peer, the indices to ask for, in the order
   /// of the peers' bytes.
   public func gaps(to other: PeerCursors) -> [(peer: PeerID, indices: Range<UInt64>)] {

@@ -278,7 +278,11 @@ extension Processor: LogProcessor {
   }
 }
 
-extension Processor: HasCursors {}
+extension Processor: HasCursors {
+  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+    try await tracker.chainHead(of: peer, before: index)
+  }
+}
 
 extension Processor: LogSource where T: HistoryTracker<R.Op> {
   /// A page of one peer's entries from an index on, up to its cursor.

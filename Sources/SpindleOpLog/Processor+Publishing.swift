@@ -2,10 +2,6 @@ public import SpindleCore
 internal import SpindleStore
 
 extension Processor: PublishedLog where T: HistoryTracker<R.Op> {
-  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
-    try await tracker.chainHead(of: peer, before: index)
-  }
-
   public func floor(of peer: PeerID) async throws -> UInt64 {
     try await tracker.floor(of: peer)
   }

@@ -6,9 +6,6 @@ public protocol PublishedLog<Op>: LogSource {
   /// Whose entries this machine makes.
   var selfID: PeerID { get }
 
-  /// The head of a peer's chain before an index; nil where it is not known.
-  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
-
   /// Below which index a peer's log was trimmed; 0 for one that was not, which is the default.
   func floor(of peer: PeerID) async throws -> UInt64
 

@@ -5,6 +5,10 @@ public import SpindleCore
 /// Each peer's entries are taken in order, page by page; a peer that fails does not stop the
 /// others. It never asks for what the target has, any number of drivers may run on one target, and
 /// it can be cancelled at any point: where a pull goes on is read from the target.
+///
+/// Before anything of a peer is taken the chains' heads are compared where both logs end, so that
+/// two histories of one peer are told and never joined: ``SyncError/conflict(peer:index:)``. Heads
+/// that are not known, as in a log without chains, are not compared.
 public struct PullDriver<Op: Sendable>: Sendable {
   private let pull: PeerPull<Op>
   private let skippedPeer: PeerID?
@@ -27,7 +31,8 @@ public struct PullDriver<Op: Sendable>: Sendable {
   /// each other what they have, as far as they keep such words: see
   /// ``LogIndexTracker/trim(below:forced:)``.
   ///
-  /// - Returns: What became of each peer that the source is ahead of, or cannot read to its end.
+  /// - Returns: What became of each peer that the source is ahead of, cannot read to its end, or has
+  ///   with another history.
   /// - Throws: What the source throws when it is asked for its peers, and the target when it is
   ///   told of them; `CancellationError`.
   public func run() async throws -> PullReport {
@@ -55,7 +60,12 @@ public struct PullDriver<Op: Sendable>: Sendable {
         metrics.stopped(reason: PullPause.reason(of: outcome.error))
       }
     }
-    do { try await pull.target.exchangeAcknowledgements(with: pull.source) } catch {
+    let forked = Set(report.peers.filter { $0.value.isSame == false }.keys)
+    do {
+      let replicas = try await pull.source.acknowledgements()
+      try await pull.target.noteAcknowledged(by: replicas, except: forked)
+      try await pull.target.acknowledge(to: pull.source, except: forked)
+    } catch {
       report.acknowledgementError = error
     }
     try Task.checkCancellation()
@@ -74,7 +84,8 @@ public struct PullDriver<Op: Sendable>: Sendable {
 
 /// What a ``PullDriver`` did.
 public struct PullReport: Sendable {
-  /// The peers that the source was ahead of, and those that it cannot read to their end.
+  /// The peers that the source was ahead of, those that it cannot read to their end, and those of
+  /// which it has another history.
   public fileprivate(set) var peers: [PeerID: PullOutcome] = [:]
 
   /// Why source and target could not tell each other what they have; nil when they did. Nothing is
@@ -98,6 +109,14 @@ public struct PullOutcome: Sendable {
   public fileprivate(set) var error: (any Error)?
   /// Whether there was nothing to do.
   fileprivate var isUpToDate = true
+
+  /// Whether the peer's log is one and the same in source and target, as far as heads tell; nil
+  /// where it could not be looked at.
+  var isSame: Bool? {
+    if case SyncError.conflict? = error as? SyncError { return false }
+    return isCompared ? true : nil
+  }
+  fileprivate var isCompared = false
 }
 
 /// Pulls one peer from a source into a target.
@@ -110,6 +129,8 @@ struct PeerPull<Op: Sendable>: Sendable {
     do {
       outcome.next = try await target.cursor(of: peer)
       outcome.isUpToDate = outcome.next >= known
+      try await compare(peer, below: min(outcome.next, known))
+      outcome.isCompared = true
       while outcome.next < known {
         try Task.checkCancellation()
         let page = try await source.readSince(peer: peer, from: outcome.next)
@@ -124,6 +145,26 @@ struct PeerPull<Op: Sendable>: Sendable {
       outcome.error = error
     }
     return outcome
+  }
+
+  /// Compares the peer's logs below an index by their chains' heads.
+  ///
+  /// - Throws: ``SyncError/conflict(peer:index:)`` with the first index whose entries differ.
+  private func compare(_ peer: PeerID, below index: UInt64) async throws {
+    guard index > 0, try await differs(peer, below: index) else { return }
+    var (same, other) = (0 as UInt64, index)
+    while other - same > 1 {
+      let middle = same + (other - same) / 2
+      if try await differs(peer, below: middle) { other = middle } else { same = middle }
+    }
+    throw SyncError.conflict(peer: peer, index: same)
+  }
+
+  private func differs(_ peer: PeerID, below index: UInt64) async throws -> Bool {
+    guard let ours = try await target.chainHead(of: peer, before: index),
+      let theirs = try await source.chainHead(of: peer, before: index)
+    else { return false }
+    return ours != theirs
   }
 
   /// Applies a page as far as its indices follow each other.

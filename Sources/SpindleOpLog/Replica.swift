@@ -11,6 +11,15 @@ public protocol HasCursors: Sendable {
   /// The cursors now, then each advance. Advances that nobody read yet are merged per peer, so a
   /// slow reader costs memory for the peers only; positions are folded by the greater one.
   func watchCursors() -> CursorWatch
+
+  /// The head of a peer's chain before an index: what tells its logs here and there from each other
+  /// without their entries. Nil where it is not known, such as below what was trimmed, beyond the
+  /// end, and in a log without chains, which is the default.
+  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead?
+}
+
+extension HasCursors {
+  public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? { nil }
 }
 
 /// A log that can be read: an op-log that keeps history, a folder of segment files.
@@ -131,11 +140,25 @@ extension LogProcessor {
 }
 
 extension LogProcessor {
-  /// Tells a source what is here now, and takes in what it knows of others.
-  func exchangeAcknowledgements(with source: any LogSource<Op>) async throws {
-    try await noteAcknowledged(source.acknowledgements())
+  /// Tells a source what is here now.
+  ///
+  /// - Parameter peers: Those whose log is another one here than there: the source must not trim
+  ///   its own for what is here of them.
+  func acknowledge(to source: any LogSource<Op>, except peers: Set<PeerID>) async throws {
     guard let confirmed = try await confirmed() else { return }
-    try await source.acknowledge(replica: confirmed.replica, cursors: confirmed.cursors)
+    try await source.acknowledge(
+      replica: confirmed.replica, cursors: confirmed.cursors.leavingOut(peers))
+  }
+
+  /// Takes in what a source knows of others.
+  ///
+  /// - Parameter peers: As above: this log must not be trimmed for what is there of them.
+  func noteAcknowledged(
+    by replicas: [PeerID: PeerCursors], except peers: Set<PeerID>
+  ) async throws {
+    // That more of the own log was somewhere counts whatever its history.
+    try await noteElsewhere(replicas.values.reduce(into: PeerCursors()) { $0.merge($1) })
+    try await noteAcknowledged(replicas.mapValues { $0.leavingOut(peers) })
   }
 }
 
@@ -146,7 +169,9 @@ public protocol Replica<Op>: LogSource, LogProcessor {}
 public enum SyncError: Error, Sendable {
   /// The entry's index is not the peer's next one: entries between were skipped.
   case cursorMismatch(peer: PeerID, expected: UInt64, actual: UInt64)
-  /// Another entry was recorded at this index before.
+  /// Another entry was recorded at this index before: the peer's log has two histories. Where
+  /// their chains tell so and their entries were trimmed, the first that differs may be an earlier
+  /// one.
   case conflict(peer: PeerID, index: UInt64)
   /// The entry's timestamp is too far ahead of this machine's clock. It can be applied later.
   case skew(peer: PeerID, index: UInt64, HybridClockError)

@@ -40,6 +40,7 @@ public struct SegmentDecoder<Op: IndexableOp>: Sendable {
   }
 
   fileprivate var byteCount: Int { position.byteCount }
+  fileprivate var head: ChainHead? { position.head }
 
   /// The next entry; nil where the bytes end behind one.
   public mutating func next() throws(CodecError) -> DecodedEntry<Op>? {
@@ -96,6 +97,11 @@ public struct DecodedSegment<Op: IndexableOp>: Sendable {
   public private(set) var entries: [DecodedEntry<Op>] = []
   /// Where each of them ends, in bytes from the beginning of the segment.
   private(set) var ends: [Int] = []
+  /// The chain's head before every so many of them, so that it is found before any of them without
+  /// hashing them all; empty without a chain.
+  private var heads: [ChainHead] = []
+  /// Half a byte of memory for each entry.
+  private static var headInterval: Int { 64 }
   /// Behind the last of them. A torn end costs only itself: an encoder goes on from here.
   public private(set) var state: SegmentState
   /// Why the bytes behind them are no entry; nil when there are none.
@@ -121,14 +127,49 @@ public struct DecodedSegment<Op: IndexableOp>: Sendable {
 
   private mutating func read(from decoder: inout SegmentDecoder<Op>) {
     failure = nil
+    var head = state.head
     do throws(CodecError) {
       while let entry = try decoder.next() {
+        if entries.count.isMultiple(of: Self.headInterval), let head { heads.append(head) }
         entries.append(entry)
         ends.append(decoder.byteCount)
+        head = decoder.head
       }
     } catch {
       failure = error
     }
     state = decoder.state
+  }
+
+  /// The chain's head before an index; nil outside the segment, and without a chain.
+  ///
+  /// - Complexity: O(bytes of at most 63 entries).
+  func head(before index: UInt64) throws(CodecError) -> ChainHead? {
+    guard index >= state.header.start, index <= state.next else { return nil }
+    if index == state.next { return state.head }
+    let count = Int(index - state.header.start)
+    let known = count / Self.headInterval
+    guard known < heads.count else { return nil }
+    var head = heads[known]
+    for place in (known * Self.headInterval)..<count {
+      head = head.appending(
+        try entries[place].hash(
+          peer: state.header.peer, index: state.header.start + UInt64(place)))
+    }
+    return head
+  }
+}
+
+extension DecodedEntry where Op: IndexableOp {
+  /// What identifies the entry at its place.
+  func hash(peer: PeerID, index: UInt64) throws(CodecError) -> EntryHash {
+    switch self {
+    case .expunged(let hash): hash
+    case .logEntry(let entry):
+      try OpLogRow(
+        timestamp: entry.timestamp, serverUser: entry.serverUser,
+        entry: try entry.op.toIndexEntry()
+      ).hash(peer: peer, index: index)
+    }
   }
 }

@@ -72,6 +72,10 @@ private final class IngestTarget: LogProcessor {
 
   func watchCursors() -> CursorWatch { CursorBoard(cursors()).watch() }
 
+  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+    try await log.tracker.chainHead(of: peer, before: index)
+  }
+
   func apply(
     peer: PeerID, index: UInt64, entry: DecodedEntry<EncodedIngestOp>
   ) async throws -> Applied {

@@ -130,8 +130,8 @@ final class ModelReplica: Replica, PublishedLog {
   // MARK: Publishing
 
   func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
-    let log = state.withLock { Array($0.logs[peer, default: []].prefix(Int(index))) }
-    return try chain(log, of: peer)
+    let log = state.withLock { $0.logs[peer, default: []] }
+    return index > log.count ? nil : try chain(Array(log.prefix(Int(index))), of: peer)
   }
 
   func noteElsewhere(_ cursors: PeerCursors) async throws {
@@ -151,7 +151,16 @@ final class ModelReplica: Replica, PublishedLog {
 }
 
 func chain<Op: IndexableOp>(_ log: [DecodedEntry<Op>], of peer: PeerID) throws -> ChainHead {
-  var encoder = try SegmentEncoder<Op>(magic: testMagic, header: header(peer: peer))
-  for entry in log { try encoder.append(entry) }
-  return encoder.state.head!
+  var head = ChainHead.seed(of: peer)
+  for (index, entry) in log.enumerated() {
+    switch entry {
+    case .expunged(let hash): head = head.appending(hash)
+    case .logEntry(let entry):
+      let row = try OpLogRow(
+        timestamp: entry.timestamp, serverUser: entry.serverUser,
+        entry: try entry.op.toIndexEntry())
+      head = head.appending(row.hash(peer: peer, index: UInt64(index)))
+    }
+  }
+  return head
 }
