@@ -108,8 +108,10 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var askError: (any Error)?
     var tellError: (any Error)?
     var acknowledgeError: (any Error)?
-    /// What target and source had when they told each other the last time.
-    var acknowledged: [PeerCursors] = []
+    /// What the source was told the last time, and what it had then.
+    var told: [PeerCursors] = []
+    /// What the source told of others the last time, and what the target had then.
+    var heard: (replicas: [PeerID: PeerCursors], ours: PeerCursors)?
 
     var doubtful: Set<PeerID> { Set(peers.filter { !$0.value.isSame }.keys) }
 
@@ -302,20 +304,22 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     state.withLock { [failure] in $0.tellError = failure }
   }
 
-  /// Lets source and target tell each other what they have, where either has more than the last
-  /// time.
+  /// Lets source and target tell each other what they have, where it is not what they told the last
+  /// time. What others told the source is asked for in any case: it changes while the log rests.
   private func acknowledge(known: PeerCursors) async {
     do {
       let doubtful = state.withLock { $0.doubtful }
-      let cursors = [try await pull.target.cursors().leavingOut(doubtful), known]
-      if state.withLock({ $0.acknowledged == cursors }) { return }
+      let ours = try await pull.target.cursors().leavingOut(doubtful)
       let replicas = try await pull.source.acknowledgements()
-      try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
-      try await pull.target.acknowledge(to: pull.source, except: doubtful)
-      state.withLock { state in
-        state.acknowledged = cursors
-        state.acknowledgeError = nil
+      if !state.withLock({ $0.heard.map { $0 == (replicas, ours) } ?? false }) {
+        try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
+        state.withLock { $0.heard = (replicas, ours) }
       }
+      if state.withLock({ $0.told != [ours, known] }) {
+        try await pull.target.acknowledge(to: pull.source, except: doubtful)
+        state.withLock { $0.told = [ours, known] }
+      }
+      state.withLock { $0.acknowledgeError = nil }
     } catch {
       state.withLock { $0.acknowledgeError = error }
     }

@@ -131,4 +131,36 @@ import Testing
       }
     }
   }
+
+  /// The writer of a log that rests hears of a replica that takes it in later.
+  @Test func aQuietLogLearnsWhatWasTakenInFromTheFolder() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let (one, two) = (
+          try await log(store, "one", peer(1)), try await log(store, "two", peer(2))
+        )
+        let (left, right) = (
+          try await folder(store, peer(1)), try await folder(store, peer(2))
+        )
+        try await exec(one, 10)
+        _ = try await Publisher(log: one, sink: left.sink).sync()
+        var settings = ConvergenceSettings()
+        settings.pollInterval = .milliseconds(5)
+        let driver = ConvergenceDriver(from: left, into: one, settings: settings)
+        let running = Task { try await driver.run() }
+        // Both told each other what they have, and nothing of it changes from here on.
+        try await eventually {
+          try await left.acknowledgements()[peer(1)] == PeerCursors([peer(1): 10])
+        }
+        #expect(try await PullDriver(from: right, into: two).run().newCount == 10)
+        try await eventually {
+          try await one.tracker.acknowledgements()[peer(2)]?[peer(1)] == 10
+        }
+        #expect(driver.acknowledgementError == nil)
+        running.cancel()
+        _ = await running.result
+        #expect(try await one.tracker.trim(below: PeerCursors([peer(1): 100])).rows == 10)
+      }
+    }
+  }
 }
