@@ -231,7 +231,7 @@ package struct SpoolWalk {
     }
     let isAhead = table.map { !$0.largestKey.lexicographicallyPrecedes(position) } ?? false
     let search = ReadableKeySearch(from: position, limit: isAhead ? table?.largestKey : nil)
-    guard let next = try search.run(isReadable: isReadable) else {
+    guard let next = try search.run(damageAt: damage(at:)) else {
       // Such as a table of level 0 that does not open: it is part of every read.
       lose(number, to: nil)
       throw damage ?? failure(error)
@@ -242,7 +242,8 @@ package struct SpoolWalk {
     }
   }
 
-  private func isReadable(_ key: [UInt8]) throws -> Bool {
+  /// What a read that begins at a key meets; nil when it can be read.
+  private func damage(at key: [UInt8]) throws -> RocksError? {
     if let reason = stopReason() { throw reason }
     var options = IterationOptions()
     options.fillsCache = false
@@ -252,12 +253,12 @@ package struct SpoolWalk {
       var iterator = try database.iterator(family, options)
       iterator.seek(key.span)
       try iterator.checkStatus()
-      return true
+      return nil
     } catch {
       guard error.kind == .corruption || error.kind == .ioError else {
         throw failure(error)
       }
-      return false
+      return error
     }
   }
 
