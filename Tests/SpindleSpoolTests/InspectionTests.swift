@@ -110,6 +110,19 @@ import Testing
     }
   }
 
+  @Test("The key that a killed probe of the gate left is no finding")
+  func probeKeysAreNoFinding() async throws {
+    try await withNewSpool { (spool) async throws in
+      try await spool.put(spool.makeID(), [1])
+      try await spool.putRaw([0], [1])
+      let found = try await spool.verify()
+      #expect(found.isIntact && found.intact == 1 && found.strayKeys.isEmpty)
+      #expect(try await spool.stats().stray == 0)
+      let outcome = try await spool.all().outcome
+      #expect(outcome.count == 1 && outcome.stray == 0 && outcome.skipped == 0)
+    }
+  }
+
   @Test func aCancelledVerificationEnds() async throws {
     try await withNewSpool { (spool) async throws in
       for number in 0..<200 { try await spool.put(spool.makeID(), payload(number)) }
