@@ -36,6 +36,20 @@ extension Files {
     }
   }
 
+  /// Makes a symbolic link that leads to a file from anywhere. A name that is taken is an error,
+  /// `EEXIST`, and so is an absent file.
+  public static func linkSymbolically(
+    _ source: String, to target: String
+  ) throws(IOFailure) {
+    guard let real = unsafe realpath(source, nil) else {
+      throw IOFailure("find", path: source, errno: errno)
+    }
+    defer { unsafe free(real) }
+    guard unsafe symlink(real, target) == 0 else {
+      throw IOFailure("link \(source) to", path: target, errno: errno)
+    }
+  }
+
   /// Writes a new file, mode 0600. A file that could not be written as a whole is removed.
   ///
   /// - Parameters:

@@ -1,9 +1,15 @@
 /// Finds the first key behind damage that can be read again.
 ///
-/// Steps double from the place of the damage until a key can be read, and halve again between the
-/// last unreadable and the first readable one: at most 256 reads. Damage of one block so costs
-/// about one block of messages, and not all that the table file holds behind it.
+/// A damaged block meets every key of one stretch with the same error, which names the block by its
+/// file and offset. So the end of the stretch is where anything else is met: steps double from its
+/// beginning until that is so, and halve again, at most 260 reads. When what is met there is
+/// another damaged block, the search goes on from it; what is intact between two of them is found,
+/// however narrow it is.
 struct ReadableKeySearch {
+  /// Stretches that one search looks at: as many blocks of 4 KiB as a table of 256 MiB has. Bounds
+  /// the search where errors of the same place differ.
+  static let stretchLimit = 65_536
+
   /// The first key that could not be read.
   let start: [UInt8]
   /// The last key that the damage can reach; nil is the end of the keys.
@@ -14,41 +20,51 @@ struct ReadableKeySearch {
     self.limit = limit
   }
 
+  /// - Parameter damageAt: What a read that begins at a key meets; nil when it can be read.
   /// - Returns: `start` itself when it can be read after all; nil when nothing can be read up to
   ///   the end of the keys. With a limit the key behind that is taken without a look.
-  func run(isReadable: ([UInt8]) throws -> Bool) rethrows -> [UInt8]? {
-    if try isReadable(start) { return start }
-    let behind = limit.map { $0 + [0] }
-    var unreadable = Self.number(start)
+  func run<Damage: Equatable>(damageAt: ([UInt8]) throws -> Damage?) rethrows -> [UInt8]? {
+    guard var damage = try damageAt(start) else { return start }
+    var place = Self.number(start)
+    for _ in 0..<Self.stretchLimit {
+      guard let end = try end(of: damage, from: place, damageAt) else { break }
+      guard let other = end.damage else { return Self.key(end.place) }
+      damage = other
+      place = end.place
+    }
+    return limit.map { $0 + [0] }
+  }
+
+  /// The first place behind another at which its damage is not met, and what is met there; nil when
+  /// it is met up to the limit.
+  private func end<Damage: Equatable>(
+    of damage: Damage, from place: UInt128, _ damageAt: ([UInt8]) throws -> Damage?
+  ) rethrows -> (place: UInt128, damage: Damage?)? {
     let last = limit.map { Self.number($0) } ?? .max
+    var inside = place
     var step: UInt128 = 1
-    var readable: UInt128?
-    while readable == nil {
-      let (probe, overflows) = Self.number(start).addingReportingOverflow(step)
-      if overflows || probe > last { break }
-      if try isReadable(Self.key(probe)) {
-        readable = probe
-      } else {
-        unreadable = probe
-        step = step &<< 1
-        if step == 0 { break }
+    while inside < last {
+      let (sum, overflows) = place.addingReportingOverflow(step)
+      var outside = overflows ? last : min(sum, last)
+      var met = try damageAt(Self.key(outside))
+      guard met != damage else {
+        inside = outside
+        step = step > .max / 2 ? .max : step * 2
+        continue
       }
+      while outside - inside > 1 {
+        let middle = inside + (outside - inside) / 2
+        let found = try damageAt(Self.key(middle))
+        if found == damage {
+          inside = middle
+        } else {
+          outside = middle
+          met = found
+        }
+      }
+      return (outside, met)
     }
-    var next = readable
-    if next == nil {
-      guard behind != nil else { return nil }
-      // The limit's own number may stand for a key in front of it, so the first that is certainly
-      // behind is one more.
-      next = last == .max ? nil : last + 1
-    }
-    guard var good = next else { return behind }
-    while good - unreadable > 1 {
-      let middle = unreadable + (good - unreadable) / 2
-      if try isReadable(Self.key(middle)) { good = middle } else { unreadable = middle }
-    }
-    let key = Self.key(good)
-    guard let behind, behind.lexicographicallyPrecedes(key) else { return key }
-    return behind
+    return nil
   }
 
   /// The first 16 bytes of a key as a number, as if zeros followed a shorter one.

@@ -94,8 +94,10 @@ struct SpoolDelivery {
     }
     guard let id = SpoolID(bytes: key) else {
       stray.note(key)
-      outcome.stray += 1
-      outcome.skipped += 1
+      if !StrayKeys.isProbe(key) {
+        outcome.stray += 1
+        outcome.skipped += 1
+      }
       return .next
     }
     guard try selects(id, key) else {
@@ -156,7 +158,10 @@ struct SpoolDelivery {
     do throws(RocksError) {
       return try spool.storage.database.contains(spool.family.columnFamily, key, in: view)
     } catch {
-      throw spool.storage.failure(error, reading: spool.family)
+      let failure = spool.storage.failure(error, reading: spool.family)
+      guard error.kind == .corruption || error.kind == .ioError else { throw failure }
+      // What the view had is not known any more: rather given than missed.
+      return true
     }
   }
 

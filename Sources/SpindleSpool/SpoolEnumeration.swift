@@ -3,8 +3,14 @@ internal import Synchronization
 
 /// A stretch of keys that a walk could not read: what lay in it is lost to the walk, though it is
 /// still on the disk.
+///
+/// Where no read gets past a table of level 0, the stretch is that of the table's keys, and what
+/// other tables and the log hold of it is given; so a message whose removal or replacement was in
+/// the lost table alone is given as it was before. From there on the walk holds a view of the store
+/// to its end, with as much memory as the log has bytes.
 public struct SpoolLostRange: Sendable, Equatable {
-  /// The number of the damaged table file; nil when the engine named none that is in use.
+  /// The number of the damaged table file, of several the first; nil when the engine named none
+  /// that is in use.
   public var file: UInt64?
   /// The first key that may be missing; an empty one is the beginning of the spool.
   public var from: [UInt8]

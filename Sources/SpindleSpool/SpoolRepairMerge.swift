@@ -124,7 +124,8 @@ struct SpoolRanges {
 
   init(ranges: [SpoolLostRange]) { self.ranges = ranges }
 
-  private init(joining parts: [SpoolLostRange]) {
+  /// Joins where they meet; what is joined names the first one's file.
+  init(joining parts: [SpoolLostRange]) {
     var joined: [SpoolLostRange] = []
     for part in parts.sorted(by: { $0.from.lexicographicallyPrecedes($1.from) }) {
       guard let last = joined.last, let end = last.to else {

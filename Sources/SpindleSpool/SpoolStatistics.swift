@@ -49,14 +49,14 @@ extension RocksSpool {
   /// Counts everything in the spool, with bounded memory.
   ///
   /// - Throws: ``SpindleError``: `closed`, `overloaded` when too many walks are under way, or
-  ///   damage that the walk cannot go behind; `CancellationError`.
+  ///   `CancellationError`.
   /// - Complexity: O(bytes stored): every record is read. One thread; the caller is suspended.
   public func stats() async throws -> SpoolStatistics {
     try await working {
       try await upkeep.run("spindle-stats") { flag in
         var tally = StatisticsTally()
         var walk = SpoolWalk(self.storage, self.family) { self.stopReason(flag) }
-        try walk.run { key, record in
+        try walk.runReadable { key, record in
           tally.add(key, record)
           return .next
         }
@@ -76,7 +76,7 @@ struct StatisticsTally {
 
   mutating func add(_ key: Span<UInt8>, _ record: Span<UInt8>) {
     guard let id = SpoolID(bytes: key) else {
-      seen.stray += 1
+      if !StrayKeys.isProbe(key) { seen.stray += 1 }
       return
     }
     guard record.count >= SpoolRecord.headerBytes, record[0] == SpoolRecord.version else {

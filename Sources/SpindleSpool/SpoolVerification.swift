@@ -29,7 +29,7 @@ extension RocksSpool {
   /// would.
   ///
   /// - Throws: ``SpindleError``: `closed`, `overloaded` when too many walks are under way, or
-  ///   damage that the walk cannot go behind; `CancellationError`.
+  ///   `CancellationError`.
   /// - Complexity: O(bytes stored). One thread; the caller is suspended.
   public func verify() async throws -> SpoolVerification {
     try await working {
@@ -37,7 +37,7 @@ extension RocksSpool {
         var result = SpoolVerification()
         var stray = StrayKeys()
         var walk = SpoolWalk(self.storage, self.family) { self.stopReason(flag) }
-        try walk.run { key, record in
+        try walk.runReadable { key, record in
           guard let id = SpoolID(bytes: key) else {
             stray.note(key)
             return .next

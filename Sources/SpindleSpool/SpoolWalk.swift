@@ -10,6 +10,9 @@ package import SpindleStore
 ///   back after ``entryLimit`` entries, after ``byteLimit`` bytes, or when the visitor asks; the
 ///   next begins behind the last key. Without a snapshot the walk so moves with the present.
 /// - Damage shuts the family's gate and is told as a lost range.
+/// - A table of level 0 that no read gets past, since it does not open, is left out: the walk goes
+///   on in a ``ReducedView``, which it keeps to its end, with what others hold of the same keys.
+///   That view is of one moment; messages stored after it are not given.
 package struct SpoolWalk {
   package enum Step {
     case next
@@ -25,14 +28,17 @@ package struct SpoolWalk {
   /// Places of damage that a walk goes behind; it ends at the next. Beyond this the spool needs a
   /// repair and not a walk.
   static let damageLimit = 1_000
+  /// Tables that a walk leaves out: more than level 0 may have before writes stop. Each has the log
+  /// read once more.
+  static let leftOutLimit = 64
 
   private enum Ending {
     case end, released, stopped
     case failed(RocksError)
   }
 
-  let database: Database
-  let family: ColumnFamily
+  private let whole: Database
+  private let wholeFamily: ColumnFamily
   /// Turns an error of the engine into one for callers, and tells it to whom it concerns.
   let failure: (RocksError) -> SpindleError
   /// The view to walk; nil is the present.
@@ -40,8 +46,18 @@ package struct SpoolWalk {
   /// Asked at every entry: the reason to end now.
   let stopReason: () -> (any Error)?
 
-  /// What could not be read.
-  package private(set) var lostRanges: [SpoolLostRange] = []
+  /// What could not be read, in the order of the keys.
+  package var lostRanges: [SpoolLostRange] {
+    leftOut.isEmpty ? lost : SpoolRanges(joining: leftOut + lost).ranges
+  }
+  private var lost: [SpoolLostRange] = []
+  /// The tables that are left out, with all of their keys: what was read of them before their
+  /// damage is not told from what was not.
+  private var leftOut: [SpoolLostRange] = []
+  /// What is read in place of the database once a table is left out.
+  private var view: ReducedView?
+  /// False where the caller looks for tables to leave out itself, and when a view could not be made.
+  private var leavesOut: Bool
   /// The first damage met.
   package private(set) var damage: SpindleError?
   /// The first key that was not visited.
@@ -58,22 +74,27 @@ package struct SpoolWalk {
     _ store: Store, _ family: StoreFamily, snapshot: Snapshot? = nil,
     stopReason: @escaping () -> (any Error)?
   ) {
-    database = store.database
-    self.family = family.columnFamily
+    whole = store.database
+    wholeFamily = family.columnFamily
+    leavesOut = true
     failure = { store.failure($0, reading: family) }
     self.snapshot = snapshot
     self.stopReason = stopReason
   }
 
-  /// Walks a database that no store has open, from a key on.
+  /// Walks a database that no store has open, from a key on. It leaves no table out.
   init(_ database: Database, _ family: ColumnFamily, from start: [UInt8] = []) {
     position = start
-    self.database = database
-    self.family = family
+    whole = database
+    wholeFamily = family
+    leavesOut = false
     failure = { $0.spindleError }
     snapshot = nil
     stopReason = { nil }
   }
+
+  private var database: Database { view?.database ?? whole }
+  private var family: ColumnFamily { view?.family ?? wholeFamily }
 
   /// Walks to the end.
   ///
@@ -84,6 +105,7 @@ package struct SpoolWalk {
   package mutating func run(
     released: () throws -> Void = {}, _ visit: (Span<UInt8>, Span<UInt8>) throws -> Step
   ) throws {
+    defer { view = nil }
     while true {
       try avoidShortTables()
       switch try readSegment(visit) {
@@ -98,13 +120,13 @@ package struct SpoolWalk {
     }
   }
 
-  /// Walks as far as the tables can be read. Where damage is met that no walk can go behind, such
-  /// as a table of level 0 that does not open, the last of ``lostRanges`` has no end.
+  /// Walks as far as the tables can be read. Where damage is met that the walk cannot go behind,
+  /// the last of ``lostRanges`` has no end.
   mutating func runReadable(_ visit: (Span<UInt8>, Span<UInt8>) throws -> Step) throws {
     do {
       try run(visit)
     } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
-      guard let last = lostRanges.last, last.to == nil else { throw error }
+      guard let last = lost.last, last.to == nil else { throw error }
     }
   }
 
@@ -118,7 +140,7 @@ package struct SpoolWalk {
     // Spools have no range deletions: a message is removed by its id.
     options.ignoresRangeDeletions = true
     do {
-      var iterator = try database.iterator(family, options)
+      var iterator = try makeIterator(options)
       // In front of a damaged table the seek goes to the last key once more: one to any key behind
       // it would open that table, and the bound does not keep it from that.
       let start = gap == nil ? position : Array(position.dropLast())
@@ -147,6 +169,20 @@ package struct SpoolWalk {
     }
   }
 
+  private func makeIterator(
+    _ options: IterationOptions
+  ) throws(RocksError) -> DatabaseIterator {
+    guard view != nil, snapshot != nil, let other = whole.columnFamily(named: "default") else {
+      return try database.iterator(family, options)
+    }
+    // A snapshot is a number in the history that both databases have. The one that it belongs to
+    // keeps it while it is in use, so until the number is taken over.
+    let use = try whole.iterator(other)
+    let iterator = try database.iterator(family, options)
+    withExtendedLifetime(use) {}
+    return iterator
+  }
+
   private func isVisited(_ key: Span<UInt8>) -> Bool {
     copyBytes(key).lexicographicallyPrecedes(position)
   }
@@ -162,6 +198,10 @@ package struct SpoolWalk {
       .sorted { $0.smallestKey.lexicographicallyPrecedes($1.smallestKey) }
     for table in tables {
       guard let error = Self.shortage(of: table, in: database.path) else { continue }
+      if table.level == 0, leavesOut {
+        try note(error)
+        if leaveOut(table) { return try avoidShortTables() }
+      }
       if position.lexicographicallyPrecedes(table.smallestKey) {
         if bound.map({ table.smallestKey.lexicographicallyPrecedes($0) }) ?? true {
           bound = table.smallestKey
@@ -192,8 +232,24 @@ package struct SpoolWalk {
       message: "Corruption: the table file \(path)/\(name) has \(bytes) of \(table.bytes) bytes")
   }
 
+  /// Goes on without a table; false when it cannot be done, and is not tried again.
+  private mutating func leaveOut(_ table: Database.TableFile) -> Bool {
+    guard leavesOut, leftOut.count < Self.leftOutLimit else { return false }
+    let numbers = leftOut.compactMap(\.file) + [table.number]
+    do {
+      view = try ReducedView(of: whole.path, family: wholeFamily.name, without: numbers)
+    } catch {
+      leavesOut = false
+      return false
+    }
+    leftOut.append(
+      SpoolLostRange(file: table.number, from: table.smallestKey, to: table.largestKey + [0]))
+    return true
+  }
+
   /// Notes damage, which shuts the gate of the family.
   private mutating func note(_ error: RocksError) throws {
+    let error = view?.translated(error) ?? error
     let failure = self.failure(error)
     guard error.kind == .corruption || error.kind == .ioError else { throw failure }
     if damage == nil { damage = failure }
@@ -205,10 +261,10 @@ package struct SpoolWalk {
   }
 
   private mutating func lose(_ file: UInt64?, to end: [UInt8]?) {
-    if let last = lostRanges.last, last.file == file, last.to == position {
-      lostRanges[lostRanges.count - 1].to = end
+    if let last = lost.last, last.file == file, last.to == position {
+      lost[lost.count - 1].to = end
     } else {
-      lostRanges.append(SpoolLostRange(file: file, from: position, to: end))
+      lost.append(SpoolLostRange(file: file, from: position, to: end))
     }
   }
 
@@ -223,6 +279,13 @@ package struct SpoolWalk {
     try note(error)
     let number = Self.tableNumber(in: error.message)
     let table = try number.flatMap { number in try tables().first { $0.number == number } }
+    // Behind all of its keys no sound table is read.
+    if let table, table.level == 0, leavesOut,
+      let met = try damage(at: table.largestKey + [0]), Self.tableNumber(in: met.message) == number,
+      leaveOut(table)
+    {
+      return
+    }
     if let table, position.lexicographicallyPrecedes(table.smallestKey),
       passedGaps.insert(table.number).inserted
     {
@@ -231,8 +294,9 @@ package struct SpoolWalk {
     }
     let isAhead = table.map { !$0.largestKey.lexicographicallyPrecedes(position) } ?? false
     let search = ReadableKeySearch(from: position, limit: isAhead ? table?.largestKey : nil)
-    guard let next = try search.run(isReadable: isReadable) else {
-      // Such as a table of level 0 that does not open: it is part of every read.
+    guard let next = try search.run(damageAt: damage(at:)) else {
+      // Such as a table of level 0 that does not open and could not be left out: it is part of
+      // every read.
       lose(number, to: nil)
       throw damage ?? failure(error)
     }
@@ -242,22 +306,23 @@ package struct SpoolWalk {
     }
   }
 
-  private func isReadable(_ key: [UInt8]) throws -> Bool {
+  /// What a read that begins at a key meets; nil when it can be read.
+  private func damage(at key: [UInt8]) throws -> RocksError? {
     if let reason = stopReason() { throw reason }
     var options = IterationOptions()
     options.fillsCache = false
     options.snapshot = snapshot
     options.ignoresRangeDeletions = true
     do throws(RocksError) {
-      var iterator = try database.iterator(family, options)
+      var iterator = try makeIterator(options)
       iterator.seek(key.span)
       try iterator.checkStatus()
-      return true
+      return nil
     } catch {
       guard error.kind == .corruption || error.kind == .ioError else {
         throw failure(error)
       }
-      return false
+      return error
     }
   }
 

@@ -236,6 +236,26 @@ struct FileLockTests {
     #expect(FileLock.owner("/nowhere/LOCK") == nil)
   }
 
+  @Test func aSymbolicLinkLeadsToItsFileFromAnywhere() throws {
+    try withDirectory { directory in
+      try Files.writeAtomically([1, 2], to: directory + "/file")
+      try Files.createDirectory(directory + "/other")
+      let link = directory + "/other/link"
+      // A name that holds for this place alone.
+      try Files.linkSymbolically(directory + "/other/../file", to: link)
+      try Files.move(link, to: directory + "/link")
+      #expect(try Files.read(directory + "/link") == [1, 2])
+      expectFailure(EEXIST, naming: directory + "/link") {
+        try Files.linkSymbolically(directory + "/file", to: directory + "/link")
+      }
+      expectFailure(ENOENT, naming: directory + "/none") {
+        try Files.linkSymbolically(directory + "/none", to: link)
+      }
+      TemporaryDirectory.remove(directory + "/other")
+      #expect(try Files.read(directory + "/file") == [1, 2])
+    }
+  }
+
   @Test func freeSpaceIsPartOfTheWhole() throws {
     try withDirectory { directory in
       let space = try DiskSpace(of: directory)

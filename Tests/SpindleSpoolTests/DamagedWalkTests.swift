@@ -149,22 +149,82 @@ struct DamagedWalkTests {
     }
   }
 
-  @Test("A table of the first level that does not open ends the walk with its error")
-  func unreadableFirstLevelEndsTheWalk() async throws {
+  @Test(
+    "A-E-5: a table of level 0 that does not open hides nothing that others hold",
+    arguments: [TableFault.noFooter, .cutShort, .missing])
+  func unreadableFirstLevelIsLeftOut(kind: TableFault) async throws {
     try await withPlace { (place) async throws in
-      let (ids, table) = try await place.withSpool { (spool) async throws in
-        let ids = (1...20).map { id(atMilliseconds: UInt64($0)) }
-        for id in ids { try await spool.put(id, [1]) }
+      let ids = (0...60).map { id(atMilliseconds: UInt64($0 * 1_000 + 1_000)) }
+      let table = try await place.withSpool { (spool) async throws in
+        try spool.setOptions(["disable_auto_compactions": "true"])
+        for number in [0, 10, 20] { try await spool.put(ids[number], payload(number)) }
         try await spool.flush()
-        return (ids, try #require(try spool.tables.first))
+        // Over the same stretch: others, a replacement, and a removal.
+        for number in 1..<60 where number != 20 {
+          try await spool.put(ids[number], payload(number + 100))
+        }
+        try await spool.remove(ids[20])
+        try await spool.flush()
+        let table = try #require(try spool.tables.max { $0.number < $1.number })
+        #expect(table.level == 0)
+        // In the log alone.
+        try await spool.remove(ids[0])
+        try await spool.put(ids[30], payload(30))
+        try await spool.put(ids[60], payload(60))
+        return table
       }
-      #expect(table.level == 0)
-      try place.damage(table.number, .noFooter)
+      try place.damage(table.number, kind)
+      // What was replaced or removed in the lost table is as it was before; the log still holds.
+      let kept = [10, 20, 30, 60].map { SpoolEntry.item(id: ids[$0], data: payload($0)) }
+      let lost = SpoolLostRange(
+        file: table.number, from: table.smallestKey, to: table.largestKey + [0])
       try await place.withSpool { (spool) async throws in
         let (entries, outcome) = try await spool.all()
-        #expect(check(entries, outcome, ids) == ids)
-        #expect(outcome.lostRanges == [SpoolLostRange(file: table.number, from: [], to: nil)])
-        await expectError(.corruption) { _ = try await spool.verify() }
+        #expect(entries == kept)
+        #expect(outcome.error?.kind == .corruption || outcome.error?.kind == .io)
+        #expect(outcome.lostRanges == [lost])
+        #expect(spool.family.health.isShut)
+        let channel = SpoolEntryChannel(capacity: 100)
+        let leftovers = try spool.enumerateLeftovers(into: channel)
+        var left: [SpoolEntry] = []
+        for await entry in channel { left.append(entry) }
+        #expect(left == kept)
+        #expect(await leftovers.finished().lostRanges == [lost])
+        let found = try await spool.verify()
+        #expect(found.intact == 4 && found.lostRanges == [lost] && !found.isIntact)
+        let statistics = try await spool.stats()
+        #expect(statistics.count == 4 && statistics.lostRanges == [lost])
+        let export = try await spool.export(to: place.path + ".export")
+        #expect(export.messages == 4 && export.lostRanges == [lost])
+      }
+    }
+  }
+
+  @Test("A-E-5: a table of level 0 that is cut short while it is open is left out of each view")
+  func shortFirstLevelIsLeftOut() async throws {
+    try await withPlace { (place) async throws in
+      let ids = (0...40).map { id(atMilliseconds: UInt64($0 * 1_000 + 1_000)) }
+      let table = try await place.withSpool { (spool) async throws in
+        for part in [0..<20, 20..<40] {
+          for number in part { try await spool.put(ids[number], payload(number)) }
+          try await spool.flush()
+        }
+        return try #require(try spool.tables.max { $0.number < $1.number })
+      }
+      try await place.withSpool { (spool) async throws in
+        let damaged = try #require(try spool.tables.first { $0.number == table.number })
+        #expect(damaged.level == 0)
+        // Behind the view of the opening, in the log.
+        try await spool.remove(ids[3])
+        try await spool.put(ids[40], payload(40))
+        try place.damage(table.number, .cutShort)
+        let (entries, outcome) = try await spool.all()
+        #expect(check(entries, outcome, Array(ids[0..<3] + ids[4...])) == Array(ids[20..<40]))
+        let channel = SpoolEntryChannel(capacity: 100)
+        _ = try spool.enumerateLeftovers(into: channel)
+        var left: [SpoolEntry] = []
+        for await entry in channel { left.append(entry) }
+        #expect(left == (0..<20).map { .item(id: ids[$0], data: payload($0)) })
       }
     }
   }

@@ -110,6 +110,19 @@ import Testing
     }
   }
 
+  @Test("The key that a killed probe of the gate left is no finding")
+  func probeKeysAreNoFinding() async throws {
+    try await withNewSpool { (spool) async throws in
+      try await spool.put(spool.makeID(), [1])
+      try await spool.putRaw([0], [1])
+      let found = try await spool.verify()
+      #expect(found.isIntact && found.intact == 1 && found.strayKeys.isEmpty)
+      #expect(try await spool.stats().stray == 0)
+      let outcome = try await spool.all().outcome
+      #expect(outcome.count == 1 && outcome.stray == 0 && outcome.skipped == 0)
+    }
+  }
+
   @Test func aCancelledVerificationEnds() async throws {
     try await withNewSpool { (spool) async throws in
       for number in 0..<200 { try await spool.put(spool.makeID(), payload(number)) }
@@ -135,27 +148,59 @@ import Testing
       let found = ReadableKeySearch(from: ReadableKeySearch.key(start), limit: nil).run {
         reads += 1
         let key = ReadableKeySearch.number($0)
-        return key < start || key >= end
+        return key < start || key >= end ? nil : 1
       }
       #expect(found.map { ReadableKeySearch.number($0) } == end)
       #expect(reads <= 260)
     }
   }
 
+  @Test("A search finds what is intact between two stretches, however narrow")
+  func searchFindsIslands() {
+    var random = SeededGenerator(seed: 9)
+    for _ in 0..<100 {
+      // Damaged stretches that meet, and behind them one place that is readable.
+      var border = UInt128(random.next()) << 60
+      let start = border
+      var borders: [UInt128] = []
+      for _ in 0...random.next() % 5 {
+        border += UInt128(random.next() >> (random.next() % 64)) + 1
+        borders.append(border)
+      }
+      let island = border
+      let search = ReadableKeySearch(from: ReadableKeySearch.key(start), limit: nil)
+      let found = search.run { key -> Int? in
+        let number = ReadableKeySearch.number(key)
+        return number == island ? nil : borders.count { $0 <= number }
+      }
+      #expect(found == ReadableKeySearch.key(island))
+    }
+  }
+
+  @Test func searchEndsWhereErrorsOfOnePlaceDiffer() {
+    var reads = 0
+    let limit = [UInt8](repeating: 0xFF, count: 16)
+    let found = ReadableKeySearch(from: [1], limit: limit).run { _ -> Int? in
+      reads += 1
+      return reads
+    }
+    #expect(found == limit + [0])
+  }
+
   @Test func searchKeepsItsBounds() {
     let start = ReadableKeySearch.key(1_000)
     // Readable after all, such as after a passing error of the disk.
-    #expect(ReadableKeySearch(from: start, limit: nil).run { _ in true } == start)
+    #expect(ReadableKeySearch(from: start, limit: nil).run { _ in nil as Int? } == start)
     // Nothing is readable.
-    #expect(ReadableKeySearch(from: start, limit: nil).run { _ in false } == nil)
-    #expect(ReadableKeySearch(from: start + [0], limit: nil).run { _ in false } == nil)
+    #expect(ReadableKeySearch(from: start, limit: nil).run { _ in 1 } == nil)
+    #expect(ReadableKeySearch(from: start + [0], limit: nil).run { _ in 1 } == nil)
     let limit = ReadableKeySearch.key(5_000)
-    #expect(ReadableKeySearch(from: start, limit: limit).run { _ in false } == limit + [0])
-    #expect(ReadableKeySearch(from: limit, limit: limit).run { _ in false } == limit + [0])
+    #expect(ReadableKeySearch(from: start, limit: limit).run { _ in 1 } == limit + [0])
+    #expect(ReadableKeySearch(from: limit, limit: limit).run { _ in 1 } == limit + [0])
     let last = [UInt8](repeating: 0xFF, count: 16)
-    #expect(ReadableKeySearch(from: start, limit: last).run { _ in false } == last + [0])
-    #expect(ReadableKeySearch(from: last, limit: last).run { _ in false } == last + [0])
-    #expect(ReadableKeySearch(from: [], limit: []).run { _ in false } == [0])
+    #expect(ReadableKeySearch(from: start, limit: last).run { _ in 1 } == last + [0])
+    #expect(ReadableKeySearch(from: last, limit: last).run { _ in 1 } == last + [0])
+    #expect(ReadableKeySearch(from: [], limit: []).run { _ in 1 } == [0])
   }
 
   @Test func tableNumbersAreReadFromTheEnginesTexts() {

@@ -274,6 +274,45 @@ struct SpoolRepairTests {
     }
   }
 
+  @Test("What lies between two damaged blocks is listed and kept, however narrow")
+  func intactBlockBetweenDamagedOnes() async throws {
+    try await withPlace { place in
+      // Two messages in each block; those of the block between come within a millisecond.
+      let ids = (0..<60).map { id(atMilliseconds: UInt64($0 < 23 ? $0 * 150 : $0 * 150 - 149)) }
+      let table = try await place.withSpool { spool in
+        for (number, id) in ids.enumerated() {
+          try await spool.put(id, payload(number, bytes: 3_000))
+        }
+        try await spool.compact()
+        return try #require(try spool.tables.first)
+      }
+      let path = place.pathOfTable(table.number)
+      var bytes = try Files.read(path, limit: .max)
+      for number in [20, 24] {
+        let start = try #require(bytes.firstRange(of: payload(number, bytes: 3_000))).lowerBound
+        bytes[start] ^= 0xFF
+      }
+      try writeFile(bytes, to: path)
+      let readable = Set(ids).subtracting([20, 21, 24, 25].map { ids[$0] })
+      try await place.withSpool { spool in
+        for id in ids { #expect((try? await spool.load(id)) != nil == readable.contains(id)) }
+        let given = try await spool.all().entries.compactMap { entry in
+          if case .item(let id, _) = entry { id } else { nil }
+        }
+        #expect(Set(given) == readable)
+        let found = try await spool.verify()
+        #expect(found.intact == 56 && found.lostRanges.count == 2)
+      }
+      let report = try await repair(place)
+      #expect(report.isApplied && report.intact == 56 && report.lost == 4)
+      var stored: [SpoolID: Bytes] = [:]
+      for (number, id) in ids.enumerated() where readable.contains(id) {
+        stored[id] = payload(number, bytes: 3_000)
+      }
+      try await expectHealed(place, stored)
+    }
+  }
+
   @Test("A record that fails its checks goes to the spool's quarantine as it is")
   func damagedRecord() async throws {
     try await withPlace { place in
