@@ -1,8 +1,10 @@
 import Foundation
 import SpindleCore
+import SpindleIO
 import SpindleOpLog
 import SpindleRocks
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 @Suite(.serialized) struct OpLogCommandTests {
@@ -312,6 +314,24 @@ import Testing
       // Both producers go on in the copy where they were.
       let last = try place.file("a.lp", sampleLines(0..<160))
       #expect(try await copy.counts("--producer", "p", last).applied == 10)
+    }
+  }
+
+  /// As a recovery may leave a log: what is offered is neither there nor can it be taken.
+  @Test func anExportForALogWithALostRowAddsNothing() async throws {
+    try await withPlace { place in
+      let peer = try await fill(place)
+      let file = place.directory + "/log"
+      _ = try await spindle("oplog", "export", "--store", place.store, file)
+      try await withStore(place.store) { store in
+        var batch = Batch()
+        batch.delete(
+          try await store.family("oplog:ingest"),
+          key: OpLogKeys.entry(try #require(PeerID(text: peer)), 3))
+        try await store.commit(batch, durability: .buffered)
+      }
+      try await spindle("oplog", "import", "--store", place.store, "--add", file)
+        .expectRefusal("has lost the entry at index 3")
     }
   }
 
