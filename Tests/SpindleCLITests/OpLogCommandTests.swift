@@ -193,6 +193,48 @@ import Testing
     }
   }
 
+  @Test func anImportKeepsThePrefixAndSparesTheIngestLog() async throws {
+    try await withPlace { place in
+      try await withStore(place.store) { store in
+        let log = try await Processor<MaxRegister, LogIndexTracker<MaxRegisterOp>>(
+          reducer: MaxRegister(), store: store, prefix: "records",
+          selfID: PeerID(UUIDValue(high: 0, low: 7)))
+        _ = try await log.exec(MaxRegisterOp("a", 1))
+        await log.close()
+      }
+      let file = place.directory + "/log"
+      let exported = try await spindle(
+        "oplog", "export", "--store", place.store, "--prefix", "records", file)
+      #expect(exported.status == 0, "\(exported.problems)")
+      let copy = Place(directory: place.directory + "/copy")
+      try FileManager.default.createDirectory(
+        atPath: copy.directory, withIntermediateDirectories: true)
+      try await spindle("oplog", "import", "--store", copy.store, "--prefix", "ingest", file)
+        .expectRefusal("holds the op-log records", "takes only its own exports")
+      #expect(!Files.exists(copy.store))
+      let imported = try await spindle("oplog", "import", "--store", copy.store, file)
+      #expect(imported.status == 0, "\(imported.problems)")
+      let rows = try await spindle(
+        "oplog", "cursors", "--store", copy.store, "--prefix", "records", "--json"
+      ).objects()
+      #expect(rows.count == 1 && rows[0]["cursor"] as? Int == 1)
+      let lines = try place.file("a.lp", sampleLines(0..<20))
+      #expect(try await copy.counts("--producer", "p", lines).applied == 20)
+      // Also under another name, and an ingest log where it belongs.
+      let other = try await spindle(
+        "oplog", "import", "--store", copy.store, "--prefix", "other", file)
+      #expect(other.status == 0, "\(other.problems)")
+      let points = place.directory + "/points"
+      _ = try await spindle("oplog", "export", "--store", copy.store, points)
+      let third = Place(directory: copy.directory + "/third")
+      try FileManager.default.createDirectory(
+        atPath: third.directory, withIntermediateDirectories: true)
+      let again = try await spindle(
+        "oplog", "import", "--store", third.store, "--prefix", "ingest", points)
+      #expect(again.status == 0, "\(again.problems)")
+    }
+  }
+
   @Test func trimAndExpungeLeaveASoundStore() async throws {
     try await withPlace { place in
       let peer = try await fill(place)
