@@ -28,16 +28,20 @@ extension OpLogArchive {
     prefix: String, indexes: OpLogIndexes = [],
     progress: @escaping @Sendable (_ stored: UInt64) -> Void = { _ in }
   ) async throws -> OpLogManifest {
-    let path = path
-    let manifest = try await store.blocking { try Self.verifyInstallable(at: path) }
+    let (path, limit) = (path, valueByteLimit)
+    let manifest = try await store.blocking {
+      try Self.verifyInstallable(at: path, valueByteLimit: limit)
+    }
     try await install(manifest, prefix: prefix, indexes: indexes, progress: progress)
     return manifest
   }
 
   /// Reads the whole file as ``verify()`` does, on the calling thread, and says whether it can be
   /// installed.
-  package static func verifyInstallable(at path: String) throws -> OpLogManifest {
-    let manifest = try verify(at: path)
+  package static func verifyInstallable(
+    at path: String, valueByteLimit: Int = StoreSettings().valueByteLimit
+  ) throws -> OpLogManifest {
+    let manifest = try read(path, valueByteLimit: valueByteLimit) { _ in }
     guard manifest.contents.contains(.state) else {
       throw SpindleError(
         .invalidArgument,
@@ -92,7 +96,8 @@ struct ArchiveInstallation: Sendable {
       progress(count)
     }
     let indexes = space.memory.indexes
-    let read = try OpLogArchive.read(archive.path) { block in
+    let limit = archive.valueByteLimit
+    let read = try OpLogArchive.read(archive.path, valueByteLimit: limit) { block in
       switch block {
       case .rows(let page):
         for (offset, row) in page.rows.enumerated() {
