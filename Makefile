@@ -34,7 +34,7 @@ help:
 	@echo "make test-thread, test-address, test-undefined"
 	@echo "            the tests of everything that has threads or unsafe lines"
 	@echo "make soak   the long versions of the crash tests"
-	@echo "make oplog-seeds   replicas converge after 10,000 random runs"
+	@echo "make oplog-seeds   replicas converge after 10,000 random runs, in memory and on disk"
 	@echo "make fuzz-oplog    a minute of damaged segments; FUZZ_SEED=N repeats one"
 	@echo "make fuzz-parquet  a minute of damaged Parquet files; FUZZ_SEED=N repeats one"
 	@echo "make parquet-flips 100,000 damaged bytes in Parquet files"
@@ -145,8 +145,10 @@ soak: setup parquet-venv
 	swift build -c release --product spindle
 	SPINDLE_SOAK=1 SPINDLE_PROGRAM=$(CURDIR)/$(SPINDLE) swift test
 
+# Each seed is a run of replicas in memory, and of processors on disk. A failure prints the line that
+# runs its seed again.
 oplog-seeds: setup
-	SPINDLE_OPLOG_SEEDS=10000 swift test --filter SpindleOpLogTests.ConvergenceTests
+	SPINDLE_OPLOG_SEEDS=10000 swift test --filter 'SpindleOpLogTests\.(Stored)?ConvergenceTests'
 
 # A run that failed is repeated with the seed that it printed: make fuzz-oplog FUZZ_SEED=N
 fuzz-oplog: setup

@@ -67,7 +67,7 @@ private struct ConvergenceRun {
 
   private func replicasAgree(_ count: Int, links: [(Int, Int)]) async throws {
     try await check(
-      Seeds.every(1), filter: "ConvergenceTests",
+      Seeds.all, filter: "ConvergenceTests",
       elements: { random in
         (0..<Int.random(in: 1..<60, using: &random)).map { _ in
           Step.random(replicas: count, &random)
