@@ -67,16 +67,29 @@ struct OpLogExportCommand: AsyncParsableCommand {
   func run() async throws {
     try await reportingErrors {
       try await withReader(target.options.store) { store in
+        let contents: OpLogArchive.Contents = stateOnly ? .state : .everything
+        guard try target.isThere(in: store) else {
+          let created = store.clock.wallMilliseconds
+          return try show(
+            try await store.blocking {
+              try OpLogArchive.writeEmpty(
+                to: file, prefix: target.prefix, contents: contents, created: created)
+            })
+        }
         let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
         let isShown = Output.isTerminal && !json
         let manifest = try await log.export(
-          to: file, contents: stateOnly ? .state : .everything,
+          to: file, contents: contents,
           progress: progress("exporting", isShown: isShown))
         if isShown { Output.progress("") }
-        let row = ManifestRow(manifest, file: file)
-        if json { try Output.json(row) } else { row.show("exported") }
+        try show(manifest)
       }
     }
+  }
+
+  private func show(_ manifest: OpLogManifest) throws {
+    let row = ManifestRow(manifest, file: file)
+    if json { try Output.json(row) } else { row.show("exported") }
   }
 }
 

@@ -134,8 +134,21 @@ import Testing
       let rows = try await spindle("oplog", "acks", "--store", place.store, "--json").objects()
       #expect(rows.count == 1 && rows[0]["replica"] as? String == replica)
       #expect(rows[0]["peer"] as? String == peer && rows[0]["cursor"] as? Int == 6)
+      let again = try await spindle(
+        "oplog", "acks", "set", "--store", place.store, "--replica", replica, "--peer", peer,
+        "--cursor", "4", "--json"
+      ).object()
+      #expect(again["replica"] as? String == replica && again["peer"] as? String == peer)
+      #expect(again["cursor"] as? Int == 6)
       let trimmed = try await spindle("oplog", "trim", "--store", place.store, "--json").object()
       #expect(trimmed["rows"] as? Int == 6)
+      let forgottenRows = try await spindle(
+        "oplog", "acks", "forget", "--store", place.store, "--replica", replica, "--json"
+      ).objects()
+      #expect(forgottenRows.count == 1 && forgottenRows[0]["cursor"] as? Int == 6)
+      _ = try await spindle(
+        "oplog", "acks", "set", "--store", place.store, "--replica", replica, "--peer", peer,
+        "--cursor", "6")
       let forgotten = try await spindle(
         "oplog", "acks", "forget", "--store", place.store, "--replica", replica)
       #expect(forgotten.status == 0)
@@ -320,6 +333,81 @@ import Testing
         let lines = result.text.split(separator: "\n")
         #expect(lines.count == 12 && lines.last?.contains("\"index\":11,") == true)
       }
+    }
+  }
+
+  @Test func aLogWithoutIngestedPointsIsEmptyForEveryVerb() async throws {
+    try await withPlace { place in
+      try await withStore(place.store) { _ in }
+      for verb in ["cursors", "read", "index", "trim", "acks", "fence", "verify", "follow"] {
+        let result = try await spindle("oplog", verb, "--store", place.store)
+        #expect(result.status == 0 && result.problems.isEmpty, "\(verb): \(result.problems)")
+        try await spindle("oplog", verb, "--store", place.store, "--prefix", "other")
+          .expectRefusal("the store has no op-log other")
+      }
+      let found = try await spindle("oplog", "verify", "--store", place.store, "--json").object()
+      #expect(found["entries"] as? Int == 0 && (found["findings"] as? [String])?.isEmpty == true)
+      let file = place.directory + "/empty"
+      let exported = try await spindle("oplog", "export", "--store", place.store, "--json", file)
+      #expect(exported.status == 0, "\(exported.problems)")
+      #expect(try exported.object()["rows"] as? Int == 0)
+      let copy = Place(directory: place.directory + "/copy")
+      try FileManager.default.createDirectory(
+        atPath: copy.directory, withIntermediateDirectories: true)
+      let imported = try await spindle("oplog", "import", "--store", copy.store, file)
+      #expect(imported.status == 0, "\(imported.problems)")
+      #expect(try await spindle("oplog", "verify", "--store", copy.store).status == 0)
+      try await spindle("oplog", "export", "--store", place.store, file + "2", "--prefix", "other")
+        .expectRefusal("the store has no op-log other")
+      #expect(!Files.exists(file + "2"))
+    }
+  }
+
+  @Test func followWaitsForTheFirstPoints() async throws {
+    try await withPlace { place in
+      let id = PeerID(UUIDValue(high: 0, low: 7))
+      try await withStore(place.store) { store in
+        let running = try ["--json", "--new"].map {
+          try RunningCommand(
+            [spindleProgram, "oplog", "follow", "--store", place.store, "--limit", "2", $0])
+        }
+        // Each says so when it has opened the store, and waits from then on.
+        for command in running {
+          try await eventually { try command.problemsSoFar().contains("is running this store") }
+        }
+        let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: "ingest")
+        for index in UInt64(0)..<2 {
+          var batch = Batch()
+          try log.trackOne(
+            peer: id, index: index, timestamp: .zero, serverUser: nil,
+            op: RecordedOp(tag: 1, key: nil, value: [1, 2, 3]), into: &batch)
+          try await store.commit(batch, durability: .buffered)
+        }
+        for command in running {
+          let result = try await command.result()
+          #expect(result.status == 0, "\(result.problems)")
+          #expect(result.text.split(separator: "\n").count == 2)
+          #expect(result.problems.split(separator: "\n").count == 1, "\(result.problems)")
+        }
+      }
+    }
+  }
+
+  @Test func trimmingAPeerThatIsNotThereIsAnError() async throws {
+    try await withPlace { place in
+      let nobody = String(repeating: "0", count: 31) + "9"
+      try await withStore(place.store) { _ in }
+      try await spindle("oplog", "trim", "--store", place.store, "--peer", nobody)
+        .expectRefusal("has no entries of peer")
+      let peer = try await fill(place)
+      for rest in [[], ["--below", "3"], ["--below", "3", "--force"]] {
+        try await RunningCommand(
+          [spindleProgram, "oplog", "trim", "--store", place.store, "--peer", nobody] + rest
+        ).result().expectRefusal("the op-log ingest has no entries of peer")
+      }
+      let trimmed = try await spindle(
+        "oplog", "trim", "--store", place.store, "--peer", peer, "--below", "3", "--force")
+      #expect(trimmed.text.contains("removed 3 rows"))
     }
   }
 
