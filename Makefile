@@ -34,7 +34,7 @@ help:
 	@echo "make test-thread, test-address, test-undefined"
 	@echo "            the tests of everything that has threads or unsafe lines"
 	@echo "make soak   the long versions of the crash tests"
-	@echo "make oplog-seeds   replicas converge after 10,000 random runs, 500 of them on disk too"
+	@echo "make oplog-seeds   replicas converge after 10,000 random runs, in memory and on disk"
 	@echo "make fuzz-oplog    a minute of damaged segments; FUZZ_SEED=N repeats one"
 	@echo "make fuzz-parquet  a minute of damaged Parquet files; FUZZ_SEED=N repeats one"
 	@echo "make parquet-flips 100,000 damaged bytes in Parquet files"
@@ -145,7 +145,8 @@ soak: setup parquet-venv
 	swift build -c release --product spindle
 	SPINDLE_SOAK=1 SPINDLE_PROGRAM=$(CURDIR)/$(SPINDLE) swift test
 
-# Replicas in memory take every seed, those on disk every 20th: about 5 minutes.
+# Each seed is a run of replicas in memory, and of processors on disk. A failure prints the line that
+# runs its seed again.
 oplog-seeds: setup
 	SPINDLE_OPLOG_SEEDS=10000 swift test --filter 'SpindleOpLogTests\.(Stored)?ConvergenceTests'
 

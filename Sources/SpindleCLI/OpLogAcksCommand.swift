@@ -19,7 +19,7 @@ struct OpLogAcksCommand: AsyncParsableCommand {
       """,
     subcommands: [List.self, Set.self, Forget.self], defaultSubcommand: List.self)
 
-  private struct Row: Encodable {
+  struct Row: Encodable {
     var replica: String
     var peer: String
     var cursor: UInt64
@@ -73,6 +73,7 @@ struct OpLogAcksCommand: AsyncParsableCommand {
     @Option(help: "Who has it: the peer under which the replica writes.") var replica: String
     @Option(help: "Whose log it has, in any text form of a UUID.") var peer: String
     @Option(help: "The next index that it lacks.") var cursor: UInt64
+    @Flag(help: "Print an object {replica, peer, cursor}.") var json = false
 
     func validate() throws {
       _ = try OpLogCommand.peer(replica)
@@ -88,6 +89,10 @@ struct OpLogAcksCommand: AsyncParsableCommand {
           }
           try await log.acknowledge(replica: replica, cursors: PeerCursors([peer: cursor]))
           let noted = try await log.acknowledgements()[replica]?[peer] ?? 0
+          if json {
+            return try Output.json(
+              Row(replica: replica.description, peer: peer.description, cursor: noted))
+          }
           Output.line("replica \(replica) has the log of peer \(peer) up to index \(noted)")
         }
       }
@@ -106,6 +111,7 @@ struct OpLogAcksCommand: AsyncParsableCommand {
         """)
     @OptionGroup var target: OpLogCommand.Target
     @Option(help: "The peer under which the replica writes.") var replica: String
+    @Flag(help: "Print an array of {replica, peer, cursor}: what it had.") var json = false
 
     func validate() throws { _ = try OpLogCommand.peer(replica) }
 
@@ -113,10 +119,11 @@ struct OpLogAcksCommand: AsyncParsableCommand {
       try await reportingErrors {
         try await target.withOwnedLog { log in
           let replica = try OpLogCommand.peer(replica)
-          guard let log, try await log.acknowledgements()[replica] != nil else {
+          guard let log, let cursors = try await log.acknowledgements()[replica] else {
             throw SpindleError(.notFound, "no replica \(replica) is known")
           }
           try await log.forget(replica: replica)
+          if json { return try show([replica: cursors], json: true) }
           Output.line("forgot \(replica)")
         }
       }

@@ -26,8 +26,13 @@ struct OpLogCommand: AsyncParsableCommand {
   /// The options of every verb.
   struct Target: ParsableArguments {
     @OptionGroup var options: StoreOptions
-    @Option(help: "The prefix of the op-log.")
-    var prefix = IngestPipeline.name
+    @Option(
+      name: .customLong("prefix"),
+      help: ArgumentHelp(
+        "The prefix of the op-log. The default is \(IngestPipeline.name); an import keeps that of "
+          + "the file.", valueName: "prefix"))
+    var givenPrefix: String?
+    var prefix: String { givenPrefix ?? IngestPipeline.name }
 
     /// Whether the log is there. That of ingesting is empty until something was ingested.
     ///

@@ -60,16 +60,29 @@ struct OpLogExportCommand: AsyncParsableCommand {
   func run() async throws {
     try await reportingErrors {
       try await withReader(target.options.store) { store in
+        let contents: OpLogArchive.Contents = stateOnly ? .state : .everything
+        guard try target.isThere(in: store) else {
+          let created = store.clock.wallMilliseconds
+          return try show(
+            try await store.blocking {
+              try OpLogArchive.writeEmpty(
+                to: file, prefix: target.prefix, contents: contents, created: created)
+            })
+        }
         let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
         let line = ProgressLine(isShown: !json)
         defer { line.clear() }
         let manifest = try await log.export(
-          to: file, contents: stateOnly ? .state : .everything
+          to: file, contents: contents
         ) { line.show("exporting", $0) }
         line.clear()
-        let row = ManifestRow(manifest, file: file)
-        if json { try Output.json(row) } else { row.show("exported") }
+        try show(manifest)
       }
     }
+  }
+
+  private func show(_ manifest: OpLogManifest) throws {
+    let row = ManifestRow(manifest, file: file)
+    if json { try Output.json(row) } else { row.show("exported") }
   }
 }

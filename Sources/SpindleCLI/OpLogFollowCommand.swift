@@ -10,7 +10,8 @@ struct OpLogFollowCommand: AsyncParsableCommand {
     abstract: "Print rows of the log as they come.",
     discussion: """
       First those that are there, then those that a running store adds, five times a second, until
-      the command is interrupted. Of a store that is not running it prints what is there.
+      the command is interrupted. It waits for a log into which nothing was ingested yet. Of a store
+      that is not running it prints what is there.
 
       Example:
         spindle oplog follow --store data --json
@@ -24,6 +25,9 @@ struct OpLogFollowCommand: AsyncParsableCommand {
 
   /// How long new rows may lie before they are printed.
   private static let interval = Duration.milliseconds(200)
+  /// How long a log may be there before it is found: each look opens the store anew, since one that
+  /// is open does not see new families.
+  private static let waitInterval = Duration.seconds(1)
   /// Rows read at once.
   private static let pageLimit = 256
 
@@ -34,17 +38,32 @@ struct OpLogFollowCommand: AsyncParsableCommand {
 
   func run() async throws {
     try await reportingErrors {
-      try await withReader(target.options.store) { store in
-        let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
-        var left = limit ?? .max
-        var positions = try await new ? log.allCursors() : log.floors()
-        while left > 0, Output.hasReader {
-          try await printNew(log, &positions, &left)
-          guard case .following = store.view, left > 0 else { return }
-          try await Task.sleep(for: Self.interval)
-          try await store.blocking { try store.database.catchUpWithPrimary() }
+      var (waits, isFirst) = (false, true)
+      repeat {
+        if waits { try await Task.sleep(for: Self.waitInterval) }
+        waits = false
+        try await withReader(target.options.store, isFirst: isFirst) { store in
+          if try target.isThere(in: store) {
+            // What came while this waited is new.
+            try await follow(store, isAllWanted: !new || !isFirst)
+          } else if case .following = store.view {
+            waits = true
+          }
         }
-      }
+        isFirst = false
+      } while waits && Output.hasReader
+    }
+  }
+
+  private func follow(_ store: Store, isAllWanted: Bool) async throws {
+    let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
+    var left = limit ?? .max
+    var positions = try await isAllWanted ? log.floors() : log.allCursors()
+    while left > 0, Output.hasReader {
+      try await printNew(log, &positions, &left)
+      guard case .following = store.view, left > 0 else { return }
+      try await Task.sleep(for: Self.interval)
+      try await store.blocking { try store.database.catchUpWithPrimary() }
     }
   }
 

@@ -11,7 +11,8 @@ struct OpLogImportCommand: AsyncParsableCommand {
     abstract: "Put an exported op-log into a prefix that is new, or add it to a log in use.",
     discussion: """
       A damaged file is refused whole. An import that was interrupted is finished by the same
-      command. A missing store is created; it must not be running elsewhere.
+      command. A missing store is created; it must not be running elsewhere. Without --prefix the
+      log gets the prefix that it had. The ingest log takes no file of another one.
 
       With --add the entries go into a log in use, and what follows from them into its state: into
       the ingest log as if they had been ingested there, into others by their reducer,
@@ -69,15 +70,31 @@ struct OpLogImportCommand: AsyncParsableCommand {
     }
   }
 
+  /// Where the log goes. Ingesting would not know what another program's log and its state say, and
+  /// would never run again.
+  private func prefix(for manifest: OpLogManifest) throws -> String {
+    let prefix = target.givenPrefix ?? manifest.prefix
+    try StoreFamily.validate("oplog:" + prefix)
+    guard prefix != IngestPipeline.name || manifest.prefix == prefix else {
+      throw SpindleError(
+        .invalidArgument,
+        "\(Output.plain(file)) holds the op-log \(Output.plain(manifest.prefix)); the op-log "
+          + "\(prefix) takes only its own exports, or the rows of others with --add", path: file,
+        reason: "other_log")
+    }
+    return prefix
+  }
+
   private func install() async throws {
     let line = ProgressLine(isShown: !json)
     defer { line.clear() }
     // A file that is no good must not leave an empty store behind.
     let manifest = try OpLogArchive.verifyInstallable(at: file) { line.show("checking", $0) }
+    let prefix = try prefix(for: manifest)
     try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
       let line = ProgressLine(isShown: !json)
       try await OpLogArchive(path: file, store: spindle.store).install(
-        manifest, prefix: target.prefix
+        manifest, prefix: prefix
       ) { line.show("importing", $0) }
       try await spindle.store.synchronize()
       line.clear()

@@ -38,6 +38,7 @@ struct OpLogVerifyCommand: AsyncParsableCommand {
       var findings: [String] = []
       do {
         try await withReader(target.options.store) { store in
+          guard try target.isThere(in: store) else { return }
           found = try await OpLogVerifier(store: store, prefix: target.prefix).verify()
         }
       } catch let error as SpindleError where error.kind == .corruption {
@@ -159,11 +160,15 @@ struct OpLogTrimCommand: AsyncParsableCommand {
       try await target.withOwnedLog { log in
         var rows: UInt64 = 0
         var floors: [Floor] = []
+        let cursors = try await log?.allCursors() ?? PeerCursors()
+        let wanted = try peer.map(OpLogCommand.peer)
+        if let wanted, cursors[wanted] == 0 {
+          throw SpindleError(
+            .notFound, "the op-log \(target.prefix) has no entries of peer \(wanted)")
+        }
         if let log {
           var bounds = PeerCursors()
-          let wanted = try peer.map(OpLogCommand.peer)
-          for (peer, next) in try await log.allCursors().sorted
-          where wanted == nil || wanted == peer {
+          for (peer, next) in cursors.sorted where wanted == nil || wanted == peer {
             bounds.advance(peer, to: below ?? next)
           }
           let trim = try await log.trim(below: bounds, forced: force)

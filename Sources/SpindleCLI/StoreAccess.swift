@@ -14,9 +14,13 @@ extension SpoolSettings {
 }
 
 /// Opens a store for reading, runs the body, and closes it whatever happens.
-func withReader(_ path: String, _ body: (Store) async throws -> Void) async throws {
+///
+/// - Parameter isFirst: Whether the command has not opened it before, and so has said nothing yet.
+func withReader(
+  _ path: String, isFirst: Bool = true, _ body: (Store) async throws -> Void
+) async throws {
   let store = try await Store.open(at: path, access: .reader)
-  if case .following(let pid) = store.view {
+  if isFirst, case .following(let pid) = store.view {
     let owner = pid.map { "process \($0)" } ?? "another process"
     Output.problem("note: \(owner) is running this store; what is read moves with it")
   }

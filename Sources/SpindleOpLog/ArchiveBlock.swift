@@ -21,10 +21,26 @@ enum ArchiveBlock {
     static let state: UInt8 = 4
     static let end: UInt8 = 5
   }
-  /// A writer starts a new block of rows or state at these bounds. A reader knows no bound but the
-  /// file's length.
+  /// A writer starts a new block of rows or state at these bounds, so only its last element goes
+  /// beyond the bytes. A reader refuses more elements.
   static let elementsPerBlock = 1_024
   static let bytesPerBlock = 1 << 20
+  /// The most bytes in the body of a block that is neither rows nor state; a prefix has 64 at most.
+  private static let smallBodyLimit = 512
+
+  /// The most bytes that the body of a block may have.
+  ///
+  /// - Parameter valueByteLimit: The most bytes of a row, or of a key of the state with its value.
+  static func bodyLimit(kind: UInt8, valueByteLimit: Int) throws(DecodingFailure) -> UInt64 {
+    switch kind {
+    case Kind.header, Kind.peer, Kind.end: return UInt64(smallBodyLimit)
+    case Kind.rows, Kind.state:
+      // Each element has two lengths of up to 10 bytes.
+      return UInt64(smallBodyLimit + bytesPerBlock + 20 * elementsPerBlock)
+        + UInt64(clamping: valueByteLimit)
+    default: throw .invalid("block kind \(kind) is unknown")
+    }
+  }
 
   case header(version: UInt8, contents: OpLogArchive.Contents, prefix: String, created: UInt64)
   case peer(OpLogManifest.Peer)
@@ -140,16 +156,15 @@ enum ArchiveBlock {
     case Kind.rows:
       let peer = PeerID(try reader.readUUID())
       let first = try reader.readBigEndian(UInt64.self)
-      let count = try reader.readVarint()
+      let count = try Self.count(try reader.readVarint())
       var page = ArchivePage(peer: peer, first: first)
-      // The count is not trusted with memory: each row is read before the next.
       for _ in 0..<count {
         let bytes = try reader.readBlob()
         page.rows.append(try OpLogRow(decoding: bytes.span))
       }
       self = .rows(page)
     case Kind.state:
-      let count = try reader.readVarint()
+      let count = try Self.count(try reader.readVarint())
       var pairs: [(key: [UInt8], value: [UInt8])] = []
       for _ in 0..<count {
         let key = try reader.readBlob()
@@ -174,6 +189,11 @@ enum ArchiveBlock {
       throw .invalid("block kind \(kind) is unknown")
     }
     try reader.requireEnd()
+  }
+
+  private static func count(_ count: UInt64) throws(DecodingFailure) -> UInt64 {
+    guard count <= elementsPerBlock else { throw .invalid("a block has \(count) elements") }
+    return count
   }
 }
 

@@ -6,13 +6,14 @@ internal import Synchronization
 /// at a time.
 final class ArchiveReader {
   private let path: String
-  private var file: FileReader
+  private let file: FileReader
   /// Bytes read so far.
   private var offset: UInt64 = 0
   private var digest: EntryHash
   private var audit = ArchiveAudit()
   private var version: UInt8 = 0
   private var count: UInt64 = 0
+  private let valueByteLimit: Int
 
   /// How much was read.
   var progress: OpLogArchive.Progress {
@@ -20,8 +21,10 @@ final class ArchiveReader {
       count: count, bytes: offset, fraction: Double(offset) / Double(max(file.size, 1)))
   }
 
-  init(_ path: String) throws {
+  /// - Parameter valueByteLimit: The most bytes of a row, or of a key of the state with its value.
+  init(_ path: String, valueByteLimit: Int) throws {
     self.path = path
+    self.valueByteLimit = valueByteLimit
     file = try Self.open(path)
     digest = ArchiveReader.firstDigest
     guard try take(ArchiveBlock.signature.count) == ArchiveBlock.signature else {
@@ -70,6 +73,18 @@ final class ArchiveReader {
     var bytes = try take(ArchiveBlock.headByteCount)
     let kind = bytes[0]
     let length = bytes.dropFirst().reduce(UInt64(0)) { $0 << 8 | UInt64($1) }
+    do throws(DecodingFailure) {
+      // What follows a header is not looked at before it.
+      guard audit.manifest != nil || kind == ArchiveBlock.Kind.header else {
+        throw .invalid("it does not begin with a header")
+      }
+      let limit = try ArchiveBlock.bodyLimit(kind: kind, valueByteLimit: valueByteLimit)
+      guard length <= limit else {
+        throw .invalid("a block of kind \(kind) claims \(length) bytes, more than \(limit)")
+      }
+    } catch {
+      throw damaged(at: start, error)
+    }
     let rest = length + UInt64(ArchiveBlock.checksumByteCount)
     // Before the memory is asked for.
     guard rest <= file.size - offset else {
@@ -77,13 +92,11 @@ final class ArchiveReader {
         at: start,
         .truncated(needed: Int(clamping: rest), available: Int(clamping: file.size - offset)))
     }
-    bytes += try take(Int(rest))
+    if length > Self.checkedByteCount { try checkAhead(bytes, length, blockStart: start) }
+    try take(Int(rest), appendingTo: &bytes)
     let body = bytes.count - ArchiveBlock.checksumByteCount
-    let computed = CRC32C.mask(CRC32C.checksum(bytes.span.extracting(0..<body)))
-    let stored = bytes[body...].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-    guard computed == stored else {
-      throw damaged(at: start, .checksumMismatch(stored: stored, computed: computed))
-    }
+    let computed = CRC32C.checksum(bytes.span.extracting(0..<body))
+    try check(computed, is: bytes[body...], blockStart: start)
     do throws(DecodingFailure) {
       let block = try ArchiveBlock(
         kind: kind, version: version, body: bytes.span.extracting(ArchiveBlock.headByteCount..<body)
@@ -96,10 +109,49 @@ final class ArchiveReader {
     }
   }
 
+  /// Blocks up to this length are taken into memory before their checksum is known; a length above
+  /// it is rare and may be damaged, so its bytes are read twice. Twice what rows of a common size
+  /// fill.
+  private static let checkedByteCount: UInt64 = 2 << 20
+
+  /// Compares the checksum of a block without holding more than a piece of it.
+  private func checkAhead(_ head: [UInt8], _ length: UInt64, blockStart: UInt64) throws {
+    var checksum = CRC32C()
+    checksum.update(head)
+    var stored: [UInt8] = []
+    var place = offset
+    let end = offset + length
+    do throws(IOFailure) {
+      while place < end {
+        var piece: [UInt8] = []
+        try file.read(
+          Int(min(end - place, UInt64(ArchiveBlock.bytesPerBlock))), at: place,
+          appendingTo: &piece)
+        if piece.isEmpty { break }
+        checksum.update(piece)
+        place += UInt64(piece.count)
+      }
+      try file.read(ArchiveBlock.checksumByteCount, at: end, appendingTo: &stored)
+    } catch {
+      throw error.spindleError
+    }
+    try check(checksum.value, is: stored[...], blockStart: blockStart)
+  }
+
+  private func check(
+    _ checksum: UInt32, is stored: ArraySlice<UInt8>, blockStart: UInt64
+  ) throws {
+    let computed = CRC32C.mask(checksum)
+    let stored = stored.reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    guard computed == stored else {
+      throw damaged(at: blockStart, .checksumMismatch(stored: stored, computed: computed))
+    }
+  }
+
   /// The digest with one more block in it.
   static func digest(_ digest: EntryHash, _ block: [UInt8]) -> EntryHash {
-    let content = digest.bytes + block
-    return HashSuite.current.hash(content.span)
+    let start = digest.bytes
+    return HashSuite.current.hash(start.span, block.span)
   }
 
   /// The digest of the signature alone.
@@ -109,17 +161,22 @@ final class ArchiveReader {
   }
 
   private func take(_ count: Int) throws -> [UInt8] {
-    let bytes: [UInt8]
+    var bytes: [UInt8] = []
+    try take(count, appendingTo: &bytes)
+    return bytes
+  }
+
+  private func take(_ count: Int, appendingTo bytes: inout [UInt8]) throws {
+    let start = bytes.count
     do throws(IOFailure) {
-      bytes = try file.read(count)
+      try file.read(count, at: offset, appendingTo: &bytes)
     } catch {
       throw error.spindleError
     }
-    guard bytes.count == count else {
-      throw damaged(at: offset, .truncated(needed: count, available: bytes.count))
+    guard bytes.count - start == count else {
+      throw damaged(at: offset, .truncated(needed: count, available: bytes.count - start))
     }
     offset += UInt64(count)
-    return bytes
   }
 
   private func damaged(at offset: UInt64, _ failure: DecodingFailure) -> SpindleError {
@@ -261,16 +318,20 @@ struct ArchiveAudit {
 /// thread.
 final class ArchiveRows: Sendable {
   private let path: String
+  private let valueByteLimit: Int
   private let state = Mutex<ArchiveReader?>(nil)
 
-  init(path: String) { self.path = path }
+  init(path: String, valueByteLimit: Int) {
+    self.path = path
+    self.valueByteLimit = valueByteLimit
+  }
 
   /// The next page; nil at the end of the file, which must be the one that was looked at before.
   func nextPage(
     of manifest: OpLogManifest
   ) throws -> (page: ArchivePage, progress: OpLogArchive.Progress)? {
     try state.withLock { state in
-      let reader = try state ?? ArchiveReader(path)
+      let reader = try state ?? ArchiveReader(path, valueByteLimit: valueByteLimit)
       state = reader
       while let block = try reader.next() {
         if case .rows(let page) = block { return (page, reader.progress) }

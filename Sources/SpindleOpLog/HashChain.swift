@@ -13,10 +13,25 @@ public enum HashSuite: UInt8, Sendable {
     case .sha256:
       var function = SHA256()
       unsafe content.withUnsafeBytes { unsafe function.update(bufferPointer: $0) }
-      // A digest of this suite has the 32 bytes of an entry hash.
-      return unsafe function.finalize().withUnsafeBytes { bytes in
-        EntryHash(bytes: unsafe Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self)))!
-      }
+      return Self.end(function)
+    }
+  }
+
+  /// The hash of bytes in two pieces.
+  func hash(_ start: Span<UInt8>, _ rest: Span<UInt8>) -> EntryHash {
+    switch self {
+    case .sha256:
+      var function = SHA256()
+      unsafe start.withUnsafeBytes { unsafe function.update(bufferPointer: $0) }
+      unsafe rest.withUnsafeBytes { unsafe function.update(bufferPointer: $0) }
+      return Self.end(function)
+    }
+  }
+
+  private static func end(_ function: SHA256) -> EntryHash {
+    // A digest of this suite has the 32 bytes of an entry hash.
+    unsafe function.finalize().withUnsafeBytes { bytes in
+      EntryHash(bytes: unsafe Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self)))!
     }
   }
 }

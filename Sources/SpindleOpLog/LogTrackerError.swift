@@ -31,6 +31,8 @@ public enum LogTrackerError: Error, Sendable, Equatable {
   case missingIndex(prefix: String, OpLogIndexes)
   /// There is no entry at this index.
   case missingEntry(peer: PeerID, index: UInt64)
+  /// The index was taken, and its row is gone without having been trimmed away.
+  case lostEntry(peer: PeerID, index: UInt64)
 
   /// The error of the public API.
   public var spindleError: SpindleError {
@@ -95,6 +97,11 @@ public enum LogTrackerError: Error, Sendable, Equatable {
         reason: "missing_index")
     case .missingEntry(let peer, let index):
       SpindleError(.notFound, "the log of peer \(peer) has no entry at index \(index)")
+    case .lostEntry(let peer, let index):
+      SpindleError(
+        .corruption,
+        "the log of peer \(peer) has lost the entry at index \(index) and cannot take it again; "
+          + "restore it from a backup or an export", reason: "lost_entry")
     }
   }
 }

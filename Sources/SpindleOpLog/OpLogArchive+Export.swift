@@ -204,6 +204,21 @@ extension LogIndexTracker {
   }
 }
 
+extension OpLogArchive {
+  /// Writes the file of a log that is not there yet, as that of an empty one, on the calling
+  /// thread.
+  package static func writeEmpty(
+    to path: String, prefix: String, contents: Contents, created: UInt64
+  ) throws -> OpLogManifest {
+    let writer = try ArchiveWriter(path) { _ in }
+    try writer.add(
+      .header(version: ArchiveBlock.version, contents: contents, prefix: prefix, created: created))
+    return OpLogManifest(
+      contents: contents, prefix: prefix, created: created, peers: [], clock: nil,
+      digest: try writer.finish(clock: nil, peers: 0))
+  }
+}
+
 /// Writes an archive. Used by one thread.
 final class ArchiveWriter {
   private var file: NewFile

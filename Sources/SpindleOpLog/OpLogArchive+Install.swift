@@ -28,8 +28,10 @@ extension OpLogArchive {
     prefix: String, indexes: OpLogIndexes = [],
     progress: @escaping @Sendable (Progress) -> Void = { _ in }
   ) async throws -> OpLogManifest {
-    let path = path
-    let manifest = try await store.blocking { try Self.verifyInstallable(at: path) }
+    let (path, limit) = (path, valueByteLimit)
+    let manifest = try await store.blocking {
+      try Self.verifyInstallable(at: path, valueByteLimit: limit)
+    }
     try await install(manifest, prefix: prefix, indexes: indexes, progress: progress)
     return manifest
   }
@@ -37,9 +39,10 @@ extension OpLogArchive {
   /// Reads the whole file as ``verify()`` does, on the calling thread, and says whether it can be
   /// installed.
   package static func verifyInstallable(
-    at path: String, progress: (Progress) -> Void = { _ in }
+    at path: String, valueByteLimit: Int = StoreSettings().valueByteLimit,
+    progress: (Progress) -> Void = { _ in }
   ) throws -> OpLogManifest {
-    let manifest = try verify(at: path, progress: progress)
+    let manifest = try read(path, valueByteLimit: valueByteLimit) { _, now in progress(now) }
     guard manifest.contents.contains(.state) else {
       throw SpindleError(
         .invalidArgument,
@@ -94,7 +97,8 @@ struct ArchiveInstallation: Sendable {
       progress(now)
     }
     let indexes = space.memory.indexes
-    let read = try OpLogArchive.read(archive.path) { block, read in
+    let limit = archive.valueByteLimit
+    let read = try OpLogArchive.read(archive.path, valueByteLimit: limit) { block, read in
       now = read
       switch block {
       case .rows(let page):

@@ -33,6 +33,11 @@ public struct OpLogArchive: Sendable {
 
   public let path: String
   let store: Store
+  /// The most bytes that an element of the file may have. A file of a store with the default limit
+  /// can be read where it is lower.
+  var valueByteLimit: Int {
+    max(store.settings.valueByteLimit, StoreSettings().valueByteLimit)
+  }
 
   /// - Parameter store: Lends its threads, and takes what is installed.
   public init(path: String, store: Store) {
@@ -45,10 +50,12 @@ public struct OpLogArchive: Sendable {
   ///
   /// - Throws: ``SpindleError``: `corruption` with the offset for a file that is damaged or cut
   ///   off, `unsupportedFormat` for a newer one, `notFound`, `io`.
-  /// - Complexity: O(bytes of the file), in bounded memory.
+  /// - Complexity: O(bytes of the file), in the memory of the largest row, or key of the state with
+  ///   its value, and a few MiB. One above the store's limit of a value and above 1 GiB is refused
+  ///   before it is read.
   public func verify() async throws -> OpLogManifest {
-    let path = path
-    return try await store.blocking { try Self.verify(at: path) }
+    let (path, limit) = (path, valueByteLimit)
+    return try await store.blocking { try Self.read(path, valueByteLimit: limit) { _, _ in } }
   }
 
   /// The same without a store, on the calling thread, which waits for the disk: a file that is no
@@ -84,7 +91,7 @@ public struct OpLogArchive: Sendable {
         throw SyncError.compacted(peer: peer.peer, oldest: peer.first)
       }
     }
-    let source = ArchiveRows(path: path)
+    let source = ArchiveRows(path: path, valueByteLimit: valueByteLimit)
     var count: UInt64 = 0
     while let (page, now) = try await store.blocking({ try source.nextPage(of: manifest) }) {
       let entries = try page.rows.enumerated().map { offset, row in
@@ -139,9 +146,10 @@ public struct OpLogArchive: Sendable {
   /// - Parameter body: Gets each block that is neither the header nor the end, and how far the
   ///   reading is.
   static func read(
-    _ path: String, _ body: (ArchiveBlock, Progress) throws -> Void
+    _ path: String, valueByteLimit: Int = StoreSettings().valueByteLimit,
+    _ body: (ArchiveBlock, Progress) throws -> Void
   ) throws -> OpLogManifest {
-    let reader = try ArchiveReader(path)
+    let reader = try ArchiveReader(path, valueByteLimit: valueByteLimit)
     while let block = try reader.next() { try body(block, reader.progress) }
     return try reader.manifest
   }

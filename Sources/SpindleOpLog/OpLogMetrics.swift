@@ -18,7 +18,7 @@ enum OpLogOperation: String, Sendable, CaseIterable {
 /// | `oplog_entries_total` | op | entries recorded; `exec` are local ops |
 /// | `oplog_repeats_total` | op | entries, or calls with a token, that were there already |
 /// | `oplog_skips_total` | | entries recorded without being applied, as the reducer said |
-/// | `oplog_refusals_total` | op, kind | calls that failed, see ``refused(_:_:)`` |
+/// | `oplog_refusals_total` | op, kind | calls that failed, or ops of one, see ``refused(_:_:)`` |
 /// | `oplog_call_duration` | op | timer: how long calls took, those that failed among them |
 /// | `oplog_commits_total` | | commits |
 /// | `oplog_shared_commits_total` | | those of them that served more than one call |
@@ -145,7 +145,8 @@ final class OpLogMetrics: Sendable {
 
   /// Counts a call that failed, by a word of a fixed set: the reason of what was thrown, such as
   /// `clock_skew`, `conflict`, `cursor_mismatch`, `blocked` or `fenced`, or the kind of an error
-  /// that gives none, or `cancelled`.
+  /// that gives none, or `cancelled`. Of ``Processor/exec(each:serverUser:durability:)`` each op
+  /// that failed counts.
   func refused(_ operation: OpLogOperation, _ error: any Error) {
     refusals.add([("op", operation.rawValue), ("kind", PullPause.reason(of: error))])
   }

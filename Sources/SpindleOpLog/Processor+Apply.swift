@@ -19,8 +19,9 @@ extension Processor: LogProcessor {
   /// before.
   ///
   /// A repeat of what is recorded changes nothing and is told by ``Applied/new``; another entry for
-  /// a taken index is a conflict. Entries of this processor's own peer are taken too, to restore
-  /// its log: `exec` goes on behind them.
+  /// a taken index is a conflict. One whose row was lost, as a recovery may leave it, is
+  /// `corruption`, reason `lost_entry`: the log cannot take it again. Entries of this processor's
+  /// own peer are taken too, to restore its log: `exec` goes on behind them.
   ///
   /// - Throws: ``SyncError``; nothing was changed then. ``SyncError/backend(_:)`` carries what the
   ///   store or the reducer threw, or `CancellationError`.
@@ -132,15 +133,20 @@ extension Processor: LogProcessor {
     if let failure = run.failure { metrics.refused(.apply, failure) }
   }
 
-  /// Compares an entry with what is recorded at its index.
+  /// Compares an entry with what is recorded at its index, which is below the peer's cursor.
   private func checkRepeat(
     _ peer: PeerID, _ index: UInt64, _ entry: DecodedEntry<R.Op>
   ) async throws {
-    if let offered = try tracker.hash(peer: peer, index: index, entry: entry),
-      let recorded = try await tracker.recordedHash(peer: peer, index: index),
-      offered != recorded
-    {
-      throw SyncError.conflict(peer: peer, index: index)
+    if let offered = try tracker.hash(peer: peer, index: index, entry: entry) {
+      if let recorded = try await tracker.recordedHash(peer: peer, index: index) {
+        guard offered == recorded else { throw SyncError.conflict(peer: peer, index: index) }
+      } else if let history = tracker as? any HistoryTracker<R.Op>,
+        // Read after the row: a trim that came between is seen here.
+        try await history.floor(of: peer) <= index
+      {
+        // Not taken into the hole: the state of what came later would be another in that order.
+        throw LogTrackerError.lostEntry(peer: peer, index: index).spindleError
+      }
     }
     counters.repeated.add()
   }

@@ -97,6 +97,19 @@ extension Processor {
   public func exec(
     each ops: [R.Op], serverUser: UserID? = nil, durability: Durability = .buffered
   ) async throws -> [Result<Executed, any Error>] {
+    let results = try await measured(.exec) {
+      try await executeEach(ops, serverUser, durability)
+    }
+    if let metrics {
+      metrics.recorded(.exec, results.count { (try? $0.get()) != nil })
+      for case .failure(let error) in results { metrics.refused(.exec, error) }
+    }
+    return results
+  }
+
+  private func executeEach(
+    _ ops: [R.Op], _ serverUser: UserID?, _ durability: Durability
+  ) async throws -> [Result<Executed, any Error>] {
     try Task.checkCancellation()
     var results: [Result<Executed, any Error>] = []
     results.reserveCapacity(ops.count)

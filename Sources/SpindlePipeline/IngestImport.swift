@@ -145,8 +145,11 @@ private final class IngestTarget: LogProcessor {
   private func checkRepeat(
     _ peer: PeerID, _ index: UInt64, _ entry: DecodedEntry<EncodedIngestOp>
   ) throws {
-    // What was trimmed away cannot be compared any more.
-    guard let row = try log.tracker.rowBlocking(peer: peer, index: index) else { return }
+    guard let row = try log.tracker.rowBlocking(peer: peer, index: index) else {
+      // What was trimmed away cannot be compared any more.
+      if try index < log.tracker.floorBlocking(of: peer) { return }
+      throw LogTrackerError.lostEntry(peer: peer, index: index).spindleError
+    }
     guard
       try log.tracker.hash(peer: peer, index: index, entry: entry)
         == row.hash(peer: peer, index: index)

@@ -84,6 +84,11 @@ final class RunningCommand {
 
   func kill() { _ = Glibc.kill(pid, SIGKILL) }
 
+  /// What a program that runs has written to standard error so far.
+  func problemsSoFar() throws -> String {
+    String(decoding: try Data(contentsOf: URL(fileURLWithPath: problemFile)), as: UTF8.self)
+  }
+
   /// Waits for the end; a program that hangs is killed and reported.
   func result(
     within limit: Duration = .seconds(120), location: SourceLocation = #_sourceLocation

@@ -7,7 +7,7 @@ import Testing
 
 @Suite(.serialized) struct OpLogCommandTests {
   /// Ingests ten batches of one producer and gives its peer.
-  private func fill(_ place: Place) async throws -> String {
+  func fill(_ place: Place) async throws -> String {
     let file = try place.file("a.lp", sampleLines(0..<100))
     _ = try await place.counts("--producer", "p", "--batch", "10", file)
     let rows = try await spindle("oplog", "cursors", "--store", place.store, "--json").objects()
@@ -132,8 +132,21 @@ import Testing
       let rows = try await spindle("oplog", "acks", "--store", place.store, "--json").objects()
       #expect(rows.count == 1 && rows[0]["replica"] as? String == replica)
       #expect(rows[0]["peer"] as? String == peer && rows[0]["cursor"] as? Int == 6)
+      let again = try await spindle(
+        "oplog", "acks", "set", "--store", place.store, "--replica", replica, "--peer", peer,
+        "--cursor", "4", "--json"
+      ).object()
+      #expect(again["replica"] as? String == replica && again["peer"] as? String == peer)
+      #expect(again["cursor"] as? Int == 6)
       let trimmed = try await spindle("oplog", "trim", "--store", place.store, "--json").object()
       #expect(trimmed["rows"] as? Int == 6)
+      let forgottenRows = try await spindle(
+        "oplog", "acks", "forget", "--store", place.store, "--replica", replica, "--json"
+      ).objects()
+      #expect(forgottenRows.count == 1 && forgottenRows[0]["cursor"] as? Int == 6)
+      _ = try await spindle(
+        "oplog", "acks", "set", "--store", place.store, "--replica", replica, "--peer", peer,
+        "--cursor", "6")
       let forgotten = try await spindle(
         "oplog", "acks", "forget", "--store", place.store, "--replica", replica)
       #expect(forgotten.status == 0)

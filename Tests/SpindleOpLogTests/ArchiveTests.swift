@@ -86,7 +86,7 @@ private final class PlainReplica: LogProcessor {
     return rows
   }
 
-  private func content(_ store: Store, _ family: StoreFamily) throws -> [[UInt8]: [UInt8]] {
+  func content(_ store: Store, _ family: StoreFamily) throws -> [[UInt8]: [UInt8]] {
     var pairs: [[UInt8]: [UInt8]] = [:]
     try store.scan(family) { key, value in
       pairs[copyBytes(key)] = copyBytes(value)

@@ -17,8 +17,8 @@ enum Step: CustomStringConvertible {
   case crowd(Int, [CellOp], from: Int)
   /// A replica removes the content of an entry that all have.
   case expunge(Int, peer: Int, index: UInt64)
-  /// All replicas are closed and opened again.
-  case reopen
+  /// All replicas are closed and opened again, seldom their store, too, which costs more.
+  case reopen(store: Bool)
 
   /// - Parameter isStored: Whether the replicas are on disk, and take the steps that need it.
   static func random(
@@ -41,7 +41,7 @@ enum Step: CustomStringConvertible {
       return .expunge(
         first, peer: Int.random(in: 0..<replicas, using: &random),
         index: UInt64.random(in: 0..<6, using: &random))
-    case 13: return .reopen
+    case 13: return .reopen(store: Int.random(in: 0..<20, using: &random) == 0)
     default: return .pull(from: first, to: second)
     }
   }
@@ -58,7 +58,8 @@ enum Step: CustomStringConvertible {
         + "from \(from)"
     case .expunge(let replica, let peer, let index):
       "\(replica) expunges \(index) of \(peer), if all have it"
-    case .reopen: "all are closed and opened again"
+    case .reopen(let isStore):
+      "all are closed and opened again\(isStore ? ", with their store" : "")"
     }
   }
 }
@@ -75,10 +76,9 @@ extension CellOp: CustomStringConvertible {
 /// The seeds of random runs. `SPINDLE_OPLOG_SEEDS` says how many, `SPINDLE_OPLOG_SEED` names a
 /// single one.
 enum Seeds {
-  /// - Parameter step: Takes every so-many-th, for runs that cost more.
-  static func every(_ step: Int) -> [UInt64] {
+  static var all: [UInt64] {
     if let seed = number("SPINDLE_OPLOG_SEED") { return [seed] }
-    return Array(stride(from: 0, to: number("SPINDLE_OPLOG_SEEDS") ?? 500, by: step))
+    return Array(0..<(number("SPINDLE_OPLOG_SEEDS") ?? 500))
   }
 
   private static func number(_ name: String) -> UInt64? {

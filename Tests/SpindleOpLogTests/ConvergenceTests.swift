@@ -62,7 +62,7 @@ private struct ConvergenceRun {
   }
 
   private func replicasAgree(_ count: Int, links: [(Int, Int)]) async throws {
-    try await checkSteps(Seeds.every(1), filter: "ConvergenceTests", replicas: count) {
+    try await checkSteps(Seeds.all, filter: "ConvergenceTests", replicas: count) {
       try await ConvergenceRun(count).judge($0, links: links)
     }
   }

@@ -131,6 +131,33 @@ import Testing
     #expect(factory.times("oplog_commit_duration", log)?.allSatisfy { $0 > 0 } == true)
   }
 
+  @Test("Ops that fail alone are counted one by one, their call is timed once")
+  func callsOfManyOps() async throws {
+    let factory = MemoryMetrics()
+    let trap = Trap()
+    try await withMetricsFactory(factory) {
+      try await withPlace { place in
+        try await place.withRegisters(trap) { log, _ in
+          trap.refuse("bad", .block(reason: "a test", isRetryable: false))
+          let names = ["a", "bad", "b", "bad", "c"]
+          let results = try await log.exec(each: names.map { MaxRegisterOp($0, 1) })
+          #expect(results.count { (try? $0.get()) != nil } == 3)
+          let cancelled = Task {
+            while !Task.isCancelled { await Task.yield() }
+            return try await log.exec(each: [MaxRegisterOp("a", 2)])
+          }
+          cancelled.cancel()
+          await #expect(throws: CancellationError.self) { try await cancelled.value }
+          #expect(log.counts.executed == 3)
+        }
+      }
+    }
+    #expect(factory.count("oplog_entries_total", exec) == 3)
+    #expect(factory.count("oplog_refusals_total", refused("exec", "blocked")) == 2)
+    #expect(factory.count("oplog_refusals_total", refused("exec", "cancelled")) == 1)
+    #expect(factory.times("oplog_call_duration", exec)?.count == 2)
+  }
+
   @Test("Calls that share a commit are told, and those that wait are seen")
   func sharedCommits() async throws {
     let factory = MemoryMetrics()

@@ -453,6 +453,29 @@ import Testing
     }
   }
 
+  /// As a recovery may leave a log.
+  @Test func anEntryForALostRowIsNotSaidToBeThere() async throws {
+    try await withPlace { place in
+      try await place.withRegisters { (log, store) async throws in
+        let page = (0..<6).map { (index: UInt64($0), entry: entry("x", UInt64($0))) }
+        #expect(try await log.apply(peer: peer(1), entries: page) == 6)
+        _ = try await log.tracker.trim(below: PeerCursors([peer(1): 2]), forced: true)
+        var batch = Batch()
+        batch.delete(log.tracker.logFamily, key: OpLogKeys.entry(peer(1), 3))
+        try await store.commit(batch, durability: .buffered)
+        let run = await log.applyRun(peer: peer(1), entries: page)
+        #expect(run.outcomes.map(\.new) == [false, false, false])
+        guard case .backend(let cause as SpindleError)? = run.failure else {
+          Issue.record("expected a lost entry, not \(String(describing: run.failure))")
+          return
+        }
+        #expect(cause.kind == .corruption && cause.reason == "lost_entry")
+        #expect(cause.message.contains("\(peer(1)) has lost the entry at index 3"))
+        #expect(log.counts.repeated == 3)
+      }
+    }
+  }
+
   @Test func pagesAreBoundedByEntriesAndBytes() async throws {
     try await withPlace { place in
       try await place.withRegisters { (log, _) async throws in
