@@ -278,7 +278,10 @@ struct SpoolRepairTests {
   func intactBlockBetweenDamagedOnes() async throws {
     try await withPlace { place in
       // Two messages in each block; those of the block between come within a millisecond.
-      let ids = (0..<60).map { id(atMilliseconds: UInt64($0 < 23 ? $0 * 150 : $0 * 150 - 149)) }
+      let ids = (0..<60).map { number in
+        let milliseconds: Int = number < 23 ? number * 150 : number * 150 - 149
+        return id(atMilliseconds: UInt64(milliseconds))
+      }
       let table = try await place.withSpool { spool in
         for (number, id) in ids.enumerated() {
           try await spool.put(id, payload(number, bytes: 3_000))
