@@ -1,4 +1,5 @@
 import SpindleCore
+import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
