@@ -298,7 +298,10 @@ struct SpoolRepairTests {
       try writeFile(bytes, to: path)
       let readable = Set(ids).subtracting([20, 21, 24, 25].map { ids[$0] })
       try await place.withSpool { spool in
-        for id in ids { #expect((try? await spool.load(id)) != nil == readable.contains(id)) }
+        for id in ids {
+          let isRead = (try? await spool.load(id)) != nil
+          #expect(isRead == readable.contains(id))
+        }
         let given = try await spool.all().entries.compactMap { entry in
           if case .item(let id, _) = entry { id } else { nil }
         }
