@@ -220,7 +220,7 @@ import Testing
             (0..<250).map { number in
               let value = Array(repeating: UInt8(truncatingIfNeeded: page), count: 1_000)
               return MaxRegisterOp(
-                name: Array("r\(page * 100 + number)".utf8), value: .bytes(value))
+                name: Array("r\(page * 100 + UInt64(number))".utf8), value: .bytes(value))
             })
         }
       }
