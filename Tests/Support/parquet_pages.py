@@ -55,6 +55,10 @@ class Bounds:
             return ["no bounds"]
         low, high = self.decode(low), self.decode(high)
         found = []
+        if self.column["kind"].startswith("fixed:"):
+            width = int(self.column["kind"][6:])
+            found += [f"a bound of {len(raw)} bytes, the type has {width}"
+                      for raw in (low, high) if len(raw) != width]
         if self.column["kind"] in ("bytes",) or self.column["kind"].startswith("fixed"):
             if low > span[0] or exact[0] and low != span[0]:
                 found.append(f"the least is {low[:40]!r}, found {span[0][:40]!r}")

@@ -37,6 +37,7 @@ struct ColumnChunkEncoder {
   private let columnSettings: ParquetColumnSettings
   private let compressor: PageCompressor
   private let order: ValueOrder
+  private let needsBounds: Bool
 
   init(_ column: ParquetColumn, _ settings: ParquetWriterSettings) {
     self.column = column
@@ -44,6 +45,7 @@ struct ColumnChunkEncoder {
     columnSettings = settings.columns[column.name] ?? ParquetColumnSettings()
     compressor = PageCompressor(compression: columnSettings.compression ?? settings.compression)
     order = ValueOrder(column)
+    needsBounds = (settings.writesStatistics || settings.writesPageIndex) && column.isBounded
   }
 
   var codec: ParquetCodec { compressor.compression.codec }
@@ -60,7 +62,7 @@ struct ColumnChunkEncoder {
     if let dictionary = plan.dictionary { appendDictionaryPage(dictionary, to: &chunk) }
     if column.isOptional { chunk.encodings.append(.rle) }
     let ranks =
-      settings.needsBounds ? plan.dictionary?.strings.map { ($0, $0.ranks) } : nil
+      needsBounds ? plan.dictionary?.strings.map { ($0, $0.ranks) } : nil
     var row = 0
     var place = 0
     while row < dense.rowCount {
@@ -68,7 +70,7 @@ struct ColumnChunkEncoder {
       var page = EncodedChunk.Page(
         offset: chunk.bytes.count, firstRow: row, rowCount: rows.count,
         nullCount: rows.count - slots.count)
-      if settings.needsBounds {
+      if needsBounds {
         if let ranks, let indices = plan.dictionary?.indices, slots.upperBound <= indices.count {
           page.bounds = ColumnBounds(indices, slots, of: ranks.0, ranks: ranks.1)
         } else {
@@ -231,7 +233,8 @@ struct ColumnChunkEncoder {
 
   /// The bounds of each page.
   ///
-  /// - Returns: nil where a page has values but no bounds, which the index cannot say: all are NaN.
+  /// - Returns: nil where a page has values but no bounds, which the index cannot say: all are NaN
+  ///   or too wide.
   func columnIndex(_ pages: [EncodedChunk.Page]) -> ColumnIndex? {
     var index = ColumnIndex()
     var isAscending = true
@@ -268,8 +271,8 @@ struct ColumnChunkEncoder {
   private func cut(_ bounds: ColumnBounds) -> (least: [UInt8], greatest: [UInt8]) {
     let least = bounds.least.encoded(column.physicalType, order)
     let greatest = bounds.greatest.encoded(column.physicalType, order)
-    // Readers take the bounds of a UUID for whole ones.
-    guard order == .bytes, column.logicalType != .uuid else { return (least, greatest) }
+    // A part of a value of a fixed length is no value of its type.
+    guard column.physicalType == .byteArray else { return (least, greatest) }
     let isText = column.logicalType == .string || column.logicalType == .json
     return (
       least.cutBelow(limit: settings.boundBytes, isText: isText),
@@ -278,8 +281,12 @@ struct ColumnChunkEncoder {
   }
 }
 
-extension ParquetWriterSettings {
-  fileprivate var needsBounds: Bool { writesStatistics || writesPageIndex }
+extension ParquetColumn {
+  /// Whether statistics have bounds of the values. Those of a fixed length cannot be cut, and of
+  /// more than 1 KiB would swell the footer, which readers take as a whole.
+  fileprivate var isBounded: Bool {
+    if case .fixedLengthByteArray(let width) = physicalType { width <= 1024 } else { true }
+  }
 }
 
 extension Validity {

@@ -36,8 +36,9 @@ public struct ParquetWriterSettings: Sendable, Hashable {
   public var writesStatistics = true
   /// Whether the same is written for each page, and where the pages lie. The default is true.
   public var writesPageIndex = true
-  /// Most bytes of a bound in statistics and page index, 8 or more: longer strings but UUIDs are
-  /// cut, and rounded up where they bound from above. The default is 64.
+  /// Most bytes of a bound of byte arrays in statistics and page index, 8 or more: longer ones are
+  /// cut, and rounded up where they bound from above. The default is 64. Values of a fixed length
+  /// cannot be cut; those of more than 1 KiB have no bounds.
   public var boundBytes = 64
   /// Whether everything has a CRC32, so that damage is found: pages as the format has it, and their
   /// headers, the page index, bloom filters and the footer in a way that other readers pass over.
