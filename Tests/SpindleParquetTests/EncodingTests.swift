@@ -189,13 +189,26 @@ struct EncodingTests {
     var output: [Int64] = []
     try PlainEncoding.decodeINT96(bytes.span, count: 1, appendingTo: &output)
     #expect(output == [946_730_096_000_000_000])
-    var far: [UInt8] = []
-    far.appendLittleEndian(UInt64(0))
-    far.appendLittleEndian(UInt32.max)
-    #expect(throws: ParquetFailure.self) {
-      try PlainEncoding.decodeINT96(far.span, count: 1, appendingTo: &output)
+    // The first and the last nanosecond of 64 bits; those beside them, and the last of all days.
+    for (nanoseconds, day, expected) in [
+      (763_145_224_192, 2_333_836, .min), (85_636_854_775_807, 2_547_339, .max),
+      (763_145_224_191, 2_333_836, nil), (85_636_854_775_808, 2_547_339, nil),
+      (0, .max, nil), (.max, .max, nil), (UInt64(bitPattern: .min), 0, nil),
+    ] as [(UInt64, UInt32, Int64?)] {
+      var bytes: [UInt8] = []
+      bytes.appendLittleEndian(nanoseconds)
+      bytes.appendLittleEndian(day)
+      var output: [Int64] = []
+      if let expected {
+        try PlainEncoding.decodeINT96(bytes.span, count: 1, appendingTo: &output)
+        #expect(output == [expected])
+      } else {
+        #expect(throws: ParquetFailure.self) {
+          try PlainEncoding.decodeINT96(bytes.span, count: 1, appendingTo: &output)
+        }
+        #expect(output.isEmpty)
+      }
     }
-    #expect(output.count == 1)
   }
 
   // MARK: Deltas

@@ -281,12 +281,13 @@ class Matrix:
 
     def odd(self):
         times = pa.table({
-            "t": pa.array([0, 1, -1, None, 1_357_035_300_000_000_000, 2**62, -2**62] * 30,
-                          pa.timestamp("ns")),
-            "n": pa.array(range(210))})
+            "t": pa.array([0, 1, -1, None, 1_357_035_300_000_000_000, 2**62, -2**62, 2**63 - 1,
+                           1 - 2**63] * 30, pa.timestamp("ns")),
+            "n": pa.array(range(270))})
         for version, dictionary in itertools.product(("1.0", "2.0"), (True, False)):
             self.arrow(f"int96-v{version[0]}-{dictionary}", times, data_page_version=version,
-                       use_deprecated_int96_timestamps=True, use_dictionary=dictionary)
+                       use_deprecated_int96_timestamps=True, use_dictionary=dictionary,
+                       bloom_filter_options={"t": {"ndv": 50, "fpp": 0.01}})
         self.arrow("spark", times, flavor="spark")
         self.arrow("no-statistics", table(200, "third"), write_statistics=False)
         self.arrow("no-arrow-schema", table(200, "third"), store_schema=False)
