@@ -265,6 +265,15 @@ enum MetadataSample {
     #expect(layout.schema == schema && layout.leaves == [0, 1, 2, 3, 4] && layout.leafCount == 5)
   }
 
+  @Test func timesHaveTheOlderFormWhateverTheirClock() {
+    for isUTC in [true, false] {
+      let types = ParquetTimeUnit.allCases.map {
+        ParquetLogicalType.timestamp($0, isAdjustedToUTC: isUTC).convertedType
+      }
+      #expect(types == [9, 10, nil])
+    }
+  }
+
   @Test func theOlderFormOfLogicalTypesIsEnough() throws {
     let schema = try ParquetSchema([
       ParquetColumn(name: "a", physicalType: .byteArray, logicalType: .string),

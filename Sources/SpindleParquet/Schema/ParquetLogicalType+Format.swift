@@ -153,8 +153,9 @@ extension ParquetLogicalType: ThriftWritable {
     switch self {
     case .string: 0
     case .date: 6
-    case .timestamp(.milliseconds, isAdjustedToUTC: true): 9
-    case .timestamp(.microseconds, isAdjustedToUTC: true): 10
+    // Also for clocks on the wall: the older form says nothing of UTC.
+    case .timestamp(.milliseconds, _): 9
+    case .timestamp(.microseconds, _): 10
     case .integer(8, isSigned: false): 11
     case .integer(16, isSigned: false): 12
     case .integer(32, isSigned: false): 13
