@@ -381,4 +381,31 @@ enum MetadataSample {
       }
     }
   }
+
+  @Test func integersAreThoseOfTheirLogicalType() throws {
+    for (bits, isSigned, inside, outside) in [
+      (8, true, [-128, 0, 127], [-129, 128]), (8, false, [0, 255], [-1, 256]),
+      (16, true, [-32_768, 32_767], [-32_769, 32_768]), (16, false, [0, 65_535], [-1, 65_536]),
+      (32, true, [.min, .max], []), (32, false, [.min, .max, -1], []),
+    ] as [(Int, Bool, [Int32], [Int32])] {
+      let schema = try ParquetSchema([
+        ParquetColumn(
+          name: "a", physicalType: .int32,
+          logicalType: .integer(bitWidth: bits, isSigned: isSigned), isOptional: true)
+      ])
+      try ColumnBatch([ColumnArray(.int32(inside))]).validate(against: schema)
+      for number in outside {
+        let slots = inside + [number]
+        let error = #expect(throws: SpindleError.self) {
+          try ColumnBatch([ColumnArray(.int32(slots))]).validate(against: schema)
+        }
+        #expect(error?.kind == .invalidArgument)
+        #expect(error?.message.hasSuffix("has \(number)") == true, "\(error?.message ?? "")")
+        // What the slot of a null row holds is no value.
+        var validity = Validity(repeating: true, count: inside.count)
+        validity.append(false)
+        try ColumnBatch([ColumnArray(.int32(slots), validity: validity)]).validate(against: schema)
+      }
+    }
+  }
 }
