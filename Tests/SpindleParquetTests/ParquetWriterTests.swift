@@ -516,6 +516,22 @@ struct ParquetWriterTests {
       #expect(error?.kind == .invalidArgument && sink.bytes.isEmpty)
     }
   }
+
+  // No file comes to be that a reader refuses for its columns.
+  @Test func asManyColumnsAreWrittenAsAreRead() throws {
+    let most = ParquetLimits.default.columnCount
+    for count in [most, most + 1] {
+      let schema = try ParquetSchema(
+        (0..<count).map { ParquetColumn(name: "\($0)", physicalType: .boolean) })
+      if count == most {
+        #expect(try WrittenFile(schema, []).reader.metadata.schema.columns.count == most)
+        continue
+      }
+      let sink = MemorySink()
+      let error = #expect(throws: SpindleError.self) { _ = try ParquetWriter(sink, schema: schema) }
+      #expect(error?.kind == .invalidArgument && sink.bytes.isEmpty)
+    }
+  }
 }
 
 extension ColumnBatch {

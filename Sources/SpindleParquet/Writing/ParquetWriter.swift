@@ -123,24 +123,35 @@ public final class ParquetWriter {
     }
     file.createdBy = settings.createdBy
     file.columnOrders = schema.columns.map { _ in .byType }
-    let start = offset + UInt64(settings.writesChecksums ? Footer.sealBytes : 0)
     let end = Footer.encoded(file, isSealed: settings.writesChecksums)
+    // Whoever gets an error from here on has no file.
+    state = .failed
     guard end.count <= Int(Int32.max) else {
-      state = .failed
       throw SpindleError(
         .tooLarge, "the footer of \(sink.name) has more than 2 GiB", path: sink.name)
     }
+    let metadata = try metadata(of: file, endBytes: end.count)
     try emit(end)
-    state = .failed
     try sink.finish()
     state = .finished
+    return metadata
+  }
+
+  /// What a reader is told of the file.
+  ///
+  /// - Parameter endBytes: Those still to be written.
+  private func metadata(
+    of file: FileMetaData, endBytes: Int
+  ) throws(SpindleError) -> ParquetMetadata {
     let place = ParquetPlace(file: sink.name)
     let layout = try place.locating { () throws(ParquetFailure) in
       try SchemaLayout(file.schema, limits: .default)
     }
+    let start = offset + UInt64(settings.writesChecksums ? Footer.sealBytes : 0)
+    let fileBytes = offset + UInt64(endBytes)
     return try ParquetMetadata(
-      file, layout: layout, footer: start..<offset - UInt64(Footer.tailBytes), fileBytes: offset,
-      place: place)
+      file, layout: layout, footer: start..<fileBytes - UInt64(Footer.tailBytes),
+      fileBytes: fileBytes, place: place)
   }
 
   // MARK: Pieces

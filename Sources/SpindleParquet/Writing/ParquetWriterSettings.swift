@@ -1,5 +1,8 @@
 /// How a file is written. The defaults make files that are small, quick to read and that every
 /// common reader understands.
+///
+/// Pages, row groups and numbers of them beyond ``ParquetLimits/default``, such as more than 65,536
+/// row groups, are written as asked for; a reader of the file needs raised limits.
 public struct ParquetWriterSettings: Sendable, Hashable {
   /// The layout of data pages.
   public enum DataPageVersion: Sendable, Hashable {
@@ -104,6 +107,10 @@ extension ParquetWriterSettings {
   /// What forbids these settings for a schema; nil when nothing does.
   func fault(for schema: ParquetSchema) -> String? {
     if let fault = schema.fault { return fault }
+    let columnLimit = ParquetLimits.default.columnCount
+    guard schema.columns.count <= columnLimit else {
+      return "\(schema.columns.count) columns, more than \(columnLimit)"
+    }
     let bounds: [(String, Int, ClosedRange<Int>)] = [
       ("rowGroupRows", rowGroupRows, 1...Int(Int32.max)),
       ("rowGroupBytes", rowGroupBytes, 1...Int.max),
