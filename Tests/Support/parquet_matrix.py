@@ -1,4 +1,5 @@
 """The files that pyarrow and DuckDB write for SpindleParquet to read."""
+import base64
 import datetime
 import decimal
 import functools
@@ -13,8 +14,10 @@ import struct
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 
 from parquet_canon import digest, kind, logical
+from parquet_thrift import Reader, footer, zigzag
 
 CODECS = ["none", "snappy", "lz4", "zstd", "gzip"]
 PATTERNS = {
@@ -154,7 +157,7 @@ class Matrix:
     def path(self, name):
         return os.path.join(self.directory, name + ".parquet")
 
-    def describe(self, name):
+    def describe(self, name, encrypted=()):
         """What pyarrow reads back: the expectation for Swift."""
         file = pq.ParquetFile(self.path(name))
         schema, told, nested = file.schema, [], []
@@ -164,7 +167,7 @@ class Matrix:
             top = column.path.split(".")[0]
             if column.max_repetition_level or column.path != top:
                 nested += [] if top in nested else [top]
-            else:
+            elif top not in encrypted:
                 flat[top] = column
         for top, column in flat.items():
             values = self.values(name, file, top)
@@ -175,7 +178,8 @@ class Matrix:
         metadata = file.metadata
         self.entries.append({
             "file": name + ".parquet", "rows": metadata.num_rows,
-            "rowGroups": metadata.num_row_groups, "columns": told, "nested": nested})
+            "rowGroups": metadata.num_row_groups, "columns": told, "nested": nested,
+            **({"encrypted": encrypted} if encrypted else {})})
 
     def values(self, name, file, column):
         """A column as pyarrow reads it, or DuckDB where pyarrow cannot read what DuckDB wrote: the
@@ -217,6 +221,8 @@ class Matrix:
         self.encoded()
         self.pages()
         self.odd()
+        self.old_parquet_mr()
+        self.encrypted()
         self.nested()
         self.from_duckdb()
         self.flights(sample)
@@ -315,6 +321,59 @@ class Matrix:
         self.arrow("content-chunks", table(1000, "third"), use_content_defined_chunking=True)
         pq.write_table(table(10, names=["i64"]), self.path("brotli"), compression="brotli")
         self.refused("brotli", "BROTLI")
+
+    def old_parquet_mr(self):
+        """A file as parquet-mr wrote it before 1.2.9: the sizes of the column chunk leave out the
+        header of the dictionary page. There is nothing else to tell it from one of pyarrow."""
+        data = pa.table({"s": [f"word {n % 10}" for n in range(300)]})
+        for rows in (300, 100):
+            name = f"parquet-mr-1.2.8-{rows}"
+            pq.write_table(data, self.path(name), compression="none", write_statistics=False,
+                           store_schema=False, row_group_size=rows)
+            with open(self.path(name), "rb") as file:
+                raw = file.read()
+            told = footer(raw)
+            raw = raw.replace(bytes([len(told[6])]) + told[6],
+                              bytes([len(told[6])]) + b"parquet-mr version 1.2.8".ljust(len(told[6])))
+            start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+            body = raw[start:]
+            for group in told[4]:
+                meta = group[1][0][3]
+                reader = Reader(raw, meta[11])
+                reader.struct()
+                left_out = reader.at - meta[11]
+                # Fields 6, 7 and 9 stand one behind the other.
+                sizes = [zigzag(meta[6]), zigzag(meta[7]), zigzag(meta[9])]
+                less = [zigzag(meta[6] - left_out), zigzag(meta[7] - left_out), sizes[2]]
+                was = b"\x16" + sizes[0] + b"\x16" + sizes[1] + b"\x26" + sizes[2]
+                now = b"\x16" + less[0] + b"\x16" + less[1] + b"\x26" + less[2]
+                if body.count(was) != 1 or len(was) != len(now):
+                    raise SystemExit(f"{name} cannot be made")
+                body = body.replace(was, now)
+            with open(self.path(name), "wb") as file:
+                file.write(raw[:start] + body)
+            self.describe(name)
+
+    def encrypted(self):
+        """Some columns are encrypted, the footer is only signed."""
+        class Keys(encryption.KmsClient):
+            def __init__(self, config):
+                super().__init__()
+
+            def wrap_key(self, key, name):
+                return base64.b64encode(key)
+
+            def unwrap_key(self, key, name):
+                return base64.b64decode(key)
+
+        data = table(500, "third", names=["i64", "f64", "string", "unique", "bool"])
+        properties = encryption.CryptoFactory(Keys).file_encryption_properties(
+            encryption.KmsConnectionConfig(), encryption.EncryptionConfiguration(
+                footer_key="f", column_keys={"k": ["f64", "string"]}, plaintext_footer=True))
+        with pq.ParquetWriter(self.path("encrypted-columns"), data.schema, write_page_index=True,
+                              encryption_properties=properties) as writer:
+            writer.write_table(data, row_group_size=200)
+        self.describe("encrypted-columns", ["f64", "string"])
 
     def nested(self):
         data = pa.table({

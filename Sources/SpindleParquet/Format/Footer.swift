@@ -17,6 +17,9 @@ enum Footer {
   static let sealMagic = Array("SPSL".utf8)
   /// The checksum and the magic of a seal.
   static let sealBytes = 8
+  /// Behind the metadata of a footer that is not encrypted but signed, as its columns are: a nonce
+  /// and a tag.
+  static let signatureBytes = 28
   /// The magic, an empty footer and the tail.
   static let leastFileBytes: UInt64 = 12
 
@@ -53,6 +56,17 @@ enum Footer {
       "not a Parquet file: \(hexString(copyBytes(found))) where PAR1 belongs", at: Int(offset))
   }
 
+  /// Reads the metadata, which a signature may follow where columns are encrypted.
+  static func decode(
+    _ bytes: Span<UInt8>, limits: ParquetLimits
+  ) throws(ParquetFailure) -> FileMetaData {
+    var reader = ThriftReader(bytes)
+    let file = try FileMetaData(&reader, limits: limits)
+    if file.isEncrypted, reader.remaining == signatureBytes { return file }
+    try reader.requireEnd(of: "the footer")
+    return file
+  }
+
   /// Compares the end of a file with its seal, if it has one.
   ///
   /// - Parameter bytes: From where a seal would begin to the end of the file.
@@ -85,8 +99,12 @@ func decodeWhole<Value>(
 ) throws(ParquetFailure) -> Value {
   var reader = ThriftReader(bytes)
   let value = try decode(&reader)
-  guard reader.remaining == 0 else {
-    throw .damaged("\(reader.remaining) bytes follow \(what)", at: reader.offset)
-  }
+  try reader.requireEnd(of: what)
   return value
+}
+
+extension ThriftReader {
+  fileprivate func requireEnd(of what: String) throws(ParquetFailure) {
+    guard remaining == 0 else { throw .damaged("\(remaining) bytes follow \(what)", at: offset) }
+  }
 }

@@ -44,17 +44,17 @@ final class ColumnCursor {
     window = ByteWindow(source)
     decoder = PageDecoder(
       column, codec: chunk.codec, limits: limits, keepsDictionary: keepsDictionary)
-    nextOffset = chunk.byteRange.lowerBound
+    nextOffset = chunk.pageRange.lowerBound
     if let unreadable = chunk.unreadable { throw place.error(.unsupported(unreadable)) }
     if let index {
       try place.locating { () throws(ParquetFailure) in
-        try index.check(in: chunk.byteRange, rowCount: rowCount)
+        try index.check(in: chunk.pageRange, rowCount: rowCount)
       }
       pages = index.pages
       wanted = index.byteRanges(of: rows, rowCount: rowCount)
     } else {
       pages = []
-      wanted = [chunk.byteRange]
+      wanted = [chunk.pageRange]
     }
   }
 
@@ -127,7 +127,7 @@ final class ColumnCursor {
   @discardableResult
   private func readPage() throws(SpindleError) -> (PageHeader, UInt64) {
     if !pages.isEmpty {
-      if decoder.dictionary == nil, nextOffset == chunk.byteRange.lowerBound,
+      if decoder.dictionary == nil, nextOffset == chunk.pageRange.lowerBound,
         nextOffset < UInt64(pages[0].offset)
       {
         let (header, body) = try readHeader(at: nextOffset)
@@ -194,9 +194,9 @@ final class ColumnCursor {
   ) throws(SpindleError) -> (PageHeader, Range<UInt64>) {
     place.offset = offset
     let isDictionary =
-      offset == chunk.byteRange.lowerBound && chunk.checksums?.dictionaryHeader != nil
+      offset == chunk.pageRange.lowerBound && chunk.checksums?.dictionaryHeader != nil
     place.page = isDictionary ? .dictionary : .data(nextPage)
-    let end = chunk.byteRange.upperBound
+    let end = chunk.pageRange.upperBound
     guard offset < end else {
       throw place.error(
         .damaged("the column chunk ends after \(nextRow) of its \(rowCount) rows"))

@@ -63,9 +63,7 @@ public final class ParquetReader: Sendable {
     let (file, layout) = try here.locating { () throws(ParquetFailure) in
       if footer == Footer.sealBytes { try Footer.check(seal: end.span) }
       let encoded = end.span.extracting(footer..<footer + range.count)
-      let file = try decodeWhole(encoded, "the footer") { (reader) throws(ParquetFailure) in
-        try FileMetaData(&reader, limits: limits)
-      }
+      let file = try Footer.decode(encoded, limits: limits)
       return (file, try SchemaLayout(file.schema, limits: limits))
     }
     return try ParquetMetadata(
