@@ -66,7 +66,7 @@ struct ParquetHeadCommand: AsyncParsableCommand {
     abstract: "Print the first rows of a file.",
     discussion: """
       Times are ISO 8601; bytes that are no text are hexadecimal digits; a row without a value has
-      "-", in JSON null.
+      "-", in JSON null. The second column of a name has "_2" behind it in JSON.
 
       Example:
         spindle parquet head --limit 3 --columns time,origin flights.parquet
@@ -87,14 +87,15 @@ struct ParquetHeadCommand: AsyncParsableCommand {
     try await reportingErrors {
       let reader = try target.reader()
       let metadata = reader.metadata
-      let names =
-        columns.map { $0.split(separator: ",").map(String.init) }
-        ?? metadata.schema.columns.map(\.name)
+      // By name only where names are given: a file of others may have one twice.
+      let names = columns.map { $0.split(separator: ",").map(String.init) }
       // A name that is not there is told by the reader, also for a file without rows.
       if metadata.rowGroups.isEmpty { _ = try reader.scan(columns: names).next() }
-      let chosen = names.compactMap { name in
-        metadata.schema.index(of: name).map { metadata.schema.columns[$0] }
-      }
+      let chosen =
+        names?.compactMap { name in
+          metadata.schema.index(of: name).map { metadata.schema.columns[$0] }
+        } ?? metadata.schema.columns
+      let keys = target.json ? Self.distinct(chosen.map(\.name)) : []
       var array = JSONArrayOutput()
       var rows: [[String]] = []
       var left = limit
@@ -104,8 +105,7 @@ struct ParquetHeadCommand: AsyncParsableCommand {
         for row in 0..<batch.rowCount {
           let cells = chosen.indices.map { ParquetCell(batch.columns[$0], row, of: chosen[$0]) }
           if target.json {
-            try array.add(
-              Dictionary(zip(names, cells), uniquingKeysWith: { first, _ in first }))
+            try array.add(Dictionary(uniqueKeysWithValues: zip(keys, cells)))
           } else {
             rows.append(cells.map(\.text))
           }
@@ -117,6 +117,25 @@ struct ParquetHeadCommand: AsyncParsableCommand {
       } else {
         Output.table(chosen.map { Output.plain($0.name) }, rows)
       }
+    }
+  }
+
+  /// The names, with a number behind one that was there before: `a`, `a_2`, `a_3`.
+  private static func distinct(_ names: [String]) -> [String] {
+    var taken = Set(names)
+    var counts: [String: Int] = [:]
+    return names.map { name in
+      guard var count = counts[name] else {
+        counts[name] = 1
+        return name
+      }
+      var other = name
+      repeat {
+        count += 1
+        other = "\(name)_\(count)"
+      } while !taken.insert(other).inserted
+      counts[name] = count
+      return other
     }
   }
 }

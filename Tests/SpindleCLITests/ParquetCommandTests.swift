@@ -83,6 +83,36 @@ import Testing
     }
   }
 
+  // Others write files with a name twice, which our writer does not.
+  @Test func headShowsEveryColumnOfAName() async throws {
+    try await withPlace { place in
+      let names = ["va", "vb", "va_2", "vc"]
+      let schema = try ParquetSchema(
+        names.map { ParquetColumn(name: $0, physicalType: .int32) })
+      var settings = ParquetWriterSettings()
+      settings.writesChecksums = false
+      let path = place.directory + "/a.parquet"
+      let writer = try ParquetWriter(FileSink(path), schema: schema, settings: settings)
+      try writer.write(ColumnBatch((1...4).map { ColumnArray(.int32([$0])) }))
+      _ = try writer.finish()
+      var file = try bytes(of: path)
+      for index in file.indices.dropLast()
+      where file[index] == UInt8(ascii: "v")
+        && [UInt8(ascii: "b"), UInt8(ascii: "c")]
+          .contains(file[index + 1])
+      {
+        file[index + 1] = UInt8(ascii: "a")
+      }
+      let twice = try place.file("twice.parquet", file)
+      let text = try await spindle("parquet", "head", twice)
+      #expect(
+        text.text == "va  va  va_2  va\n1   2   3     4\n", "\(text.text) \(text.problems)")
+      let rows = try await spindle("parquet", "head", "--json", twice).objects()
+      #expect(rows.count == 1)
+      #expect(rows[0].mapValues { $0 as? Int } == ["va": 1, "va_3": 2, "va_2": 3, "va_4": 4])
+    }
+  }
+
   @Test func metaTellsWhatTheFileSaysOfItself() async throws {
     try await withPlace { place in
       let path = try file(place)

@@ -108,6 +108,8 @@ struct JudgedFile: Codable {
   /// Names of nested columns.
   var nested: [String]?
   var columns: [Column]?
+  /// Names of columns that cannot be read, without those of `columns`.
+  var encrypted: [String]?
   /// A word of the error with which the file is to be refused.
   var refused: String?
   // Of files that we wrote:

@@ -189,13 +189,26 @@ struct EncodingTests {
     var output: [Int64] = []
     try PlainEncoding.decodeINT96(bytes.span, count: 1, appendingTo: &output)
     #expect(output == [946_730_096_000_000_000])
-    var far: [UInt8] = []
-    far.appendLittleEndian(UInt64(0))
-    far.appendLittleEndian(UInt32.max)
-    #expect(throws: ParquetFailure.self) {
-      try PlainEncoding.decodeINT96(far.span, count: 1, appendingTo: &output)
+    // The first and the last nanosecond of 64 bits; those beside them, and the last of all days.
+    for (nanoseconds, day, expected) in [
+      (763_145_224_192, 2_333_836, .min), (85_636_854_775_807, 2_547_339, .max),
+      (763_145_224_191, 2_333_836, nil), (85_636_854_775_808, 2_547_339, nil),
+      (0, .max, nil), (.max, .max, nil), (UInt64(bitPattern: .min), 0, nil),
+    ] as [(UInt64, UInt32, Int64?)] {
+      var bytes: [UInt8] = []
+      bytes.appendLittleEndian(nanoseconds)
+      bytes.appendLittleEndian(day)
+      var output: [Int64] = []
+      if let expected {
+        try PlainEncoding.decodeINT96(bytes.span, count: 1, appendingTo: &output)
+        #expect(output == [expected])
+      } else {
+        #expect(throws: ParquetFailure.self) {
+          try PlainEncoding.decodeINT96(bytes.span, count: 1, appendingTo: &output)
+        }
+        #expect(output.isEmpty)
+      }
     }
-    #expect(output.count == 1)
   }
 
   // MARK: Deltas
@@ -240,12 +253,51 @@ struct EncodingTests {
 
   // Other writers may take wider differences than 32 bits for 32-bit numbers.
   @Test func wideDeltasOfNarrowNumbersWrapAround() throws {
-    let wide: [Int64] = [Int64(Int32.max), Int64(Int32.min), Int64(Int32.max)]
-    var output: [UInt8] = []
-    DeltaBinaryPacked.encode(wide.span, appendingTo: &output)
-    var back: [Int32] = []
-    try DeltaBinaryPacked.decode(output.span, count: 3, appendingTo: &back)
-    #expect(back == [.max, .min, .max])
+    for wide in [
+      [Int64(Int32.max), Int64(Int32.min), Int64(Int32.max)],
+      // Of a column without signs.
+      [0, Int64(UInt32.max), 1, Int64(UInt32.max)], [Int64(UInt32.max), 0],
+    ] {
+      var output: [UInt8] = []
+      DeltaBinaryPacked.encode(wide.span, appendingTo: &output)
+      var back: [Int32] = []
+      try DeltaBinaryPacked.decode(output.span, count: wide.count, appendingTo: &back)
+      #expect(back == wide.map { Int32(truncatingIfNeeded: $0) })
+    }
+  }
+
+  @Test func deltasThatLeave32BitsAreDamage() throws {
+    func encoded(_ numbers: [Int64]) -> [UInt8] {
+      var output: [UInt8] = []
+      DeltaBinaryPacked.encode(numbers.span, appendingTo: &output)
+      return output
+    }
+    for numbers in [[1 << 32], [0, 1 << 32], [-5, 1 << 40, 3], [0, .min]] as [[Int64]] {
+      let bytes = encoded(numbers)
+      var back: [Int32] = []
+      let error = #expect(throws: ParquetFailure.self, "\(numbers)") {
+        try DeltaBinaryPacked.decode(bytes.span, count: numbers.count, appendingTo: &back)
+      }
+      #expect(error?.what == "a delta-encoded number has more than 32 bits")
+    }
+    // Each length would be that of the two bytes that follow if it had only 32 bits.
+    for lengths in [[1 << 32, 2], [1, 1 + 1 << 32], [2 + 1 << 40]] as [[Int64]] {
+      let bytes = encoded(lengths) + [7, 7]
+      var strings = ByteStrings()
+      let error = #expect(throws: ParquetFailure.self, "\(lengths)") {
+        try DeltaLengthByteArray.decode(
+          bytes.span, count: lengths.count, appendingTo: &strings)
+      }
+      #expect(error?.what.contains("bytes is claimed, 2 are there") == true)
+    }
+    // A prefix as long as the string before, if it had only 32 bits.
+    let suffixes = encoded([1, 1]) + [7, 7]
+    let bytes = encoded([0, 1 + 1 << 32]) + suffixes
+    var strings = ByteStrings()
+    let error = #expect(throws: ParquetFailure.self) {
+      try DeltaByteArray.decode(bytes.span, count: 2, byteLimit: 100, appendingTo: &strings)
+    }
+    #expect(error?.what == "string 1 takes 4294967297 bytes of one that has 1")
   }
 
   static func prefixed(_ strings: [String]) -> [UInt8] {

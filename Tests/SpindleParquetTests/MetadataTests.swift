@@ -131,6 +131,22 @@ enum MetadataSample {
     }
   }
 
+  @Test func checksumsOfAChunkAreReadAsTheyWereWritten() throws {
+    var checksums = ChunkChecksums()
+    #expect(checksums.text == "")
+    checksums.pageHeaders = [0, 0xDEAD_BEEF]
+    #expect(checksums.text == "pages=00000000deadbeef")
+    checksums.dictionaryHeader = 1
+    checksums.columnIndex = 2
+    checksums.offsetIndex = 3
+    checksums.bloomFilter = .max
+    #expect(try ChunkChecksums(checksums.text) == checksums)
+    #expect(try ChunkChecksums("later=? " + checksums.text) == checksums)
+    for text in ["pages", "pages=1", "pages=0000000g", "dictionary=", "column_index=0000000000"] {
+      #expect(throws: ParquetFailure.self, "\(text)") { try ChunkChecksums(text) }
+    }
+  }
+
   @Test func indexesAreReadAsTheyWereWritten() throws {
     var column = ColumnIndex()
     column.nullPages = (0..<40).map { $0 % 3 == 0 }
@@ -249,6 +265,15 @@ enum MetadataSample {
     #expect(layout.schema == schema && layout.leaves == [0, 1, 2, 3, 4] && layout.leafCount == 5)
   }
 
+  @Test func timesHaveTheOlderFormWhateverTheirClock() {
+    for isUTC in [true, false] {
+      let types = ParquetTimeUnit.allCases.map {
+        ParquetLogicalType.timestamp($0, isAdjustedToUTC: isUTC).convertedType
+      }
+      #expect(types == [9, 10, nil])
+    }
+  }
+
   @Test func theOlderFormOfLogicalTypesIsEnough() throws {
     let schema = try ParquetSchema([
       ParquetColumn(name: "a", physicalType: .byteArray, logicalType: .string),
@@ -353,6 +378,33 @@ enum MetadataSample {
     ] {
       #expect(throws: SpindleError.self) {
         try ColumnBatch(columns).validate(against: schema)
+      }
+    }
+  }
+
+  @Test func integersAreThoseOfTheirLogicalType() throws {
+    for (bits, isSigned, inside, outside) in [
+      (8, true, [-128, 0, 127], [-129, 128]), (8, false, [0, 255], [-1, 256]),
+      (16, true, [-32_768, 32_767], [-32_769, 32_768]), (16, false, [0, 65_535], [-1, 65_536]),
+      (32, true, [.min, .max], []), (32, false, [.min, .max, -1], []),
+    ] as [(Int, Bool, [Int32], [Int32])] {
+      let schema = try ParquetSchema([
+        ParquetColumn(
+          name: "a", physicalType: .int32,
+          logicalType: .integer(bitWidth: bits, isSigned: isSigned), isOptional: true)
+      ])
+      try ColumnBatch([ColumnArray(.int32(inside))]).validate(against: schema)
+      for number in outside {
+        let slots = inside + [number]
+        let error = #expect(throws: SpindleError.self) {
+          try ColumnBatch([ColumnArray(.int32(slots))]).validate(against: schema)
+        }
+        #expect(error?.kind == .invalidArgument)
+        #expect(error?.message.hasSuffix("has \(number)") == true, "\(error?.message ?? "")")
+        // What the slot of a null row holds is no value.
+        var validity = Validity(repeating: true, count: inside.count)
+        validity.append(false)
+        try ColumnBatch([ColumnArray(.int32(slots), validity: validity)]).validate(against: schema)
       }
     }
   }

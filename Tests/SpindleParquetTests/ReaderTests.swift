@@ -64,6 +64,64 @@ import Testing
     #expect(refusal?.kind == .unsupportedFormat)
   }
 
+  @Test func oldParquetMRLeftOutTheHeadersOfDictionaries() throws {
+    var file = CraftedFile(rows: 20)
+    file.pages = [
+      CraftedFile.dictionary(1, CraftedFile.plain(Array("word".utf8))),
+      CraftedFile.data(20, .rleDictionary, CraftedFile.zeroIndices(20)),
+    ]
+    let header = Int64(file.pages[0].headerBytes)
+    for (writer, isRead) in [
+      ("parquet-mr version 1.2.8 (build 1)", true), ("parquet-mr version 1.2.8-SNAPSHOT", true),
+      ("parquet-mr", true), ("parquet-mr version 1.2.9", false),
+      ("parquet-mr version 1.10.0 (build 1)", false), ("parquet-cpp version 1.2.8", false),
+      (nil, false),
+    ] as [(String?, Bool)] {
+      file.change = { footer in
+        footer.createdBy = writer
+        footer.rowGroups[0].columns[0].metadata?.compressedBytes -= header
+        footer.rowGroups[0].columns[0].metadata?.uncompressedBytes -= header
+      }
+      if isRead {
+        let whole = try WholeFile(MemorySource(file.bytes))
+        #expect(whole.columns[0].expanded.texts == [String](repeating: "word", count: 20))
+        #expect(try ParquetReader(MemorySource(file.bytes)).verify().findings == [])
+      } else {
+        let error = #expect(throws: SpindleError.self, "\(writer ?? "")") {
+          try WholeFile(MemorySource(file.bytes))
+        }
+        #expect(error?.kind == .corruption)
+      }
+    }
+  }
+
+  // Behind a footer that is not encrypted stands its signature.
+  @Test func aFooterMayBeSigned() throws {
+    var file = CraftedFile(type: .int32)
+    file.pages = [CraftedFile.data(1, .plain, [7, 0, 0, 0])]
+    let plain = file.bytes
+    let length = Int(plain.count - 8) - (4 + file.pages[0].headerBytes + 4)
+    let pages = Array(plain.dropLast(length + 8))
+    // Before the end of the footer: field 8, the algorithm, as an empty union.
+    let footer = Array(plain.dropLast(9).suffix(length - 1))
+    let signed = footer + [0x0C, 0x10, 0, 0]
+    for (more, isRead) in [(28, true), (0, true), (27, false), (29, false)] {
+      let end = CraftedFile.ending(signed + [UInt8](repeating: 9, count: more))
+      if isRead {
+        let whole = try WholeFile(MemorySource(pages + end))
+        guard case .int32(let slots) = whole.columns[0].values else {
+          Issue.record("no numbers")
+          continue
+        }
+        #expect(slots == [7])
+      } else {
+        #expect(throws: SpindleError.self) { try ParquetReader(MemorySource(pages + end)) }
+      }
+    }
+    let unsigned = CraftedFile.ending(footer + [0] + [UInt8](repeating: 9, count: 28))
+    #expect(throws: SpindleError.self) { try ParquetReader(MemorySource(pages + unsigned)) }
+  }
+
   @Test(arguments: [ParquetCodec.lzo, .brotli, .lz4])
   func codecsThatAreNotReadAreNamed(codec: ParquetCodec) throws {
     let source = try Fixture.changed("snappy-v1.parquet") {

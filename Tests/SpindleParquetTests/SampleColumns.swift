@@ -120,11 +120,13 @@ struct SampleColumns {
     add("json", .byteArray, .json, strings { "{\"n\":\($0 % 9)}" })
     var binary = ByteStringsBuilder()
     var five = FixedBytesBuilder(width: 5)
+    var wide = FixedBytesBuilder(width: 100)
     var uuid = FixedBytesBuilder(width: 16)
     for row in 0..<rows {
       if nulls[row] {
         binary.appendNull()
         five.appendNull()
+        wide.appendNull()
         uuid.appendNull()
         continue
       }
@@ -134,10 +136,13 @@ struct SampleColumns {
       binary.append(
         (0..<count).map { _ in isHigh ? 0xFF : UInt8.random(in: 0...255, using: &random) })
       five.append(row % 2 == 0 ? [1, 2, 3, 4, 5] : [0xFF, 0, 0, 0, UInt8(row % 7)])
+      // Their ends tell them apart.
+      wide.append([UInt8](repeating: 0x7F, count: 99) + [UInt8(truncatingIfNeeded: row * 37)])
       uuid.append(UUIDValue(high: random.next(), low: random.next()))
     }
     add("binary", .byteArray, nil, binary.finish())
     add("five", .fixedLengthByteArray(5), nil, five.finish())
+    add("wide", .fixedLengthByteArray(100), nil, wide.finish())
     add("uuid", .fixedLengthByteArray(16), .uuid, uuid.finish())
     // A column that comes as a dictionary.
     let places = ByteStrings(["EWR", "JFK", "LGA"])

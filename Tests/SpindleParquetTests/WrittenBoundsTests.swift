@@ -196,6 +196,30 @@ struct WrittenBoundsTests {
     #expect(statistics.maximum == Array(repeating: 0xBF, count: 7) + [0xC0])
   }
 
+  // Readers take a bound for a value of the type, by its width.
+  @Test(arguments: [5, 9, 16, 64, 65, 100, 1024, 1025])
+  func valuesOfAFixedLengthAreBoundedWholeOrNotAtAll(width: Int) throws {
+    let values = (1...3).map { [UInt8](repeating: 0xFF, count: width - 1) + [UInt8($0)] }
+    var builder = FixedBytesBuilder(width: width)
+    for index in [1, 0, 2] { builder.append(values[index]) }
+    let column = builder.finish()
+    for boundBytes in [8, 64] {
+      let file = try WrittenFile(.fixedLengthByteArray(width), nil, column) {
+        $0.boundBytes = boundBytes
+      }
+      let isBounded = width <= 1024
+      let statistics = try #require(try file.chunk().statistics)
+      #expect(statistics.nullCount == 0)
+      #expect(statistics.minimum == (isBounded ? values[0] : nil))
+      #expect(statistics.maximum == (isBounded ? values[2] : nil))
+      #expect(statistics.isMinimumExact == (isBounded ? true : nil))
+      let index = try file.columnIndex()
+      #expect(index.map { copyBytes($0.minimums[0]) } == (isBounded ? values[0] : nil))
+      #expect(index.map { copyBytes($0.maximums[0]) } == (isBounded ? values[2] : nil))
+      #expect(try file.reader.verify().findings == [])
+    }
+  }
+
   @Test func whatIsNotWantedIsNotWritten() throws {
     let column = ColumnArray.numbers((0..<100).map { Int64($0) })
     for (statistics, index) in [(true, false), (false, true), (false, false)] {

@@ -1,4 +1,5 @@
 """The files that pyarrow and DuckDB write for SpindleParquet to read."""
+import base64
 import datetime
 import decimal
 import functools
@@ -13,8 +14,10 @@ import struct
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 
 from parquet_canon import digest, kind, logical
+from parquet_thrift import Reader, footer, zigzag
 
 CODECS = ["none", "snappy", "lz4", "zstd", "gzip"]
 PATTERNS = {
@@ -154,7 +157,7 @@ class Matrix:
     def path(self, name):
         return os.path.join(self.directory, name + ".parquet")
 
-    def describe(self, name):
+    def describe(self, name, encrypted=()):
         """What pyarrow reads back: the expectation for Swift."""
         file = pq.ParquetFile(self.path(name))
         schema, told, nested = file.schema, [], []
@@ -164,7 +167,7 @@ class Matrix:
             top = column.path.split(".")[0]
             if column.max_repetition_level or column.path != top:
                 nested += [] if top in nested else [top]
-            else:
+            elif top not in encrypted:
                 flat[top] = column
         for top, column in flat.items():
             values = self.values(name, file, top)
@@ -175,7 +178,8 @@ class Matrix:
         metadata = file.metadata
         self.entries.append({
             "file": name + ".parquet", "rows": metadata.num_rows,
-            "rowGroups": metadata.num_row_groups, "columns": told, "nested": nested})
+            "rowGroups": metadata.num_row_groups, "columns": told, "nested": nested,
+            **({"encrypted": encrypted} if encrypted else {})})
 
     def values(self, name, file, column):
         """A column as pyarrow reads it, or DuckDB where pyarrow cannot read what DuckDB wrote: the
@@ -217,6 +221,8 @@ class Matrix:
         self.encoded()
         self.pages()
         self.odd()
+        self.old_parquet_mr()
+        self.encrypted()
         self.nested()
         self.from_duckdb()
         self.flights(sample)
@@ -281,12 +287,13 @@ class Matrix:
 
     def odd(self):
         times = pa.table({
-            "t": pa.array([0, 1, -1, None, 1_357_035_300_000_000_000, 2**62, -2**62] * 30,
-                          pa.timestamp("ns")),
-            "n": pa.array(range(210))})
+            "t": pa.array([0, 1, -1, None, 1_357_035_300_000_000_000, 2**62, -2**62, 2**63 - 1,
+                           1 - 2**63] * 30, pa.timestamp("ns")),
+            "n": pa.array(range(270))})
         for version, dictionary in itertools.product(("1.0", "2.0"), (True, False)):
             self.arrow(f"int96-v{version[0]}-{dictionary}", times, data_page_version=version,
-                       use_deprecated_int96_timestamps=True, use_dictionary=dictionary)
+                       use_deprecated_int96_timestamps=True, use_dictionary=dictionary,
+                       bloom_filter_options={"t": {"ndv": 50, "fpp": 0.01}})
         self.arrow("spark", times, flavor="spark")
         self.arrow("no-statistics", table(200, "third"), write_statistics=False)
         self.arrow("no-arrow-schema", table(200, "third"), store_schema=False)
@@ -294,9 +301,79 @@ class Matrix:
                    store_decimal_as_integer=True)
         self.arrow("sorted", pa.table({"n": range(1000)}),
                    sorting_columns=[pq.SortingColumn(0)], row_group_size=300)
+        mixed = table(1000, "third", names=["i64", "f64", "string", "unique", "ts_us_UTC", "time_ms"])
+        self.arrow("mixed", mixed, compression={"i64": "snappy", "string": "gzip", "f64": "lz4"},
+                   use_dictionary=["string"], write_statistics=["i64", "string"],
+                   use_byte_stream_split=["f64"], row_group_size=400)
+        self.arrow("levels", mixed, compression="zstd", compression_level=19,
+                   write_time_adjusted_to_utc=True, data_page_version="2.0")
+        self.arrow("milliseconds", table(300, "third", extreme=0), coerce_timestamps="ms",
+                   allow_truncated_timestamps=True)
+        falling = pa.table({"s": [None] * 3 + [f"{n // 7:03}" for n in range(700, 0, -1)],
+                            "n": list(range(703))})
+        self.arrow("falling", falling, row_group_size=300, write_page_index=True,
+                   sorting_columns=[pq.SortingColumn(0, descending=True, nulls_first=True),
+                                    pq.SortingColumn(1)])
+        self.arrow("blooms", table(500, "third", names=[
+            "i32", "u32", "i64", "f32", "f64", "string", "unique", "binary", "fixed5", "uuid", "date"]),
+            bloom_filter_options={name: {"ndv": 500, "fpp": 0.05} for name in (
+                "i32", "u32", "i64", "f32", "f64", "string", "unique", "binary", "fixed5", "date")})
         self.arrow("content-chunks", table(1000, "third"), use_content_defined_chunking=True)
         pq.write_table(table(10, names=["i64"]), self.path("brotli"), compression="brotli")
         self.refused("brotli", "BROTLI")
+
+    def old_parquet_mr(self):
+        """A file as parquet-mr wrote it before 1.2.9: the sizes of the column chunk leave out the
+        header of the dictionary page. There is nothing else to tell it from one of pyarrow."""
+        data = pa.table({"s": [f"word {n % 10}" for n in range(300)]})
+        for rows in (300, 100):
+            name = f"parquet-mr-1.2.8-{rows}"
+            pq.write_table(data, self.path(name), compression="none", write_statistics=False,
+                           store_schema=False, row_group_size=rows)
+            with open(self.path(name), "rb") as file:
+                raw = file.read()
+            told = footer(raw)
+            raw = raw.replace(bytes([len(told[6])]) + told[6],
+                              bytes([len(told[6])]) + b"parquet-mr version 1.2.8".ljust(len(told[6])))
+            start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+            body = raw[start:]
+            for group in told[4]:
+                meta = group[1][0][3]
+                reader = Reader(raw, meta[11])
+                reader.struct()
+                left_out = reader.at - meta[11]
+                # Fields 6, 7 and 9 stand one behind the other.
+                sizes = [zigzag(meta[6]), zigzag(meta[7]), zigzag(meta[9])]
+                less = [zigzag(meta[6] - left_out), zigzag(meta[7] - left_out), sizes[2]]
+                was = b"\x16" + sizes[0] + b"\x16" + sizes[1] + b"\x26" + sizes[2]
+                now = b"\x16" + less[0] + b"\x16" + less[1] + b"\x26" + less[2]
+                if body.count(was) != 1 or len(was) != len(now):
+                    raise SystemExit(f"{name} cannot be made")
+                body = body.replace(was, now)
+            with open(self.path(name), "wb") as file:
+                file.write(raw[:start] + body)
+            self.describe(name)
+
+    def encrypted(self):
+        """Some columns are encrypted, the footer is only signed."""
+        class Keys(encryption.KmsClient):
+            def __init__(self, config):
+                super().__init__()
+
+            def wrap_key(self, key, name):
+                return base64.b64encode(key)
+
+            def unwrap_key(self, key, name):
+                return base64.b64decode(key)
+
+        data = table(500, "third", names=["i64", "f64", "string", "unique", "bool"])
+        properties = encryption.CryptoFactory(Keys).file_encryption_properties(
+            encryption.KmsConnectionConfig(), encryption.EncryptionConfiguration(
+                footer_key="f", column_keys={"k": ["f64", "string"]}, plaintext_footer=True))
+        with pq.ParquetWriter(self.path("encrypted-columns"), data.schema, write_page_index=True,
+                              encryption_properties=properties) as writer:
+            writer.write_table(data, row_group_size=200)
+        self.describe("encrypted-columns", ["f64", "string"])
 
     def nested(self):
         data = pa.table({
@@ -320,7 +397,8 @@ class Matrix:
         codecs = ["uncompressed", "snappy", "lz4_raw", "zstd", "gzip"]
         options = ["", ", ROW_GROUP_SIZE 2048", ", DICTIONARY_SIZE_LIMIT 3",
                    ", STRING_DICTIONARY_PAGE_SIZE_LIMIT 100", ", WRITE_BLOOM_FILTER false",
-                   ", BLOOM_FILTER_FALSE_POSITIVE_RATIO 0.001", ", KV_METADATA {a: 'b'}"]
+                   ", BLOOM_FILTER_FALSE_POSITIVE_RATIO 0.001", ", KV_METADATA {a: 'b'}",
+                   ", FIELD_IDS 'auto'", ", ROW_GROUP_SIZE_BYTES 30000"]
         for version, codec, pattern in itertools.product(
                 ("V1", "V2"), codecs, ("none", "random", "all") if not self.soak else PATTERNS):
             for count in (0, 1, 3000) if not self.soak else (0, 1, 2, 100, 3000, 30_000):
@@ -341,6 +419,17 @@ class Matrix:
             "COPY (SELECT range AS n, [range, 1] AS l, {'a': range} AS s FROM range(50)) "
             f"TO '{self.path('duckdb-nested')}' (FORMAT parquet)")
         self.describe("duckdb-nested")
+        for level in (1, 22):
+            self.copy(f"duckdb-level-{level}", table(3000, "random", names=names),
+                      f", CODEC 'zstd', COMPRESSION_LEVEL {level}")
+        self.duck.execute("SET force_mbedtls_unsafe = true")
+        self.duck.execute("PRAGMA add_parquet_key('k', '0123456789abcdef')")
+        for name, option, word in (
+                ("duckdb-brotli", "CODEC 'brotli'", "BROTLI"),
+                ("duckdb-encrypted", "ENCRYPTION_CONFIG {footer_key: 'k'}", "encrypted")):
+            self.duck.execute(f"COPY (SELECT range AS n FROM range(50)) TO '{self.path(name)}' "
+                              f"(FORMAT parquet, {option})")
+            self.refused(name, word)
 
     def flights(self, sample):
         for name, count in (("flights-2013-01", 27_004), ("weather-2013", 26_115)):

@@ -8,6 +8,12 @@ import pyarrow.compute as pc
 from parquet_canon import little_endian, one_array
 from parquet_thrift import Reader, footer
 
+# The older forms of the logical types, by LogicalTypes.md.
+CONVERTED = {
+    "string": 0, "date": 6, "timestamp(ms,utc)": 9, "timestamp(ms,local)": 9,
+    "timestamp(us,utc)": 10, "timestamp(us,local)": 10, "json": 19,
+    **{f"integer({bits},{sign})": 11 + n for n, (sign, bits) in enumerate(
+        (sign, bits) for sign in ("unsigned", "signed") for bits in (8, 16, 32, 64))}}
 NUMBERS = {"int32": "<i", "int64": "<q", "float": "<f", "double": "<d"}
 
 
@@ -55,6 +61,10 @@ class Bounds:
             return ["no bounds"]
         low, high = self.decode(low), self.decode(high)
         found = []
+        if self.column["kind"].startswith("fixed:"):
+            width = int(self.column["kind"][6:])
+            found += [f"a bound of {len(raw)} bytes, the type has {width}"
+                      for raw in (low, high) if len(raw) != width]
         if self.column["kind"] in ("bytes",) or self.column["kind"].startswith("fixed"):
             if low > span[0] or exact[0] and low != span[0]:
                 found.append(f"the least is {low[:40]!r}, found {span[0][:40]!r}")
@@ -90,6 +100,9 @@ def check_pages(data, table, entry, finding):
     orders = metadata.get(7, [])
     if len(orders) != len(entry["columns"]) or any(list(order) != [1] for order in orders):
         finding(f"the column orders are {orders}")
+    for column, element in zip(entry["columns"], metadata[2][1:]):
+        if element.get(6) != CONVERTED.get(column["logical"]):
+            finding(f"column {column['name']}: its converted type is {element.get(6)}")
     bounds = [Bounds(table.column(i), c) for i, c in enumerate(entry["columns"])]
     first = 0
     for number, group in enumerate(metadata[4]):

@@ -60,6 +60,16 @@ class Reader:
             fields[number] = self.value(head & 15)
 
 
+def zigzag(value):
+    """An integer as it is written."""
+    value = value << 1 ^ value >> 63
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(written) + bytes([value])
+
+
 def footer(data):
     length = int.from_bytes(data[-8:-4], "little")
     return Reader(data[-8 - length:-8]).struct()

@@ -1,7 +1,8 @@
 internal import SpindleCore
 
 /// DELTA_BINARY_PACKED: the first number, then the differences in blocks, each packed with the
-/// width that its largest needs. Differences wrap around.
+/// width that its largest needs. Differences wrap around at the width of the numbers. Some writers
+/// take 64 bits for those of 32-bit numbers, signed or not, and must then come to such numbers.
 enum DeltaBinaryPacked {
   typealias Number = FixedWidthInteger & SignedInteger & BitwiseCopyable
 
@@ -18,7 +19,8 @@ enum DeltaBinaryPacked {
     let blockSize = try bytes.readVarint(at: &offset, bitLimit: 31)
     let miniblocks = Int(try bytes.readVarint(at: &offset, bitLimit: 31))
     let total = try bytes.readVarint(at: &offset)
-    let first = N(truncatingIfNeeded: try bytes.readZigzag(at: &offset))
+    let first = try bytes.readZigzag(at: &offset)
+    guard first >= N.min, first <= N.Magnitude.max else { throw tooWide(N.self) }
     guard total == UInt64(count) else {
       throw .damaged("\(total) delta-encoded numbers where \(count) are expected", at: 0)
     }
@@ -31,11 +33,11 @@ enum DeltaBinaryPacked {
     let perMiniblock = Int(blockSize) / miniblocks
     try unsafe bytes.withMemory { (source, byteCount) throws(ParquetFailure) in
       try unsafe output.appendWritten(count) { (target) throws(ParquetFailure) in
-        unsafe target[0] = first
+        unsafe target[0] = N(truncatingIfNeeded: first)
         var last = first
         var filled = 1
         while filled < count {
-          let least = N(truncatingIfNeeded: try bytes.readZigzag(at: &offset))
+          let least = try bytes.readZigzag(at: &offset)
           let widths = offset
           guard miniblocks <= byteCount - offset else {
             throw .damaged("the widths of \(miniblocks) miniblocks are cut off", at: widths)
@@ -49,11 +51,23 @@ enum DeltaBinaryPacked {
               throw .damaged("a miniblock of width \(width) is cut off", at: widths + miniblock)
             }
             let start = unsafe target + filled
-            unsafe BitPacking.unpack(
-              source + offset, byteCount: byteCount - offset, width: width, count: taken
-            ) { index, delta in
-              last = last &+ least &+ N(truncatingIfNeeded: delta)
-              unsafe start[index] = last
+            if width <= N.bitWidth, N(exactly: least) != nil {
+              unsafe BitPacking.unpack(
+                source + offset, byteCount: byteCount - offset, width: width, count: taken
+              ) { index, delta in
+                last = last &+ least &+ Int64(bitPattern: delta)
+                unsafe start[index] = N(truncatingIfNeeded: last)
+              }
+            } else {
+              var isTooWide = false
+              unsafe BitPacking.unpack(
+                source + offset, byteCount: byteCount - offset, width: width, count: taken
+              ) { index, delta in
+                last = last &+ least &+ Int64(bitPattern: delta)
+                if last < N.min || last > N.Magnitude.max { isTooWide = true }
+                unsafe start[index] = N(truncatingIfNeeded: last)
+              }
+              guard !isTooWide else { throw tooWide(N.self) }
             }
             filled += taken
             // Some writers leave out the filling of the last miniblock.
@@ -63,6 +77,10 @@ enum DeltaBinaryPacked {
       }
     }
     return offset
+  }
+
+  private static func tooWide<N: Number>(_ type: N.Type) -> ParquetFailure {
+    .damaged("a delta-encoded number has more than \(N.bitWidth) bits", at: 0)
   }
 
   // MARK: Encoding

@@ -141,10 +141,9 @@ enum PlainEncoding {
           let nanoseconds = unsafe Int64(bitPattern: source.word(at: offset))
           let day = unsafe UInt32(
             littleEndian: source.loadUnaligned(fromByteOffset: offset + 8, as: UInt32.self))
-          let (sinceDays, isTooFar) = (Int64(day) - julianDayOf1970)
-            .multipliedReportingOverflow(by: nanosecondsPerDay)
-          let (since, isOver) = sinceDays.addingReportingOverflow(nanoseconds)
-          guard !isTooFar, !isOver else {
+          // The first day that 64 bits reach begins before them: only the sum has to fit.
+          let days = Int128(Int64(day) - julianDayOf1970)
+          guard let since = Int64(exactly: days * nanosecondsPerDay + Int128(nanoseconds)) else {
             throw .unsupported(
               "an INT96 time of Julian day \(day) does not fit 64-bit nanoseconds", at: offset)
           }
@@ -157,7 +156,7 @@ enum PlainEncoding {
 
   private static let int96Width = 12
   private static let julianDayOf1970: Int64 = 2_440_588
-  private static let nanosecondsPerDay: Int64 = 86_400_000_000_000
+  private static let nanosecondsPerDay: Int128 = 86_400_000_000_000
 
   // MARK: Encoding
 

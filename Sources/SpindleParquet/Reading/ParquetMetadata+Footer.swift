@@ -20,12 +20,14 @@ extension ParquetMetadata {
     footerBytes = footer.count
     self.fileBytes = fileBytes
     rowGroups = []
+    let leavesOutHeaders = WriterVersion.leavesOutDictionaryHeaders(file.createdBy)
     var total = 0
     for index in file.rowGroups.indices {
       var here = place
       here.rowGroup = index
       let group = try ParquetRowGroup(
-        file.rowGroups[index], of: file, layout: layout, end: footer.lowerBound, place: here)
+        file.rowGroups[index], of: file, leavesOutHeaders: leavesOutHeaders, layout: layout,
+        end: footer.lowerBound, place: here)
       rowGroups.append(group)
       let (sum, isOver) = total.addingReportingOverflow(group.rowCount)
       guard !isOver else { throw here.error(.damaged("the row groups have more rows than fit")) }
@@ -46,8 +48,8 @@ extension ParquetKeyValue {
 
 extension ParquetRowGroup {
   init(
-    _ group: RowGroup, of file: FileMetaData, layout: SchemaLayout, end: UInt64,
-    place: ParquetPlace
+    _ group: RowGroup, of file: FileMetaData, leavesOutHeaders: Bool, layout: SchemaLayout,
+    end: UInt64, place: ParquetPlace
   ) throws(SpindleError) {
     guard group.columns.count == layout.leafCount else {
       throw place.error(
@@ -73,7 +75,7 @@ extension ParquetRowGroup {
         try here.locating { () throws(ParquetFailure) in
           try ParquetColumnChunk(
             group.columns[leaf], of: column, rowCount: rows, end: end,
-            hasColumnOrder: isOrdered ?? false)
+            hasColumnOrder: isOrdered ?? false, leavesOutHeaders: leavesOutHeaders)
         })
     }
     sortingColumns = []
@@ -110,7 +112,7 @@ extension SchemaLayout {
 extension ParquetColumnChunk {
   init(
     _ chunk: ColumnChunk, of column: ParquetColumn, rowCount: Int, end: UInt64,
-    hasColumnOrder: Bool
+    hasColumnOrder: Bool, leavesOutHeaders: Bool
   ) throws(ParquetFailure) {
     self.init()
     if chunk.isEncrypted {
@@ -118,7 +120,8 @@ extension ParquetColumnChunk {
     } else if let path = chunk.filePath, !path.isEmpty {
       unreadable = "the column is in another file, which is not supported"
     }
-    // Only an encrypted chunk has none.
+    // Only an encrypted chunk has none. What another has of indexes and filters is as unreadable as
+    // its pages.
     guard let metadata = chunk.metadata else { return }
     guard metadata.type == column.physicalType.number else {
       throw .damaged("a column chunk of type \(metadata.type), the schema says \(column)")
@@ -148,6 +151,10 @@ extension ParquetColumnChunk {
     let range =
       unreadable == nil && rowCount > 0 ? try Self.range(dictionary ?? first, size, end) : 0..<0
     byteRange = range
+    pageRange = range
+    if !range.isEmpty, leavesOutHeaders {
+      pageRange = range.lowerBound..<min(range.upperBound + Self.longestDictionaryHeader, end)
+    }
     guard range.isEmpty || range.contains(UInt64(first)) else {
       throw .damaged("data pages at \(first) outside their column chunk \(range)")
     }
@@ -158,6 +165,10 @@ extension ParquetColumnChunk {
     if let nullCount = statistics?.nullCount, nullCount > rowCount {
       throw .damaged("\(nullCount) nulls in \(rowCount) rows")
     }
+    keyValues = metadata.keyValues.map(ParquetKeyValue.list) ?? []
+    checksums = metadata.checksums
+    self.hasColumnOrder = hasColumnOrder
+    if unreadable != nil { return }
     columnIndexRange = try Self.range(chunk.columnIndexOffset, chunk.columnIndexBytes, end)
     offsetIndexRange = try Self.range(chunk.offsetIndexOffset, chunk.offsetIndexBytes, end)
     bloomFilterBytes = try metadata.bloomFilterBytes.map { (count) throws(ParquetFailure) in
@@ -166,8 +177,6 @@ extension ParquetColumnChunk {
     bloomFilterOffset = try metadata.bloomFilterOffset.map { (offset) throws(ParquetFailure) in
       try Self.range(natural(offset, "an offset"), bloomFilterBytes ?? 0, end).lowerBound
     }
-    keyValues = metadata.keyValues.map(ParquetKeyValue.list) ?? []
-    self.hasColumnOrder = hasColumnOrder
   }
 
   /// A chunk of which nothing is known.
@@ -177,9 +186,13 @@ extension ParquetColumnChunk {
     valueCount = 0
     uncompressedBytes = 0
     byteRange = 0..<0
+    pageRange = 0..<0
     hasDictionary = false
     keyValues = []
   }
+
+  /// Most bytes that a writer may have left out.
+  private static let longestDictionaryHeader: UInt64 = 100
 
   private static func range(
     _ offset: Int64?, _ size: Int32?, _ end: UInt64

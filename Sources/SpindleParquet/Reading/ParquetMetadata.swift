@@ -87,6 +87,10 @@ public struct ParquetColumnChunk: Sendable, Hashable {
   var hasColumnOrder = false
   /// Why the chunk cannot be read although its file can: it is encrypted, or in another file.
   public var unreadable: String?
+  /// Where pages may lie: ``byteRange``, and what its writer may have left out of it.
+  var pageRange: Range<UInt64>
+  /// Of headers, indexes and bloom filter, in files of ours.
+  var checksums: ChunkChecksums?
 
   /// Bytes in the file.
   public var compressedBytes: Int { byteRange.count }

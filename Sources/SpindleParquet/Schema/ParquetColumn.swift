@@ -46,6 +46,15 @@ extension ParquetColumn {
       ? nil : "column \(name): \(logicalType) does not fit \(physicalType)"
   }
 
+  /// The integers of a column of `int32`.
+  var int32Range: ClosedRange<Int64> {
+    guard case .integer(let bitWidth, let isSigned) = logicalType else {
+      return Int64(Int32.min)...Int64(Int32.max)
+    }
+    let bits = Int64(min(bitWidth, 32) - (isSigned ? 1 : 0))
+    return isSigned ? -1 << bits...1 << bits - 1 : 0...1 << bits - 1
+  }
+
   /// Whether a column of a batch has the type this column's values have in memory.
   func holds(_ values: ColumnArray.Values) -> Bool {
     switch (physicalType, values) {
@@ -60,7 +69,8 @@ extension ParquetColumn {
 
 extension ColumnBatch {
   /// Checks that the batch is whole in itself and has the columns of a schema: as many, of their
-  /// types, and with nulls only where they are optional.
+  /// types, with integers that their logical types have, and with nulls only where they are
+  /// optional.
   ///
   /// - Throws: ``SpindleError`` with `invalidArgument`, naming the column.
   /// - Complexity: O(rows * columns).
@@ -80,6 +90,28 @@ extension ColumnBatch {
         throw SpindleError(
           .invalidArgument, "column \(column.name) is required and has \(array.nullCount) nulls")
       }
+      if let number = array.first(outside: column) {
+        throw SpindleError(
+          .invalidArgument,
+          "column \(column.name) is of integers in \(column.int32Range), and has \(number)")
+      }
+    }
+  }
+}
+
+extension ColumnArray {
+  /// A number of 32 bits that the column's logical type, of fewer bits, does not have; nil when
+  /// there is none.
+  fileprivate func first(outside column: ParquetColumn) -> Int32? {
+    guard case .int32(let slots) = values, case .integer(let bitWidth, _)? = column.logicalType,
+      bitWidth < 32
+    else { return nil }
+    let range = column.int32Range
+    let (low, high) = slots.reduce((0, 0)) { (min($0.0, $1), max($0.1, $1)) }
+    if range.contains(Int64(low)), range.contains(Int64(high)) { return nil }
+    // The slots of null rows say nothing.
+    return slots.indices.first { !isNull($0) && !range.contains(Int64(slots[$0])) }.map {
+      slots[$0]
     }
   }
 }

@@ -26,6 +26,8 @@ struct EncodedChunk {
   var nullCount = 0
   var bounds: ColumnBounds?
   var bloomFilter: BloomFilter?
+  /// Of the pages' headers; nil when none are to be written.
+  var checksums: ChunkChecksums?
 }
 
 /// Makes column chunks of one column.
@@ -35,6 +37,7 @@ struct ColumnChunkEncoder {
   private let columnSettings: ParquetColumnSettings
   private let compressor: PageCompressor
   private let order: ValueOrder
+  private let needsBounds: Bool
 
   init(_ column: ParquetColumn, _ settings: ParquetWriterSettings) {
     self.column = column
@@ -42,6 +45,7 @@ struct ColumnChunkEncoder {
     columnSettings = settings.columns[column.name] ?? ParquetColumnSettings()
     compressor = PageCompressor(compression: columnSettings.compression ?? settings.compression)
     order = ValueOrder(column)
+    needsBounds = (settings.writesStatistics || settings.writesPageIndex) && column.isBounded
   }
 
   var codec: ParquetCodec { compressor.compression.codec }
@@ -52,12 +56,13 @@ struct ColumnChunkEncoder {
       values, settings: columnSettings, dictionaryBytes: settings.dictionaryBytes,
       dataPageVersion: settings.dataPageVersion, compressor: compressor)
     var chunk = EncodedChunk()
+    if settings.writesChecksums { chunk.checksums = ChunkChecksums() }
     chunk.rowCount = dense.rowCount
     chunk.nullCount = dense.rowCount - values.slotCount
     if let dictionary = plan.dictionary { appendDictionaryPage(dictionary, to: &chunk) }
     if column.isOptional { chunk.encodings.append(.rle) }
     let ranks =
-      settings.needsBounds ? plan.dictionary?.strings.map { ($0, $0.ranks) } : nil
+      needsBounds ? plan.dictionary?.strings.map { ($0, $0.ranks) } : nil
     var row = 0
     var place = 0
     while row < dense.rowCount {
@@ -65,7 +70,7 @@ struct ColumnChunkEncoder {
       var page = EncodedChunk.Page(
         offset: chunk.bytes.count, firstRow: row, rowCount: rows.count,
         nullCount: rows.count - slots.count)
-      if settings.needsBounds {
+      if needsBounds {
         if let ranks, let indices = plan.dictionary?.indices, slots.upperBound <= indices.count {
           page.bounds = ColumnBounds(indices, slots, of: ranks.0, ranks: ranks.1)
         } else {
@@ -196,8 +201,14 @@ struct ColumnChunkEncoder {
   ) {
     let header = PageHeader(
       kind: kind, uncompressedSize: uncompressedSize, compressedSize: body.count,
-      checksum: settings.writesPageChecksums ? CRC32.checksum(body.span) : nil
+      checksum: settings.writesChecksums ? CRC32.checksum(body.span) : nil
     ).encoded
+    let checksum = CRC32.checksum(header.span)
+    if case .dictionary = kind {
+      chunk.checksums?.dictionaryHeader = checksum
+    } else {
+      chunk.checksums?.pageHeaders.append(checksum)
+    }
     chunk.bytes.append(contentsOf: header)
     chunk.bytes.append(contentsOf: body)
     chunk.uncompressedBytes += header.count + uncompressedSize
@@ -222,7 +233,8 @@ struct ColumnChunkEncoder {
 
   /// The bounds of each page.
   ///
-  /// - Returns: nil where a page has values but no bounds, which the index cannot say: all are NaN.
+  /// - Returns: nil where a page has values but no bounds, which the index cannot say: all are NaN
+  ///   or too wide.
   func columnIndex(_ pages: [EncodedChunk.Page]) -> ColumnIndex? {
     var index = ColumnIndex()
     var isAscending = true
@@ -259,8 +271,8 @@ struct ColumnChunkEncoder {
   private func cut(_ bounds: ColumnBounds) -> (least: [UInt8], greatest: [UInt8]) {
     let least = bounds.least.encoded(column.physicalType, order)
     let greatest = bounds.greatest.encoded(column.physicalType, order)
-    // Readers take the bounds of a UUID for whole ones.
-    guard order == .bytes, column.logicalType != .uuid else { return (least, greatest) }
+    // A part of a value of a fixed length is no value of its type.
+    guard column.physicalType == .byteArray else { return (least, greatest) }
     let isText = column.logicalType == .string || column.logicalType == .json
     return (
       least.cutBelow(limit: settings.boundBytes, isText: isText),
@@ -269,8 +281,12 @@ struct ColumnChunkEncoder {
   }
 }
 
-extension ParquetWriterSettings {
-  fileprivate var needsBounds: Bool { writesStatistics || writesPageIndex }
+extension ParquetColumn {
+  /// Whether statistics have bounds of the values. Those of a fixed length cannot be cut, and of
+  /// more than 1 KiB would swell the footer, which readers take as a whole.
+  fileprivate var isBounded: Bool {
+    if case .fixedLengthByteArray(let width) = physicalType { width <= 1024 } else { true }
+  }
 }
 
 extension Validity {

@@ -71,7 +71,7 @@ extension ParquetWriter {
 /// The values of one column as they come, row by row.
 private struct ValueBuilder: Sendable {
   private let column: ParquetColumn
-  /// Integers that the column takes.
+  /// Integers that a column of `int32` takes.
   private let range: ClosedRange<Int64>
   private let isSigned: Bool
   // One of them is used. In an enumeration, each row would copy the rows before it.
@@ -89,14 +89,11 @@ private struct ValueBuilder: Sendable {
     if case .fixedLengthByteArray(let width) = column.physicalType {
       fixed = FixedBytesBuilder(width: width)
     }
-    switch column.logicalType {
-    case .integer(let bitWidth, let isSigned):
+    range = column.int32Range
+    if case .integer(_, let isSigned) = column.logicalType {
       self.isSigned = isSigned
-      let bits = Int64(min(bitWidth, 32) - (isSigned ? 1 : 0))
-      range = isSigned ? -1 << bits...1 << bits - 1 : 0...1 << bits - 1
-    default:
+    } else {
       isSigned = true
-      range = Int64(Int32.min)...Int64(Int32.max)
     }
   }
 

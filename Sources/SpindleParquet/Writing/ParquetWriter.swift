@@ -1,3 +1,4 @@
+internal import SpindleCodecs
 public import SpindleCore
 
 /// Writes a Parquet file, row group by row group.
@@ -122,24 +123,35 @@ public final class ParquetWriter {
     }
     file.createdBy = settings.createdBy
     file.columnOrders = schema.columns.map { _ in .byType }
-    let start = offset
-    let end = Footer.encoded(file)
+    let end = Footer.encoded(file, isSealed: settings.writesChecksums)
+    // Whoever gets an error from here on has no file.
+    state = .failed
     guard end.count <= Int(Int32.max) else {
-      state = .failed
       throw SpindleError(
         .tooLarge, "the footer of \(sink.name) has more than 2 GiB", path: sink.name)
     }
+    let metadata = try metadata(of: file, endBytes: end.count)
     try emit(end)
-    state = .failed
     try sink.finish()
     state = .finished
+    return metadata
+  }
+
+  /// What a reader is told of the file.
+  ///
+  /// - Parameter endBytes: Those still to be written.
+  private func metadata(
+    of file: FileMetaData, endBytes: Int
+  ) throws(SpindleError) -> ParquetMetadata {
     let place = ParquetPlace(file: sink.name)
     let layout = try place.locating { () throws(ParquetFailure) in
       try SchemaLayout(file.schema, limits: .default)
     }
+    let start = offset + UInt64(settings.writesChecksums ? Footer.sealBytes : 0)
+    let fileBytes = offset + UInt64(endBytes)
     return try ParquetMetadata(
-      file, layout: layout, footer: start..<offset - UInt64(Footer.tailBytes), fileBytes: offset,
-      place: place)
+      file, layout: layout, footer: start..<fileBytes - UInt64(Footer.tailBytes),
+      fileBytes: fileBytes, place: place)
   }
 
   // MARK: Pieces
@@ -214,6 +226,7 @@ public final class ParquetWriter {
       let bytes = BloomFilterHeader(byteCount: bits.count).encoded + bits
       group.columns[index].metadata?.bloomFilterOffset = Int64(offset)
       group.columns[index].metadata?.bloomFilterBytes = Int32(bytes.count)
+      group.columns[index].metadata?.checksums?.bloomFilter = CRC32.checksum(bytes.span)
       try emit(bytes)
     }
     rowGroups.append(group)
@@ -230,6 +243,7 @@ public final class ParquetWriter {
       compressedBytes: Int64(chunk.bytes.count),
       dataPageOffset: Int64(offset) + Int64(chunk.firstDataPage))
     if chunk.firstDataPage > 0 { metadata.dictionaryPageOffset = Int64(offset) }
+    metadata.checksums = chunk.checksums
     if settings.writesStatistics {
       metadata.statistics = encoder.statistics(chunk.bounds, nullCount: chunk.nullCount)
     }
@@ -244,6 +258,8 @@ public final class ParquetWriter {
         let bytes = index.encoded
         rowGroups[group].columns[column].columnIndexOffset = Int64(offset)
         rowGroups[group].columns[column].columnIndexBytes = Int32(bytes.count)
+        rowGroups[group].columns[column].metadata?.checksums?.columnIndex =
+          CRC32.checksum(bytes.span)
         try emit(bytes)
       }
     }
@@ -252,6 +268,8 @@ public final class ParquetWriter {
         let bytes = indexes[group][column].offset.encoded
         rowGroups[group].columns[column].offsetIndexOffset = Int64(offset)
         rowGroups[group].columns[column].offsetIndexBytes = Int32(bytes.count)
+        rowGroups[group].columns[column].metadata?.checksums?.offsetIndex =
+          CRC32.checksum(bytes.span)
         try emit(bytes)
       }
     }

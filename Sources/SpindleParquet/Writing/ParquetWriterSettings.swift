@@ -1,5 +1,8 @@
 /// How a file is written. The defaults make files that are small, quick to read and that every
 /// common reader understands.
+///
+/// Pages, row groups and numbers of them beyond ``ParquetLimits/default``, such as more than 65,536
+/// row groups, are written as asked for; a reader of the file needs raised limits.
 public struct ParquetWriterSettings: Sendable, Hashable {
   /// The layout of data pages.
   public enum DataPageVersion: Sendable, Hashable {
@@ -36,11 +39,14 @@ public struct ParquetWriterSettings: Sendable, Hashable {
   public var writesStatistics = true
   /// Whether the same is written for each page, and where the pages lie. The default is true.
   public var writesPageIndex = true
-  /// Most bytes of a bound in statistics and page index, 8 or more: longer strings but UUIDs are
-  /// cut, and rounded up where they bound from above. The default is 64.
+  /// Most bytes of a bound of byte arrays in statistics and page index, 8 or more: longer ones are
+  /// cut, and rounded up where they bound from above. The default is 64. Values of a fixed length
+  /// cannot be cut; those of more than 1 KiB have no bounds.
   public var boundBytes = 64
-  /// Whether each page has a CRC32, so that damage is found. The default is true.
-  public var writesPageChecksums = true
+  /// Whether everything has a CRC32, so that damage is found: pages as the format has it, and their
+  /// headers, the page index, bloom filters and the footer in a way that other readers pass over.
+  /// Takes some 8 bytes for each page and 60 for each column chunk. The default is true.
+  public var writesChecksums = true
   /// By which columns the rows of each row group are sorted, for readers to know. The caller's
   /// promise: it is not checked. The default is none.
   public var sortingColumns: [ParquetSortingColumn] = []
@@ -101,6 +107,10 @@ extension ParquetWriterSettings {
   /// What forbids these settings for a schema; nil when nothing does.
   func fault(for schema: ParquetSchema) -> String? {
     if let fault = schema.fault { return fault }
+    let columnLimit = ParquetLimits.default.columnCount
+    guard schema.columns.count <= columnLimit else {
+      return "\(schema.columns.count) columns, more than \(columnLimit)"
+    }
     let bounds: [(String, Int, ClosedRange<Int>)] = [
       ("rowGroupRows", rowGroupRows, 1...Int(Int32.max)),
       ("rowGroupBytes", rowGroupBytes, 1...Int.max),
