@@ -248,6 +248,40 @@ struct EncodingTests {
     #expect(back == [.max, .min, .max])
   }
 
+  @Test func deltasThatLeave32BitsAreDamage() throws {
+    func encoded(_ numbers: [Int64]) -> [UInt8] {
+      var output: [UInt8] = []
+      DeltaBinaryPacked.encode(numbers.span, appendingTo: &output)
+      return output
+    }
+    for numbers in [[1 << 31], [0, 1 << 31], [-5, 1 << 40, 3], [0, .min]] as [[Int64]] {
+      let bytes = encoded(numbers)
+      var back: [Int32] = []
+      let error = #expect(throws: ParquetFailure.self, "\(numbers)") {
+        try DeltaBinaryPacked.decode(bytes.span, count: numbers.count, appendingTo: &back)
+      }
+      #expect(error?.what == "a delta-encoded number has more than 32 bits")
+    }
+    // Each length would be that of the two bytes that follow if it had only 32 bits.
+    for lengths in [[1 << 32, 2], [1, 1 + 1 << 32], [2 + 1 << 40]] as [[Int64]] {
+      let bytes = encoded(lengths) + [7, 7]
+      var strings = ByteStrings()
+      let error = #expect(throws: ParquetFailure.self, "\(lengths)") {
+        try DeltaLengthByteArray.decode(
+          bytes.span, count: lengths.count, appendingTo: &strings)
+      }
+      #expect(error?.what.contains("bytes is claimed, 2 are there") == true)
+    }
+    // A prefix as long as the string before, if it had only 32 bits.
+    let suffixes = encoded([1, 1]) + [7, 7]
+    let bytes = encoded([0, 1 + 1 << 32]) + suffixes
+    var strings = ByteStrings()
+    let error = #expect(throws: ParquetFailure.self) {
+      try DeltaByteArray.decode(bytes.span, count: 2, byteLimit: 100, appendingTo: &strings)
+    }
+    #expect(error?.what == "string 1 takes 4294967297 bytes of one that has 1")
+  }
+
   static func prefixed(_ strings: [String]) -> [UInt8] {
     var prefixes: [Int32] = []
     var suffixes = ByteStrings()

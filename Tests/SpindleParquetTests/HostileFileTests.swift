@@ -31,22 +31,113 @@ import Testing
     }
   }
 
+  /// Files of both page versions, with dictionary, page index and bloom filter, by each codec.
+  static let smallFiles: [(ParquetWriterSettings.DataPageVersion, ParquetCompression)] = [
+    (.v1, .none), (.v2, .none), (.v1, .snappy), (.v2, .lz4Raw), (.v1, .zstd(level: 1)),
+    (.v2, .zstd(level: 1)),
+  ]
+
+  static func smallFile(
+    _ version: ParquetWriterSettings.DataPageVersion, _ compression: ParquetCompression
+  ) throws -> [UInt8] {
+    var settings = ParquetWriterSettings()
+    settings.dataPageVersion = version
+    settings.compression = compression
+    settings.rowGroupRows = 20
+    settings.pageRows = 10
+    settings.columns["word"] = ParquetColumnSettings(
+      encoding: .rleDictionary, bloomFilter: ParquetBloomFilter())
+    return try written(SampleColumns(rows: 30, .third).keeping(["n64", "word"]), settings)
+  }
+
+  @Test(arguments: smallFiles)
+  func everyFlippedBitOfAPageIsAnErrorThatNamesThePage(
+    _ version: ParquetWriterSettings.DataPageVersion, _ compression: ParquetCompression
+  ) throws {
+    let bytes = try Self.smallFile(version, compression)
+    let metadata = try ParquetReader(MemorySource(bytes)).metadata
+    let pages = try pages(bytes)
+    #expect(pages.filter { $0.number == nil }.count >= 2)
+    var missed: [String] = []
+    for page in pages {
+      let name = metadata.schema.columns[page.column].name
+      let place =
+        "(row group \(page.rowGroup), column \(name), \(page.name), offset \(page.start)): "
+      for bit in page.start * 8..<page.end * 8 {
+        var damaged = bytes
+        damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+        let reader = try ParquetReader(MemorySource(damaged))
+        // The pages one behind the other, and by the offset index, only those of the rows.
+        for rows in [nil, page.rows] {
+          do throws(SpindleError) {
+            _ = try reader.read(rowGroup: page.rowGroup, columns: [name], rows: rows)
+            missed.append("bit \(bit) of \(place)")
+          } catch {
+            if !Self.isRefusal(error) || !error.message.contains(place) {
+              missed.append("bit \(bit) of \(place)\(error.message)")
+            }
+          }
+        }
+      }
+    }
+    #expect(missed.isEmpty, "\(missed.count): \(missed.prefix(3))")
+  }
+
+  @Test func damageElsewhereIsNoErrorForAPage() throws {
+    let bytes = try Self.smallFile(.v2, .snappy)
+    let pages = try pages(bytes).filter { $0.rowGroup == 0 && $0.column == 1 && $0.number != nil }
+    try #require(pages.count == 2)
+    var damaged = bytes
+    damaged[pages[1].start] ^= 1
+    let reader = try ParquetReader(MemorySource(damaged))
+    let batch = try reader.read(rowGroup: 0, columns: ["word"], rows: pages[0].rows)
+    #expect(batch.rowCount == 10)
+    #expect(throws: SpindleError.self) {
+      _ = try reader.read(rowGroup: 0, columns: ["word"], rows: pages[1].rows)
+    }
+  }
+
+  /// Indexes, bloom filters, footer and both magics. Only where the seal of the footer says that it
+  /// is one, a flip is not told: the file is then one without a seal, and all else is as it was.
+  @Test func everyFlippedBitOutsideOfPagesIsFound() throws {
+    let bytes = try Self.smallFile(.v2, .zstd(level: 1))
+    let pages = try pages(bytes)
+    let metadata = try ParquetReader(MemorySource(bytes)).metadata
+    let footer = bytes.count - Footer.tailBytes - metadata.footerBytes
+    let sealMagic = footer - Footer.sealMagic.count..<footer
+    #expect(Array(bytes[sealMagic]) == Footer.sealMagic)
+    var missed: [Int] = []
+    for bit in 0..<bytes.count * 8
+    where !pages.contains(where: { ($0.start..<$0.end).contains(bit / 8) }) {
+      var damaged = bytes
+      damaged[bit / 8] ^= 1 << UInt8(bit % 8)
+      let isFound: Bool
+      do {
+        isFound = try !ParquetReader(MemorySource(damaged)).verify().isSound
+      } catch {
+        isFound = true
+      }
+      if isFound == sealMagic.contains(bit / 8) { missed.append(bit) }
+    }
+    #expect(missed.isEmpty, "\(missed.prefix(20)) of \(bytes.count * 8)")
+  }
+
   /// `SPINDLE_PARQUET_FLIPS` sets how many; `make parquet-flips` asks for 100,000.
   @Test func aFlippedByteIsAnErrorInAPageAndNeverATrap() throws {
     let environment = ProcessInfo.processInfo.environment
     let count = environment["SPINDLE_PARQUET_FLIPS"].flatMap { Int($0) } ?? 10_000
     let bytes = try Self.sample()
-    let bodies = try pageBodies(bytes)
+    let pages = try pages(bytes)
     var random = SeededGenerator(seed: 20_130_101)
     var refused = 0
     for _ in 0..<count {
       var damaged = bytes
       let place = Int.random(in: 0..<bytes.count, using: &random)
       damaged[place] ^= UInt8.random(in: 1...255, using: &random)
-      let isBody = bodies.contains { $0.contains(place) }
+      let isPage = pages.contains { ($0.start..<$0.end).contains(place) }
       do {
         _ = try WholeFile(MemorySource(damaged), limits: Bomb.limits)
-        #expect(!isBody, "byte \(place) of a page was \(bytes[place]), is \(damaged[place])")
+        #expect(!isPage, "byte \(place) of a page was \(bytes[place]), is \(damaged[place])")
       } catch {
         refused += 1
         #expect(Self.isRefusal(error), "\(error)")
@@ -91,27 +182,52 @@ import Testing
     [.corruption, .unsupportedFormat, .tooLarge].contains(error.kind)
   }
 
-  /// Where the bytes of the pages lie, behind their headers.
-  private func pageBodies(_ bytes: [UInt8]) throws -> [Range<Int>] {
-    let length = bytes.suffix(8).prefix(4).enumerated()
-      .reduce(0) { $0 | Int($1.element) << (8 * $1.offset) }
-    let start = bytes.count - 8 - length
-    var reader = ThriftReader(bytes.span.extracting(start..<bytes.count - 8))
-    let footer = try FileMetaData(&reader, limits: .default)
-    var bodies: [Range<Int>] = []
-    for chunk in footer.rowGroups.flatMap(\.columns) {
-      let metadata = try #require(chunk.metadata)
-      var at = Int(metadata.dictionaryPageOffset ?? metadata.dataPageOffset)
-      let end = at + Int(metadata.compressedBytes)
-      while at < end {
-        var reader = ThriftReader(bytes.span.extracting(at..<end))
-        let header = try PageHeader(&reader)
-        let body = at + reader.offset
-        bodies.append(body..<body + header.compressedSize)
-        at = body + header.compressedSize
+  /// A page of a file, from the first byte of its header.
+  private struct PlacedPage {
+    var rowGroup: Int
+    var column: Int
+    /// Of a data page.
+    var number: Int?
+    var start: Int
+    var end: Int
+    /// In the row group; of a dictionary page the first one.
+    var rows: Range<Int>
+
+    var name: String { number.map { "page \($0)" } ?? "dictionary page" }
+  }
+
+  private func pages(_ bytes: [UInt8]) throws -> [PlacedPage] {
+    let metadata = try ParquetReader(MemorySource(bytes)).metadata
+    var pages: [PlacedPage] = []
+    for (rowGroup, group) in metadata.rowGroups.enumerated() {
+      for (column, chunk) in group.columns.enumerated() {
+        var at = Int(chunk.byteRange.lowerBound)
+        var number = 0
+        var row = 0
+        while at < chunk.byteRange.upperBound {
+          var reader = ThriftReader(bytes.span.extracting(at..<Int(chunk.byteRange.upperBound)))
+          let header = try PageHeader(&reader)
+          let end = at + reader.offset + header.compressedSize
+          var page = PlacedPage(
+            rowGroup: rowGroup, column: column, start: at, end: end, rows: 0..<1)
+          let rowCount: Int? =
+            switch header.kind {
+            case .data(let data): data.valueCount
+            case .dataV2(let data): data.rowCount
+            case .dictionary, .other: nil
+            }
+          if let rowCount {
+            page.number = number
+            page.rows = row..<row + rowCount
+            number += 1
+            row += rowCount
+          }
+          pages.append(page)
+          at = end
+        }
       }
     }
-    return bodies
+    return pages
   }
 }
 

@@ -76,6 +76,30 @@ import Testing
     return try judged(ColumnBatch(whole.columns), schema, settings, as: name, in: directory)
   }
 
+  @Test func theExamplesOfTheFormatPageRun() async throws {
+    try await withDirectory { directory in
+      let schema = try ParquetSchema([
+        ParquetColumn(
+          name: "time", physicalType: .int64,
+          logicalType: .timestamp(.nanoseconds, isAdjustedToUTC: true)),
+        ParquetColumn(name: "origin", physicalType: .byteArray, logicalType: .string),
+        ParquetColumn(name: "dep_delay", physicalType: .double),
+      ])
+      let origins = ["JFK", "EWR", "JFK", "LGA", "EWR", "JFK"]
+      let writer = try ParquetWriter(FileSink(directory + "/flights.parquet"), schema: schema)
+      try writer.write(
+        ColumnBatch([
+          ColumnArray(.int64((0..<6).map { 1_357_035_300_000_000_000 + $0 })),
+          ColumnArray(.bytes(ByteStrings(origins))), ColumnArray(.double([2, 4, -1, 0, 8, 1])),
+        ]))
+      _ = try writer.finish()
+      let page = PythonJudge.repository + "/Documentation/Formats/parquet.md"
+      let result = try await PythonJudge.run(["page", directory, page])
+      #expect(result.status == 0)
+      #expect(result.text == "DuckDB 3 2\npandas 6 3\npolars 3 3\npyarrow 6 2\n")
+    }
+  }
+
   // MARK: What we write
 
   @Test func whatWeWriteIsReadEqualByPyarrowAndDuckDB() async throws {

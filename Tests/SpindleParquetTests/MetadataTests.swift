@@ -131,6 +131,22 @@ enum MetadataSample {
     }
   }
 
+  @Test func checksumsOfAChunkAreReadAsTheyWereWritten() throws {
+    var checksums = ChunkChecksums()
+    #expect(checksums.text == "")
+    checksums.pageHeaders = [0, 0xDEAD_BEEF]
+    #expect(checksums.text == "pages=00000000deadbeef")
+    checksums.dictionaryHeader = 1
+    checksums.columnIndex = 2
+    checksums.offsetIndex = 3
+    checksums.bloomFilter = .max
+    #expect(try ChunkChecksums(checksums.text) == checksums)
+    #expect(try ChunkChecksums("later=? " + checksums.text) == checksums)
+    for text in ["pages", "pages=1", "pages=0000000g", "dictionary=", "column_index=0000000000"] {
+      #expect(throws: ParquetFailure.self, "\(text)") { try ChunkChecksums(text) }
+    }
+  }
+
   @Test func indexesAreReadAsTheyWereWritten() throws {
     var column = ColumnIndex()
     column.nullPages = (0..<40).map { $0 % 3 == 0 }

@@ -25,7 +25,7 @@ import Testing
       var settings = ParquetWriterSettings()
       settings.dataPageVersion = version
       settings.pageRows = 40
-      settings.writesPageChecksums = false
+      settings.writesChecksums = false
       whole.append(try written(SampleColumns(rows: 150, .random), settings))
     }
     let end = ContinuousClock.now + .seconds(seconds ?? 2)

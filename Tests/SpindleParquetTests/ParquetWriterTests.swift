@@ -261,18 +261,30 @@ struct ParquetWriterTests {
     #expect(try writer.finish().rowGroups.map(\.rowCount) == [2, 1])
   }
 
-  @Test func everyPageHasItsChecksum() throws {
+  @Test func everythingHasItsChecksum() throws {
     let sample = try SampleColumns(rows: 500, .third)
     for isOn in [true, false] {
       let file = try WrittenFile(sample.schema, [sample.batch]) {
-        $0.writesPageChecksums = isOn
+        $0.writesChecksums = isOn
         $0.pageRows = 100
       }
       for column in sample.schema.columns.indices {
-        for page in try file.pages(column) {
+        let pages = try file.pages(column)
+        for page in pages {
           #expect(page.header.checksum == (isOn ? CRC32.checksum(page.body.span) : nil))
         }
+        let chunk = try file.chunk(column)
+        let checksums = chunk.checksums
+        #expect((checksums != nil) == isOn && chunk.keyValues == nil)
+        let headers = pages.map { CRC32.checksum($0.header.encoded.span) }
+        let stored = checksums.map { ($0.dictionaryHeader.map { [$0] } ?? []) + $0.pageHeaders }
+        #expect(stored == (isOn ? headers : nil))
+        #expect(checksums.map { $0.columnIndex != nil && $0.offsetIndex != nil } ?? !isOn)
+        #expect(file.metadata.rowGroups[0].columns[column].keyValues.isEmpty)
       }
+      let seal = file.bytes.dropLast(Footer.tailBytes + file.metadata.footerBytes)
+        .suffix(Footer.sealBytes)
+      #expect((Array(seal.suffix(4)) == Footer.sealMagic) == isOn)
     }
   }
 

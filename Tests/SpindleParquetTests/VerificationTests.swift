@@ -97,10 +97,38 @@ import Testing
     }
   }
 
+  @Test func levelsAreUsedUpAndSizesAddUp() throws {
+    var file = CraftedFile(type: .int32)
+    file.isOptional = true
+    file.rows = 8
+    // Eight rows that are there; then a second run, which no row takes.
+    for (levels, isRead) in [([16, 1], true), ([16, 1, 16, 1], false)] as [([UInt8], Bool)] {
+      let header = DataPageHeaderV2(
+        rowCount: 8, nullCount: 0, encoding: .plain, definitionLevelBytes: levels.count,
+        isCompressed: false)
+      file.pages = [
+        CraftedFile.Page(kind: .dataV2(header), bytes: levels + [UInt8](repeating: 0, count: 32))
+      ]
+      if isRead {
+        #expect(try WholeFile(MemorySource(file.bytes)).columns[0].count == 8)
+      } else {
+        let error = #expect(throws: SpindleError.self) { try WholeFile(MemorySource(file.bytes)) }
+        #expect(error?.message.contains("levels of 4 bytes, of which the rows take 2") == true)
+      }
+    }
+    file.pages[0] = CraftedFile.data(
+      8, .plain, [2, 0, 0, 0, 16, 1] + Array(repeating: 0, count: 32))
+    file.change = { $0.rowGroups[0].columns[0].metadata?.uncompressedBytes += 1 }
+    let findings = try ParquetReader(MemorySource(file.bytes)).verify().findings
+    #expect(findings.count == 1 && findings[0].contains("bytes before compression, not"))
+  }
+
   @Test func pageIndexesAndBloomFiltersAreHeldAgainstTheValues() throws {
     var sample = try SampleColumns(rows: 60, .none).keeping(["n64"])
     sample.batch.columns[0] = ColumnArray(.int64((0..<60).map { Int64($0) + 1_000_000 }))
     var settings = settings()
+    // Their checksums would tell first.
+    settings.writesChecksums = false
     settings.columns = settings.columns.filter { $0.key == "n64" }
     let bytes = try written(sample, settings)
     let chunk = try ParquetReader(MemorySource(bytes)).metadata.rowGroups[0].columns[0]

@@ -6,12 +6,16 @@
     parquet_judge.py read DIRECTORY
         compares the files that DIRECTORY/expected.json describes with what both read and tell;
         one finding a line; exit code 2 when there is one
+    parquet_judge.py page DIRECTORY PAGE
+        runs the examples of a page of the documentation in DIRECTORY, and prints the rows and
+        columns of each result
 
 One process does many files: starting one costs a second.
 """
 import json
 import os
 import random
+import re
 import sys
 import traceback
 
@@ -182,11 +186,28 @@ def has_nan(table):
     return any(pa.types.is_floating(column.type) for column in table.columns)
 
 
+def run_page(directory, page):
+    import pandas
+    import polars
+    names = {"pandas": pandas, "polars": polars, "pyarrow": pa}
+    with open(page, encoding="utf-8") as file:
+        text = file.read()
+    os.chdir(directory)
+    for language, code in re.findall(r"^```(sql|python)\n(.*?)^```$", text, re.M | re.S):
+        if language == "sql":
+            print("DuckDB", *duckdb.sql(code).shape)
+            continue
+        for line in code.splitlines():
+            print(line.split(".")[0], *eval(line, names).shape)
+
+
 def main(arguments):
     if arguments[:1] == ["write"] and len(arguments) in (3, 4):
         Matrix(arguments[1], "--soak" in arguments).write(arguments[2])
     elif arguments[:1] == ["read"] and len(arguments) == 2:
         return Judge(arguments[1]).run()
+    elif arguments[:1] == ["page"] and len(arguments) == 3:
+        run_page(*arguments[1:])
     else:
         print(__doc__, file=sys.stderr)
         return 64

@@ -294,6 +294,23 @@ class Matrix:
                    store_decimal_as_integer=True)
         self.arrow("sorted", pa.table({"n": range(1000)}),
                    sorting_columns=[pq.SortingColumn(0)], row_group_size=300)
+        mixed = table(1000, "third", names=["i64", "f64", "string", "unique", "ts_us_UTC", "time_ms"])
+        self.arrow("mixed", mixed, compression={"i64": "snappy", "string": "gzip", "f64": "lz4"},
+                   use_dictionary=["string"], write_statistics=["i64", "string"],
+                   use_byte_stream_split=["f64"], row_group_size=400)
+        self.arrow("levels", mixed, compression="zstd", compression_level=19,
+                   write_time_adjusted_to_utc=True, data_page_version="2.0")
+        self.arrow("milliseconds", table(300, "third", extreme=0), coerce_timestamps="ms",
+                   allow_truncated_timestamps=True)
+        falling = pa.table({"s": [None] * 3 + [f"{n // 7:03}" for n in range(700, 0, -1)],
+                            "n": list(range(703))})
+        self.arrow("falling", falling, row_group_size=300, write_page_index=True,
+                   sorting_columns=[pq.SortingColumn(0, descending=True, nulls_first=True),
+                                    pq.SortingColumn(1)])
+        self.arrow("blooms", table(500, "third", names=[
+            "i32", "u32", "i64", "f32", "f64", "string", "unique", "binary", "fixed5", "uuid", "date"]),
+            bloom_filter_options={name: {"ndv": 500, "fpp": 0.05} for name in (
+                "i32", "u32", "i64", "f32", "f64", "string", "unique", "binary", "fixed5", "date")})
         self.arrow("content-chunks", table(1000, "third"), use_content_defined_chunking=True)
         pq.write_table(table(10, names=["i64"]), self.path("brotli"), compression="brotli")
         self.refused("brotli", "BROTLI")
@@ -320,7 +337,8 @@ class Matrix:
         codecs = ["uncompressed", "snappy", "lz4_raw", "zstd", "gzip"]
         options = ["", ", ROW_GROUP_SIZE 2048", ", DICTIONARY_SIZE_LIMIT 3",
                    ", STRING_DICTIONARY_PAGE_SIZE_LIMIT 100", ", WRITE_BLOOM_FILTER false",
-                   ", BLOOM_FILTER_FALSE_POSITIVE_RATIO 0.001", ", KV_METADATA {a: 'b'}"]
+                   ", BLOOM_FILTER_FALSE_POSITIVE_RATIO 0.001", ", KV_METADATA {a: 'b'}",
+                   ", FIELD_IDS 'auto'", ", ROW_GROUP_SIZE_BYTES 30000"]
         for version, codec, pattern in itertools.product(
                 ("V1", "V2"), codecs, ("none", "random", "all") if not self.soak else PATTERNS):
             for count in (0, 1, 3000) if not self.soak else (0, 1, 2, 100, 3000, 30_000):
@@ -341,6 +359,17 @@ class Matrix:
             "COPY (SELECT range AS n, [range, 1] AS l, {'a': range} AS s FROM range(50)) "
             f"TO '{self.path('duckdb-nested')}' (FORMAT parquet)")
         self.describe("duckdb-nested")
+        for level in (1, 22):
+            self.copy(f"duckdb-level-{level}", table(3000, "random", names=names),
+                      f", CODEC 'zstd', COMPRESSION_LEVEL {level}")
+        self.duck.execute("SET force_mbedtls_unsafe = true")
+        self.duck.execute("PRAGMA add_parquet_key('k', '0123456789abcdef')")
+        for name, option, word in (
+                ("duckdb-brotli", "CODEC 'brotli'", "BROTLI"),
+                ("duckdb-encrypted", "ENCRYPTION_CONFIG {footer_key: 'k'}", "encrypted")):
+            self.duck.execute(f"COPY (SELECT range AS n FROM range(50)) TO '{self.path(name)}' "
+                              f"(FORMAT parquet, {option})")
+            self.refused(name, word)
 
     def flights(self, sample):
         for name, count in (("flights-2013-01", 27_004), ("weather-2013", 26_115)):

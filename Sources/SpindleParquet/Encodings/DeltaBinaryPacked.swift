@@ -1,7 +1,8 @@
 internal import SpindleCore
 
 /// DELTA_BINARY_PACKED: the first number, then the differences in blocks, each packed with the
-/// width that its largest needs. Differences wrap around.
+/// width that its largest needs. Differences wrap around at the width of the numbers; some writers
+/// take 64 bits for those of 32-bit numbers, which must then give such numbers.
 enum DeltaBinaryPacked {
   typealias Number = FixedWidthInteger & SignedInteger & BitwiseCopyable
 
@@ -18,7 +19,8 @@ enum DeltaBinaryPacked {
     let blockSize = try bytes.readVarint(at: &offset, bitLimit: 31)
     let miniblocks = Int(try bytes.readVarint(at: &offset, bitLimit: 31))
     let total = try bytes.readVarint(at: &offset)
-    let first = N(truncatingIfNeeded: try bytes.readZigzag(at: &offset))
+    let wideFirst = try bytes.readZigzag(at: &offset)
+    guard let first = N(exactly: wideFirst) else { throw tooWide(N.self) }
     guard total == UInt64(count) else {
       throw .damaged("\(total) delta-encoded numbers where \(count) are expected", at: 0)
     }
@@ -35,7 +37,8 @@ enum DeltaBinaryPacked {
         var last = first
         var filled = 1
         while filled < count {
-          let least = N(truncatingIfNeeded: try bytes.readZigzag(at: &offset))
+          let wideLeast = try bytes.readZigzag(at: &offset)
+          let least = N(truncatingIfNeeded: wideLeast)
           let widths = offset
           guard miniblocks <= byteCount - offset else {
             throw .damaged("the widths of \(miniblocks) miniblocks are cut off", at: widths)
@@ -49,11 +52,25 @@ enum DeltaBinaryPacked {
               throw .damaged("a miniblock of width \(width) is cut off", at: widths + miniblock)
             }
             let start = unsafe target + filled
-            unsafe BitPacking.unpack(
-              source + offset, byteCount: byteCount - offset, width: width, count: taken
-            ) { index, delta in
-              last = last &+ least &+ N(truncatingIfNeeded: delta)
-              unsafe start[index] = last
+            if width <= N.bitWidth, least == wideLeast {
+              unsafe BitPacking.unpack(
+                source + offset, byteCount: byteCount - offset, width: width, count: taken
+              ) { index, delta in
+                last = last &+ least &+ N(truncatingIfNeeded: delta)
+                unsafe start[index] = last
+              }
+            } else {
+              var wide = Int64(last)
+              var isTooWide = false
+              unsafe BitPacking.unpack(
+                source + offset, byteCount: byteCount - offset, width: width, count: taken
+              ) { index, delta in
+                wide = wide &+ wideLeast &+ Int64(bitPattern: delta)
+                last = N(truncatingIfNeeded: wide)
+                if last != wide { isTooWide = true }
+                unsafe start[index] = last
+              }
+              guard !isTooWide else { throw tooWide(N.self) }
             }
             filled += taken
             // Some writers leave out the filling of the last miniblock.
@@ -63,6 +80,10 @@ enum DeltaBinaryPacked {
       }
     }
     return offset
+  }
+
+  private static func tooWide<N: Number>(_ type: N.Type) -> ParquetFailure {
+    .damaged("a delta-encoded number has more than \(N.bitWidth) bits", at: 0)
   }
 
   // MARK: Encoding

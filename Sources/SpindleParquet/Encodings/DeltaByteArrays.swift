@@ -9,7 +9,8 @@ enum DeltaLengthByteArray {
   static func decode(
     _ bytes: Span<UInt8>, count: Int, appendingTo output: inout ByteStrings
   ) throws(ParquetFailure) -> Int {
-    var lengths: [Int32] = []
+    // Wider than lengths are, so that none of them wraps around.
+    var lengths: [Int64] = []
     let start = try DeltaBinaryPacked.decode(bytes, count: count, appendingTo: &lengths)
     let total = try lengths.checkedSum(atMost: bytes.count - start)
     var end = output.bytes.count
@@ -47,7 +48,7 @@ enum DeltaByteArray {
   static func decode(
     _ bytes: Span<UInt8>, count: Int, byteLimit: Int, appendingTo output: inout ByteStrings
   ) throws(ParquetFailure) -> Int {
-    var prefixes: [Int32] = []
+    var prefixes: [Int64] = []
     let start = try DeltaBinaryPacked.decode(bytes, count: count, appendingTo: &prefixes)
     var suffixes = ByteStrings()
     let end =
@@ -111,16 +112,21 @@ enum DeltaByteArray {
   }
 }
 
-extension [Int32] {
+extension [Int64] {
   /// The sum of lengths, none of which may be below 0.
   fileprivate func checkedSum(atMost limit: Int) throws(ParquetFailure) -> Int {
     var sum = 0
-    var signs: Int32 = 0
+    var signs: Int64 = 0
+    var longest: Int64 = 0
     for length in self {
       sum &+= Int(length)
       signs |= length
+      longest = Swift.max(longest, length)
     }
     guard signs >= 0 else { throw .damaged("a string has a length below 0", at: 0) }
+    guard longest <= limit else {
+      throw .damaged("a string of \(longest) bytes is claimed, \(limit) are there", at: 0)
+    }
     guard sum <= limit else {
       throw .damaged("strings of \(sum) bytes are claimed, \(limit) are there", at: 0)
     }

@@ -1,6 +1,6 @@
 /// What stands before the bits of a bloom filter: one algorithm (split blocks), one hash (XXH64)
 /// and no compression are defined.
-struct BloomFilterHeader: Sendable, Hashable {
+struct BloomFilterHeader: ThriftStructure, Sendable, Hashable {
   /// Bytes of the bits.
   var byteCount: Int
 
@@ -9,31 +9,27 @@ struct BloomFilterHeader: Sendable, Hashable {
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
     var byteCount: Int?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: byteCount = try natural(reader.int32(field), "a bloom filter size")
       case 2, 3, 4:
-        try reader.requireStructure(field)
-        guard try firstOfUnion(&reader) else {
+        let isFirst = try reader.structure(field) { (reader) throws(ParquetFailure) in
+          try firstOfUnion(&reader)
+        }
+        guard isFirst else {
           throw .unsupported("a bloom filter of another algorithm, hash or compression")
         }
-      default: try reader.skip(field)
+      default: break
       }
     }
     self.byteCount = try required(byteCount, "a bloom filter header", "size")
   }
 
-  var encoded: [UInt8] {
-    var writer = ThriftWriter()
+  func write(to writer: inout ThriftWriter) {
     writer.int32(1, Int32(byteCount))
     for field: Int16 in 2...4 {
-      writer.beginStructure(field)
-      writer.emptyStructure(1)
-      writer.endStructure()
+      writer.structure(field) { $0.structure(1) }
     }
-    writer.endStructure()
-    return writer.bytes
   }
 }
 
@@ -41,10 +37,8 @@ struct BloomFilterHeader: Sendable, Hashable {
 @_lifetime(reader: copy reader)
 func firstOfUnion(_ reader: inout ThriftReader) throws(ParquetFailure) -> Bool {
   var isFirst = false
-  var last: Int16 = 0
-  while let field = try reader.nextField(after: &last) {
+  while let field = try reader.nextField() {
     isFirst = field.id == 1
-    try reader.skip(field)
   }
   return isFirst
 }

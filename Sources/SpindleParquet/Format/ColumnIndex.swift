@@ -1,5 +1,5 @@
 /// The bounds and null counts of the pages of a column chunk.
-struct ColumnIndex: Sendable, Hashable {
+struct ColumnIndex: ThriftStructure, Sendable, Hashable {
   enum BoundaryOrder: Int32, Sendable, Hashable {
     case unordered = 0
     case ascending = 1
@@ -18,8 +18,7 @@ struct ColumnIndex: Sendable, Hashable {
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
     var order: Int32?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1:
         for _ in 0..<(try reader.list(field, of: .boolTrue)) {
@@ -34,13 +33,8 @@ struct ColumnIndex: Sendable, Hashable {
           try reader.binaryElement(to: &maximums)
         }
       case 4: order = try reader.int32(field)
-      case 5:
-        var counts: [Int64] = []
-        for _ in 0..<(try reader.list(field, of: .int64)) {
-          counts.append(try reader.int64Element())
-        }
-        nullCounts = counts
-      default: try reader.skip(field)
+      case 5: nullCounts = try reader.int64s(field)
+      default: break
       }
     }
     let number = try required(order, "a column index", "boundary order")
@@ -54,8 +48,7 @@ struct ColumnIndex: Sendable, Hashable {
     else { throw .damaged("the lists of a column index differ in length") }
   }
 
-  var encoded: [UInt8] {
-    var writer = ThriftWriter()
+  func write(to writer: inout ThriftWriter) {
     writer.list(1, of: .boolTrue, count: nullPages.count)
     for page in nullPages { writer.boolElement(page) }
     writer.list(2, of: .binary, count: minimums.count)
@@ -63,11 +56,6 @@ struct ColumnIndex: Sendable, Hashable {
     writer.list(3, of: .binary, count: maximums.count)
     for index in 0..<maximums.count { writer.binaryElement(maximums[index]) }
     writer.int32(4, boundaryOrder.rawValue)
-    if let nullCounts {
-      writer.list(5, of: .int64, count: nullCounts.count)
-      for count in nullCounts { writer.intElement(count) }
-    }
-    writer.endStructure()
-    return writer.bytes
+    writer.int64s(5, nullCounts)
   }
 }

@@ -1,5 +1,5 @@
 /// A column chunk as the footer describes it: where its pages lie and what is in them.
-struct ColumnMetaData: Sendable, Hashable {
+struct ColumnMetaData: ThriftStructure, Sendable, Hashable {
   /// The format's number of the physical type.
   var type: Int32
   /// The encodings that occur; those this reader does not know are left out.
@@ -13,6 +13,8 @@ struct ColumnMetaData: Sendable, Hashable {
   var uncompressedBytes: Int64
   var compressedBytes: Int64
   var keyValues: [KeyValue]?
+  /// Kept as one more entry of the key-value metadata.
+  var checksums: ChunkChecksums?
   var dataPageOffset: Int64
   var dictionaryPageOffset: Int64?
   var statistics: Statistics?
@@ -34,8 +36,7 @@ struct ColumnMetaData: Sendable, Hashable {
     var dataPageOffset: Int64?
     encodings = []
     path = []
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: type = try reader.int32(field)
       case 2:
@@ -52,15 +53,18 @@ struct ColumnMetaData: Sendable, Hashable {
       case 5: valueCount = try reader.int64(field)
       case 6: uncompressedBytes = try reader.int64(field)
       case 7: compressedBytes = try reader.int64(field)
-      case 8: keyValues = try KeyValue.list(&reader, field)
+      case 8:
+        var entries: [KeyValue] = try reader.structures(field)
+        if let place = entries.firstIndex(where: { $0.key == ChunkChecksums.key }) {
+          checksums = try ChunkChecksums(entries.remove(at: place).value ?? "")
+        }
+        if !entries.isEmpty || checksums == nil { keyValues = entries }
       case 9: dataPageOffset = try reader.int64(field)
       case 11: dictionaryPageOffset = try reader.int64(field)
-      case 12:
-        try reader.requireStructure(field)
-        statistics = try Statistics(&reader)
+      case 12: statistics = try reader.structure(field)
       case 14: bloomFilterOffset = try reader.int64(field)
       case 15: bloomFilterBytes = try reader.int32(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
     let what = "a column chunk's metadata"
@@ -96,21 +100,18 @@ struct ColumnMetaData: Sendable, Hashable {
     writer.int64(5, valueCount)
     writer.int64(6, uncompressedBytes)
     writer.int64(7, compressedBytes)
-    KeyValue.write(keyValues, as: 8, to: &writer)
+    let entry = checksums.map { KeyValue(key: ChunkChecksums.key, value: $0.text) }
+    writer.structures(8, entry.map { (keyValues ?? []) + [$0] } ?? keyValues)
     writer.int64(9, dataPageOffset)
     writer.int64(11, dictionaryPageOffset)
-    if let statistics {
-      writer.beginStructure(12)
-      statistics.write(to: &writer)
-    }
+    writer.structure(12, statistics)
     writer.int64(14, bloomFilterOffset)
     writer.int32(15, bloomFilterBytes)
-    writer.endStructure()
   }
 }
 
 /// A column chunk's entry in its row group.
-struct ColumnChunk: Sendable, Hashable {
+struct ColumnChunk: ThriftStructure, Sendable, Hashable {
   /// Another file that holds the pages; no writer is known to use it.
   var filePath: String?
   /// Where the metadata is repeated; obsolete, and written as 0.
@@ -127,22 +128,17 @@ struct ColumnChunk: Sendable, Hashable {
 
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: filePath = try reader.string(field)
       case 2: fileOffset = try reader.int64(field)
-      case 3:
-        try reader.requireStructure(field)
-        metadata = try ColumnMetaData(&reader)
+      case 3: metadata = try reader.structure(field)
       case 4: offsetIndexOffset = try reader.int64(field)
       case 5: offsetIndexBytes = try reader.int32(field)
       case 6: columnIndexOffset = try reader.int64(field)
       case 7: columnIndexBytes = try reader.int32(field)
-      case 8, 9:
-        isEncrypted = true
-        try reader.skip(field)
-      default: try reader.skip(field)
+      case 8, 9: isEncrypted = true
+      default: break
       }
     }
     guard metadata != nil || isEncrypted else {
@@ -153,14 +149,10 @@ struct ColumnChunk: Sendable, Hashable {
   func write(to writer: inout ThriftWriter) {
     writer.string(1, filePath)
     writer.int64(2, fileOffset)
-    if let metadata {
-      writer.beginStructure(3)
-      metadata.write(to: &writer)
-    }
+    writer.structure(3, metadata)
     writer.int64(4, offsetIndexOffset)
     writer.int32(5, offsetIndexBytes)
     writer.int64(6, columnIndexOffset)
     writer.int32(7, columnIndexBytes)
-    writer.endStructure()
   }
 }

@@ -1,11 +1,18 @@
 /// The footer of a file: its schema and its row groups.
-struct FileMetaData: Sendable, Hashable {
+struct FileMetaData: ThriftWritable, Sendable, Hashable {
   /// How the bounds of a column are ordered.
-  enum ColumnOrder: Sendable, Hashable {
+  enum ColumnOrder: ThriftStructure, Sendable, Hashable {
     /// By the column's type, as the format defines it.
     case byType
     /// In a way this reader does not know; the bounds are not to be used.
     case other
+
+    @_lifetime(reader: copy reader)
+    init(_ reader: inout ThriftReader) throws(ParquetFailure) {
+      self = try firstOfUnion(&reader) ? .byType : .other
+    }
+
+    func write(to writer: inout ThriftWriter) { writer.structure(self == .byType ? 1 : 2) }
   }
 
   var version: Int32
@@ -32,18 +39,13 @@ struct FileMetaData: Sendable, Hashable {
     var rowCount: Int64?
     schema = []
     rowGroups = []
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: version = try reader.int32(field)
       case 2:
-        for _ in 0..<(try reader.list(field, of: .structure)) {
-          // As many groups as leaves are more than a schema needs.
-          guard schema.count <= 2 * limits.columnCount else {
-            throw .limit("a schema of more than \(limits.columnCount) columns")
-          }
-          schema.append(try SchemaElement(&reader))
-        }
+        // As many groups as leaves are more than a schema needs.
+        schema = try reader.structures(
+          field, atMost: 2 * limits.columnCount + 1, "elements of a schema")
       case 3: rowCount = try reader.int64(field)
       case 4:
         let count = try reader.list(field, of: .structure)
@@ -51,19 +53,17 @@ struct FileMetaData: Sendable, Hashable {
           throw .limit("\(count) row groups, more than \(limits.rowGroupCount)")
         }
         var room = limits.columnChunkCount
-        for _ in 0..<count { rowGroups.append(try RowGroup(&reader, room: &room)) }
-      case 5: keyValues = try KeyValue.list(&reader, field)
-      case 6: createdBy = try reader.string(field)
-      case 7:
-        var orders: [ColumnOrder] = []
-        for _ in 0..<(try reader.list(field, of: .structure)) {
-          orders.append(try firstOfUnion(&reader) ? .byType : .other)
+        for _ in 0..<count {
+          rowGroups.append(
+            try reader.structureElement { (reader) throws(ParquetFailure) in
+              try RowGroup(&reader, room: &room)
+            })
         }
-        columnOrders = orders
-      case 8, 9:
-        isEncrypted = true
-        try reader.skip(field)
-      default: try reader.skip(field)
+      case 5: keyValues = try reader.structures(field)
+      case 6: createdBy = try reader.string(field)
+      case 7: columnOrders = try reader.structures(field)
+      case 8, 9: isEncrypted = true
+      default: break
       }
     }
     self.version = try required(version, "a footer", "version")
@@ -71,38 +71,19 @@ struct FileMetaData: Sendable, Hashable {
     guard schema.count > 0 else { throw .damaged("a footer lacks its schema") }
   }
 
-  /// The footer as it stands in the file, without its length and the magic behind it.
-  var encoded: [UInt8] {
-    var writer = ThriftWriter()
+  func write(to writer: inout ThriftWriter) {
     writer.int32(1, version)
-    writer.list(2, of: .structure, count: schema.count)
-    for element in schema {
-      writer.beginElement()
-      element.write(to: &writer)
-    }
+    writer.structures(2, schema)
     writer.int64(3, rowCount)
-    writer.list(4, of: .structure, count: rowGroups.count)
-    for group in rowGroups {
-      writer.beginElement()
-      group.write(to: &writer)
-    }
-    KeyValue.write(keyValues, as: 5, to: &writer)
+    writer.structures(4, rowGroups)
+    writer.structures(5, keyValues)
     writer.string(6, createdBy)
-    if let columnOrders {
-      writer.list(7, of: .structure, count: columnOrders.count)
-      for order in columnOrders {
-        writer.beginElement()
-        writer.emptyStructure(order == .byType ? 1 : 2)
-        writer.endStructure()
-      }
-    }
-    writer.endStructure()
-    return writer.bytes
+    writer.structures(7, columnOrders)
   }
 }
 
 /// A row group's entry in the footer.
-struct RowGroup: Sendable, Hashable {
+struct RowGroup: ThriftWritable, Sendable, Hashable {
   /// One for each leaf of the schema.
   var columns: [ColumnChunk]
   /// Bytes of all columns before compression.
@@ -128,28 +109,18 @@ struct RowGroup: Sendable, Hashable {
     var uncompressedBytes: Int64?
     var rowCount: Int64?
     columns = []
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1:
-        let count = try reader.list(field, of: .structure)
-        guard count <= room else {
-          throw .limit("a footer of more column chunks than the limit allows")
-        }
-        room -= count
-        for _ in 0..<count { columns.append(try ColumnChunk(&reader)) }
+        columns = try reader.structures(field, atMost: room, "column chunks")
+        room -= columns.count
       case 2: uncompressedBytes = try reader.int64(field)
       case 3: rowCount = try reader.int64(field)
-      case 4:
-        var sorting: [SortingColumn] = []
-        for _ in 0..<(try reader.list(field, of: .structure)) {
-          sorting.append(try SortingColumn(&reader))
-        }
-        sortingColumns = sorting
+      case 4: sortingColumns = try reader.structures(field)
       case 5: fileOffset = try reader.int64(field)
       case 6: compressedBytes = try reader.int64(field)
       case 7: ordinal = try reader.int16(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
     self.uncompressedBytes = try required(uncompressedBytes, "a row group", "size")
@@ -157,29 +128,20 @@ struct RowGroup: Sendable, Hashable {
   }
 
   func write(to writer: inout ThriftWriter) {
-    writer.list(1, of: .structure, count: columns.count)
-    for column in columns {
-      writer.beginElement()
-      column.write(to: &writer)
-    }
+    writer.structures(1, columns)
     writer.int64(2, uncompressedBytes)
     writer.int64(3, rowCount)
     if let sortingColumns {
-      writer.list(4, of: .structure, count: sortingColumns.count)
-      for column in sortingColumns {
-        writer.beginElement()
-        column.write(to: &writer)
-      }
+      writer.structures(4, sortingColumns)
     }
     writer.int64(5, fileOffset)
     writer.int64(6, compressedBytes)
     writer.int16(7, ordinal)
-    writer.endStructure()
   }
 }
 
 /// One of the columns that the rows of a row group are sorted by.
-struct SortingColumn: Sendable, Hashable {
+struct SortingColumn: ThriftStructure, Sendable, Hashable {
   /// The column's position among the leaves of the schema.
   var leaf: Int32
   var isDescending: Bool
@@ -196,13 +158,12 @@ struct SortingColumn: Sendable, Hashable {
     var leaf: Int32?
     var isDescending: Bool?
     var nullsFirst: Bool?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: leaf = try reader.int32(field)
       case 2: isDescending = try reader.bool(field)
       case 3: nullsFirst = try reader.bool(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
     self.leaf = try required(leaf, "a sorting column", "column")
@@ -214,12 +175,11 @@ struct SortingColumn: Sendable, Hashable {
     writer.int32(1, leaf)
     writer.bool(2, isDescending)
     writer.bool(3, nullsFirst)
-    writer.endStructure()
   }
 }
 
 /// A text that the writer keeps with a file or column chunk, under a key.
-struct KeyValue: Sendable, Hashable {
+struct KeyValue: ThriftStructure, Sendable, Hashable {
   var key: String
   var value: String?
 
@@ -231,36 +191,18 @@ struct KeyValue: Sendable, Hashable {
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
     var key: String?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: key = try reader.string(field)
       case 2: value = try reader.string(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
     self.key = try required(key, "an entry of key-value metadata", "key")
   }
 
-  @_lifetime(reader: copy reader)
-  static func list(
-    _ reader: inout ThriftReader, _ field: ThriftField
-  ) throws(ParquetFailure) -> [KeyValue] {
-    var entries: [KeyValue] = []
-    for _ in 0..<(try reader.list(field, of: .structure)) {
-      entries.append(try KeyValue(&reader))
-    }
-    return entries
-  }
-
-  static func write(_ entries: [KeyValue]?, as id: Int16, to writer: inout ThriftWriter) {
-    guard let entries else { return }
-    writer.list(id, of: .structure, count: entries.count)
-    for entry in entries {
-      writer.beginElement()
-      writer.string(1, entry.key)
-      writer.string(2, entry.value)
-      writer.endStructure()
-    }
+  func write(to writer: inout ThriftWriter) {
+    writer.string(1, key)
+    writer.string(2, value)
   }
 }

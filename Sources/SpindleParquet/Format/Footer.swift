@@ -1,6 +1,11 @@
+internal import SpindleCodecs
 internal import SpindleCore
 
 /// The end of a file: the encoded ``FileMetaData``, its length in four bytes, and the magic.
+///
+/// The format has no checksum for it. Files of ours have one right before it, the seal: four bytes
+/// of CRC-32 of everything behind the seal, and a magic of its own. No offset leads there, so that
+/// other readers do not see it, and writers that copy what they know of a file leave it out.
 enum Footer {
   /// At the file's beginning and at its end.
   static let magic = Array("PAR1".utf8)
@@ -8,6 +13,10 @@ enum Footer {
   static let encryptedMagic = Array("PARE".utf8)
   /// The length and the magic.
   static let tailBytes = 8
+  /// Behind the checksum of a seal.
+  static let sealMagic = Array("SPSL".utf8)
+  /// The checksum and the magic of a seal.
+  static let sealBytes = 8
   /// The magic, an empty footer and the tail.
   static let leastFileBytes: UInt64 = 12
 
@@ -44,12 +53,28 @@ enum Footer {
       "not a Parquet file: \(hexString(copyBytes(found))) where PAR1 belongs", at: Int(offset))
   }
 
+  /// Compares the end of a file with its seal, if it has one.
+  ///
+  /// - Parameter bytes: From where a seal would begin to the end of the file.
+  static func check(seal bytes: Span<UInt8>) throws(ParquetFailure) {
+    guard bytesEqual(bytes.extracting(4..<sealBytes), sealMagic.span) else { return }
+    var reader = ByteReader(bytes)
+    try SpindleParquet.check(
+      bytes.extracting(sealBytes...), try? reader.readLittleEndian(UInt32.self))
+  }
+
   /// The end of a file, the magic included.
-  static func encoded(_ metadata: FileMetaData) -> [UInt8] {
+  ///
+  /// - Parameter isSealed: Whether a seal stands before it.
+  static func encoded(_ metadata: FileMetaData, isSealed: Bool = false) -> [UInt8] {
     var bytes = metadata.encoded
     bytes.appendLittleEndian(UInt32(bytes.count))
     bytes.append(contentsOf: magic)
-    return bytes
+    guard isSealed else { return bytes }
+    var sealed: [UInt8] = []
+    sealed.reserveCapacity(sealBytes + bytes.count)
+    sealed.appendLittleEndian(CRC32.checksum(bytes.span))
+    return sealed + sealMagic + bytes
   }
 }
 

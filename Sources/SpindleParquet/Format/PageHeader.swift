@@ -1,5 +1,5 @@
 /// What stands before a page.
-struct PageHeader: Sendable, Hashable {
+struct PageHeader: ThriftStructure, Sendable, Hashable {
   enum Kind: Sendable, Hashable {
     case data(DataPageHeader)
     case dataV2(DataPageHeaderV2)
@@ -31,23 +31,16 @@ struct PageHeader: Sendable, Hashable {
     var data: DataPageHeader?
     var dataV2: DataPageHeaderV2?
     var dictionary: DictionaryPageHeader?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: number = try reader.int32(field)
       case 2: uncompressedSize = try natural(reader.int32(field), "a page size")
       case 3: compressedSize = try natural(reader.int32(field), "a page size")
       case 4: checksum = UInt32(bitPattern: try reader.int32(field))
-      case 5:
-        try reader.requireStructure(field)
-        data = try DataPageHeader(&reader)
-      case 7:
-        try reader.requireStructure(field)
-        dictionary = try DictionaryPageHeader(&reader)
-      case 8:
-        try reader.requireStructure(field)
-        dataV2 = try DataPageHeaderV2(&reader)
-      default: try reader.skip(field)
+      case 5: data = try reader.structure(field)
+      case 7: dictionary = try reader.structure(field)
+      case 8: dataV2 = try reader.structure(field)
+      default: break
       }
     }
     self.uncompressedSize = try required(uncompressedSize, "a page header", "uncompressed size")
@@ -61,9 +54,7 @@ struct PageHeader: Sendable, Hashable {
     }
   }
 
-  /// The header as it stands in the file.
-  var encoded: [UInt8] {
-    var writer = ThriftWriter()
+  func write(to writer: inout ThriftWriter) {
     let number: Int32 =
       switch kind {
       case .data: 0
@@ -76,24 +67,16 @@ struct PageHeader: Sendable, Hashable {
     writer.int32(3, Int32(compressedSize))
     writer.int32(4, checksum.map { Int32(bitPattern: $0) })
     switch kind {
-    case .data(let header):
-      writer.beginStructure(5)
-      header.write(to: &writer)
-    case .dictionary(let header):
-      writer.beginStructure(7)
-      header.write(to: &writer)
-    case .dataV2(let header):
-      writer.beginStructure(8)
-      header.write(to: &writer)
+    case .data(let header): writer.structure(5, header)
+    case .dictionary(let header): writer.structure(7, header)
+    case .dataV2(let header): writer.structure(8, header)
     case .other: break
     }
-    writer.endStructure()
-    return writer.bytes
   }
 }
 
 /// Of a data page of version 1: levels and values are compressed together.
-struct DataPageHeader: Sendable, Hashable {
+struct DataPageHeader: ThriftStructure, Sendable, Hashable {
   /// Values, nulls included: rows, in a flat column.
   var valueCount: Int
   var encoding: ParquetEncoding
@@ -111,17 +94,14 @@ struct DataPageHeader: Sendable, Hashable {
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
     var valueCount: Int?
     var encoding: ParquetEncoding?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: valueCount = try natural(reader.int32(field), "a value count")
       case 2: encoding = try knownEncoding(reader.int32(field))
       case 3: definitionLevelEncoding = try knownEncoding(reader.int32(field))
       case 4: repetitionLevelEncoding = try knownEncoding(reader.int32(field))
-      case 5:
-        try reader.requireStructure(field)
-        statistics = try Statistics(&reader)
-      default: try reader.skip(field)
+      case 5: statistics = try reader.structure(field)
+      default: break
       }
     }
     self.valueCount = try required(valueCount, "a data page header", "value count")
@@ -133,16 +113,12 @@ struct DataPageHeader: Sendable, Hashable {
     writer.int32(2, encoding.rawValue)
     writer.int32(3, definitionLevelEncoding.rawValue)
     writer.int32(4, repetitionLevelEncoding.rawValue)
-    if let statistics {
-      writer.beginStructure(5)
-      statistics.write(to: &writer)
-    }
-    writer.endStructure()
+    writer.structure(5, statistics)
   }
 }
 
 /// Of a data page of version 2: the levels stand before the values and are never compressed.
-struct DataPageHeaderV2: Sendable, Hashable {
+struct DataPageHeaderV2: ThriftStructure, Sendable, Hashable {
   /// Values, nulls included: rows, in a flat column.
   var valueCount: Int
   var nullCount: Int
@@ -176,8 +152,7 @@ struct DataPageHeaderV2: Sendable, Hashable {
     var encoding: ParquetEncoding?
     var definitionLevelBytes: Int?
     var repetitionLevelBytes: Int?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: valueCount = try natural(reader.int32(field), "a value count")
       case 2: nullCount = try natural(reader.int32(field), "a null count")
@@ -186,10 +161,8 @@ struct DataPageHeaderV2: Sendable, Hashable {
       case 5: definitionLevelBytes = try natural(reader.int32(field), "a length of levels")
       case 6: repetitionLevelBytes = try natural(reader.int32(field), "a length of levels")
       case 7: isCompressed = try reader.bool(field)
-      case 8:
-        try reader.requireStructure(field)
-        statistics = try Statistics(&reader)
-      default: try reader.skip(field)
+      case 8: statistics = try reader.structure(field)
+      default: break
       }
     }
     let what = "a data page header"
@@ -209,16 +182,12 @@ struct DataPageHeaderV2: Sendable, Hashable {
     writer.int32(5, Int32(definitionLevelBytes))
     writer.int32(6, Int32(repetitionLevelBytes))
     writer.bool(7, isCompressed)
-    if let statistics {
-      writer.beginStructure(8)
-      statistics.write(to: &writer)
-    }
-    writer.endStructure()
+    writer.structure(8, statistics)
   }
 }
 
 /// Of the dictionary page of a column chunk.
-struct DictionaryPageHeader: Sendable, Hashable {
+struct DictionaryPageHeader: ThriftStructure, Sendable, Hashable {
   var valueCount: Int
   /// How the values lie: plain, by either of its names.
   var encoding: ParquetEncoding
@@ -234,13 +203,12 @@ struct DictionaryPageHeader: Sendable, Hashable {
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
     var valueCount: Int?
     var encoding: ParquetEncoding?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: valueCount = try natural(reader.int32(field), "a value count")
       case 2: encoding = try knownEncoding(reader.int32(field))
       case 3: isSorted = try reader.bool(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
     self.valueCount = try required(valueCount, "a dictionary page header", "value count")
@@ -251,6 +219,5 @@ struct DictionaryPageHeader: Sendable, Hashable {
     writer.int32(1, Int32(valueCount))
     writer.int32(2, encoding.rawValue)
     writer.bool(3, isSorted)
-    writer.endStructure()
   }
 }

@@ -1,5 +1,5 @@
 /// A node of the schema's tree, which a footer lists depth first.
-struct SchemaElement: Sendable, Hashable {
+struct SchemaElement: ThriftStructure, Sendable, Hashable {
   enum Repetition: Int32, Sendable, Hashable {
     case required = 0
     case optional = 1
@@ -27,8 +27,7 @@ struct SchemaElement: Sendable, Hashable {
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
     var name: String?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: type = try reader.int32(field)
       case 2: typeLength = try reader.int32(field)
@@ -45,9 +44,10 @@ struct SchemaElement: Sendable, Hashable {
       case 8: precision = try reader.int32(field)
       case 9: fieldID = try reader.int32(field)
       case 10:
-        try reader.requireStructure(field)
-        logicalType = try ParquetLogicalType(&reader)
-      default: try reader.skip(field)
+        logicalType = try reader.structure(field) { (reader) throws(ParquetFailure) in
+          try ParquetLogicalType.read(&reader)
+        }
+      default: break
       }
     }
     self.name = try required(name, "a schema element", "name")
@@ -63,10 +63,6 @@ struct SchemaElement: Sendable, Hashable {
     writer.int32(7, scale)
     writer.int32(8, precision)
     writer.int32(9, fieldID)
-    if let logicalType {
-      writer.beginStructure(10)
-      logicalType.write(to: &writer)
-    }
-    writer.endStructure()
+    writer.structure(10, logicalType)
   }
 }

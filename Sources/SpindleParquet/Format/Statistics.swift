@@ -1,6 +1,6 @@
 /// What is known of the values of a page or column chunk, as the format keeps it: bounds in the
 /// plain encoding of the physical type.
-struct Statistics: Sendable, Hashable {
+struct Statistics: ThriftStructure, Sendable, Hashable {
   /// No value is smaller; NaN counts as no value.
   var minimum: [UInt8]?
   /// No value is larger.
@@ -18,8 +18,7 @@ struct Statistics: Sendable, Hashable {
 
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: legacyMaximum = try reader.binary(field)
       case 2: legacyMinimum = try reader.binary(field)
@@ -29,7 +28,7 @@ struct Statistics: Sendable, Hashable {
       case 6: minimum = try reader.binary(field)
       case 7: isMaximumExact = try reader.bool(field)
       case 8: isMinimumExact = try reader.bool(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
   }
@@ -43,6 +42,5 @@ struct Statistics: Sendable, Hashable {
     writer.binary(6, minimum)
     writer.bool(7, isMaximumExact)
     writer.bool(8, isMinimumExact)
-    writer.endStructure()
   }
 }

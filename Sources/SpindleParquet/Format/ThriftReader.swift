@@ -17,6 +17,13 @@ enum ThriftType: UInt8 {
   case uuid = 13
 }
 
+/// A structure of the format.
+protocol ThriftStructure: ThriftWritable {
+  /// Reads the fields up to the structure's end. Those that are not known are passed over.
+  @_lifetime(reader: copy reader)
+  init(_ reader: inout ThriftReader) throws(ParquetFailure)
+}
+
 /// One field of a structure, before its value.
 struct ThriftField {
   let id: Int16
@@ -26,12 +33,17 @@ struct ThriftField {
 /// Reads structures of Thrift's compact protocol from borrowed bytes.
 ///
 /// Every length is checked against the bytes that are left, and every list against one byte for
-/// each element, so that what is built stays in proportion to the bytes. Unknown fields are passed
-/// over, to a bounded depth. After a failure the reader is of no further use.
+/// each element, so that what is built stays in proportion to the bytes. Fields whose values are
+/// not asked for are passed over, to a bounded depth. After a failure the reader is of no further
+/// use.
 struct ThriftReader: ~Escapable {
   private let bytes: Span<UInt8>
   /// Bytes read so far.
   private(set) var offset = 0
+  /// The id of the field before, of the structure being read: ids are stated as differences.
+  private var last: Int16 = 0
+  /// The field that was told of last, and where its value begins.
+  private var pending: (field: ThriftField, start: Int)?
 
   /// Structures within structures that are passed over; the format itself nests less than ten.
   private static let skipDepth = 32
@@ -41,12 +53,21 @@ struct ThriftReader: ~Escapable {
 
   var remaining: Int { bytes.count - offset }
 
-  /// The next field of a structure; nil at its end.
-  ///
-  /// - Parameter last: The id of the structure's field before, 0 at first; ids are stated as
-  ///   differences.
+  /// The next field of a structure; nil at its end. The value of the one before is passed over if
+  /// nobody asked for it.
   @_lifetime(self: copy self)
-  mutating func nextField(after last: inout Int16) throws(ParquetFailure) -> ThriftField? {
+  mutating func nextField() throws(ParquetFailure) -> ThriftField? {
+    if let pending, pending.start == offset {
+      try skip(pending.field.type, isElement: false, depth: Self.skipDepth)
+    }
+    pending = nil
+    guard let field = try fieldHeader() else { return nil }
+    pending = (field, offset)
+    return field
+  }
+
+  @_lifetime(self: copy self)
+  private mutating func fieldHeader() throws(ParquetFailure) -> ThriftField? {
     let start = offset
     let header = try byte()
     if header == 0 { return nil }
@@ -113,8 +134,44 @@ struct ThriftReader: ~Escapable {
     String(decoding: try binary(field), as: UTF8.self)
   }
 
-  func requireStructure(_ field: ThriftField) throws(ParquetFailure) {
+  @_lifetime(self: copy self)
+  mutating func structure<Value: ThriftStructure>(
+    _ field: ThriftField
+  ) throws(ParquetFailure) -> Value {
+    try structure(field) { (reader) throws(ParquetFailure) in try Value(&reader) }
+  }
+
+  /// Reads a structure in a way of its own.
+  @_lifetime(self: copy self)
+  mutating func structure<Value>(
+    _ field: ThriftField, _ read: (inout ThriftReader) throws(ParquetFailure) -> Value
+  ) throws(ParquetFailure) -> Value {
     try require(.structure, field)
+    return try structureElement(read)
+  }
+
+  /// - Parameters:
+  ///   - most: What the limits allow.
+  ///   - what: What is listed, for the error when there are more.
+  @_lifetime(self: copy self)
+  mutating func structures<Value: ThriftStructure>(
+    _ field: ThriftField, atMost most: Int = .max, _ what: String = ""
+  ) throws(ParquetFailure) -> [Value] {
+    let count = try list(field, of: .structure)
+    guard count <= most else { throw .limit("\(count) \(what), more than \(most)") }
+    var values: [Value] = []
+    for _ in 0..<count {
+      values.append(
+        try structureElement { (reader) throws(ParquetFailure) in try Value(&reader) })
+    }
+    return values
+  }
+
+  @_lifetime(self: copy self)
+  mutating func int64s(_ field: ThriftField) throws(ParquetFailure) -> [Int64] {
+    var values: [Int64] = []
+    for _ in 0..<(try list(field, of: .int64)) { values.append(try zigzag()) }
+    return values
   }
 
   /// The number of a list's elements, each of the given type.
@@ -139,9 +196,6 @@ struct ThriftReader: ~Escapable {
   mutating func int32Element() throws(ParquetFailure) -> Int32 { try narrow() }
 
   @_lifetime(self: copy self)
-  mutating func int64Element() throws(ParquetFailure) -> Int64 { try zigzag() }
-
-  @_lifetime(self: copy self)
   mutating func binaryElement() throws(ParquetFailure) -> [UInt8] {
     let start = try binaryLength()
     return copyBytes(bytes.extracting(start..<offset))
@@ -154,13 +208,20 @@ struct ThriftReader: ~Escapable {
     strings.append(bytes.extracting(start..<offset))
   }
 
-  // MARK: What is not known
-
-  /// Passes over a field's value.
+  /// Reads a structure that is an element of a list.
   @_lifetime(self: copy self)
-  mutating func skip(_ field: ThriftField) throws(ParquetFailure) {
-    try skip(field.type, isElement: false, depth: Self.skipDepth)
+  mutating func structureElement<Value>(
+    _ read: (inout ThriftReader) throws(ParquetFailure) -> Value
+  ) throws(ParquetFailure) -> Value {
+    let outer = last
+    last = 0
+    pending = nil
+    let value = try read(&self)
+    last = outer
+    return value
   }
+
+  // MARK: What is not asked for
 
   @_lifetime(self: copy self)
   private mutating func skip(
@@ -190,10 +251,12 @@ struct ThriftReader: ~Escapable {
         try skip(value, isElement: true, depth: depth - 1)
       }
     case .structure:
-      var last: Int16 = 0
-      while let field = try nextField(after: &last) {
+      let outer = last
+      last = 0
+      while let field = try fieldHeader() {
         try skip(field.type, isElement: false, depth: depth - 1)
       }
+      last = outer
     }
   }
 

@@ -1,15 +1,25 @@
 internal import SpindleCore
 
+/// What is written as a structure of the format.
+protocol ThriftWritable {
+  /// Writes the fields that are there, by rising id.
+  func write(to writer: inout ThriftWriter)
+}
+
+extension ThriftWritable {
+  /// The structure as it stands in the file.
+  var encoded: [UInt8] {
+    var writer = ThriftWriter()
+    writer.element { write(to: &$0) }
+    return writer.bytes
+  }
+}
+
 /// Writes structures of Thrift's compact protocol.
-///
-/// Fields of a structure are written by rising id; every structure and every element that is one
-/// is closed by ``endStructure()``.
 struct ThriftWriter {
   private(set) var bytes: [UInt8] = []
   /// The id of the field before, of the structure being written.
   private var last: Int16 = 0
-  /// The same of the structures around it.
-  private var outer: [Int16] = []
 
   // MARK: Fields
 
@@ -51,28 +61,27 @@ struct ThriftWriter {
     binary(id, value.map { Array($0.utf8) })
   }
 
-  /// Opens a structure that is a field.
-  mutating func beginStructure(_ id: Int16) {
+  mutating func structure(_ id: Int16, _ value: (some ThriftWritable)?) {
+    guard let value else { return }
+    structure(id) { value.write(to: &$0) }
+  }
+
+  /// A structure whose fields the body writes. One without any is the tag of a union.
+  mutating func structure(_ id: Int16, _ fields: (inout ThriftWriter) -> Void = { _ in }) {
     header(id, .structure)
-    beginElement()
+    element(fields)
   }
 
-  /// Opens a structure that is an element of a list.
-  mutating func beginElement() {
-    outer.append(last)
-    last = 0
+  mutating func structures(_ id: Int16, _ values: [some ThriftWritable]?) {
+    guard let values else { return }
+    list(id, of: .structure, count: values.count)
+    for value in values { element { value.write(to: &$0) } }
   }
 
-  /// Closes the structure opened last, or the outermost one.
-  mutating func endStructure() {
-    bytes.append(0)
-    last = outer.popLast() ?? 0
-  }
-
-  /// A structure without fields, which unions use as their tags.
-  mutating func emptyStructure(_ id: Int16) {
-    beginStructure(id)
-    endStructure()
+  mutating func int64s(_ id: Int16, _ values: [Int64]?) {
+    guard let values else { return }
+    list(id, of: .int64, count: values.count)
+    for value in values { intElement(value) }
   }
 
   /// Opens a list of `count` elements, which follow.
@@ -87,6 +96,15 @@ struct ThriftWriter {
   }
 
   // MARK: Elements of lists
+
+  /// A structure whose fields the body writes: an element, or the outermost one.
+  fileprivate mutating func element(_ fields: (inout ThriftWriter) -> Void) {
+    let outer = last
+    last = 0
+    fields(&self)
+    bytes.append(0)
+    last = outer
+  }
 
   mutating func boolElement(_ value: Bool) {
     bytes.append(value ? ThriftType.boolTrue.rawValue : ThriftType.boolFalse.rawValue)

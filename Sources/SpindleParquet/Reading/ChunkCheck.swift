@@ -90,6 +90,13 @@ struct ChunkCheck {
         ["the pages end at \(cursor.end), their chunk at \(chunk.byteRange.upperBound)"], nil,
         nil, &result)
     }
+    if cursor.uncompressedBytes != chunk.uncompressedBytes {
+      report(
+        [
+          "the pages have \(cursor.uncompressedBytes) bytes before compression, "
+            + "not \(chunk.uncompressedBytes)"
+        ], nil, "the footer", &result)
+    }
   }
 
   private func checkStatistics(
@@ -182,7 +189,7 @@ struct ChunkCheck {
     _ faults: [String], _ page: Int?, _ subject: String?, _ result: inout ParquetVerification
   ) {
     var place = place
-    place.page = page
+    place.page = page.map { .data($0) }
     if let page, page < pages.count { place.offset = pages[page].offset }
     for fault in faults {
       let what = subject.map { "\(fault), as \($0) claims" } ?? fault

@@ -24,6 +24,8 @@ final class ColumnCursor {
   private var nextOffset: UInt64
   /// The row behind those that were decoded or passed over.
   private var nextRow = 0
+  /// Bytes of the pages that were decoded, before compression, with their headers.
+  private(set) var uncompressedBytes = 0
   private(set) var pagesRead = 0
   private(set) var pagesPassedOver = 0
 
@@ -133,7 +135,6 @@ final class ColumnCursor {
       }
       nextOffset = UInt64(pages[nextPage].offset)
     }
-    place.page = nextPage
     while true {
       let offset = nextOffset
       let (header, body) = try readHeader(at: offset)
@@ -183,10 +184,8 @@ final class ColumnCursor {
     guard nextPage == 0 || !pages.isEmpty else {
       throw place.error(.damaged("a dictionary page behind data pages"))
     }
-    let page = place.page
-    place.page = nil
+    place.page = .dictionary
     try readBody(header, body)
-    place.page = page
   }
 
   /// Reads the header of a page, and says where its body lies.
@@ -194,6 +193,9 @@ final class ColumnCursor {
     at offset: UInt64
   ) throws(SpindleError) -> (PageHeader, Range<UInt64>) {
     place.offset = offset
+    let isDictionary =
+      offset == chunk.byteRange.lowerBound && chunk.checksums?.dictionaryHeader != nil
+    place.page = isDictionary ? .dictionary : .data(nextPage)
     let end = chunk.byteRange.upperBound
     guard offset < end else {
       throw place.error(
@@ -214,6 +216,7 @@ final class ColumnCursor {
       }
       switch result {
       case .success(let header):
+        try checkHeader(bytes.span.extracting(range.lowerBound..<range.lowerBound + reader.offset))
         let start = offset + UInt64(reader.offset)
         guard UInt64(header.compressedSize) <= end - start else {
           throw place.error(
@@ -235,18 +238,27 @@ final class ColumnCursor {
     }
   }
 
+  /// Compares a header with its checksum, which only files of ours have.
+  private func checkHeader(_ bytes: Span<UInt8>) throws(SpindleError) {
+    guard let checksums = chunk.checksums else { return }
+    try place.locating { () throws(ParquetFailure) in
+      switch place.page {
+      case .dictionary: try check(bytes, checksums.dictionaryHeader)
+      case .data(let page) where page < checksums.pageHeaders.count:
+        try check(bytes, checksums.pageHeaders[page])
+      case .data, nil:
+        throw .damaged("there are checksums of \(checksums.pageHeaders.count) pages only")
+      }
+    }
+  }
+
   private func readBody(_ header: PageHeader, _ body: Range<UInt64>) throws(SpindleError) {
+    uncompressedBytes += Int(body.lowerBound - nextOffset) + header.uncompressedSize
     let range = try window.load(body, wanted: wantedEnd(body.lowerBound))
     let loaded = window.bytes
     let bytes = loaded.span.extracting(range)
-    if let stored = header.checksum {
-      let computed = CRC32.checksum(bytes)
-      guard stored == computed else {
-        let failure = DecodingFailure.checksumMismatch(stored: stored, computed: computed)
-        throw place.error(.damaged(failure.description))
-      }
-    }
     do throws(ParquetFailure) {
+      try check(bytes, header.checksum)
       switch header.kind {
       case .data(let page):
         try decoder.decode(page, uncompressedSize: header.uncompressedSize, bytes)

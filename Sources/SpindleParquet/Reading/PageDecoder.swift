@@ -151,8 +151,11 @@ struct PageDecoder: Sendable {
     }
     beginLevels()
     if column.isOptional {
-      try HybridEncoding.decode(
+      let used = try HybridEncoding.decode(
         bytes.extracting(..<levelBytes), count: page.rowCount, appendingTo: &levels)
+      guard used == levelBytes || page.rowCount == 0 else {
+        throw .damaged("levels of \(levelBytes) bytes, of which the rows take \(used)")
+      }
     }
     guard levels.nullCount == page.nullCount else {
       throw .damaged("\(page.nullCount) nulls are claimed, the levels have \(levels.nullCount)")

@@ -167,6 +167,7 @@ extension ParquetColumnChunk {
       try Self.range(natural(offset, "an offset"), bloomFilterBytes ?? 0, end).lowerBound
     }
     keyValues = metadata.keyValues.map(ParquetKeyValue.list) ?? []
+    checksums = metadata.checksums
     self.hasColumnOrder = hasColumnOrder
   }
 

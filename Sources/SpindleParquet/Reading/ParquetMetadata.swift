@@ -87,6 +87,8 @@ public struct ParquetColumnChunk: Sendable, Hashable {
   var hasColumnOrder = false
   /// Why the chunk cannot be read although its file can: it is encrypted, or in another file.
   public var unreadable: String?
+  /// Of headers, indexes and bloom filter, in files of ours.
+  var checksums: ChunkChecksums?
 
   /// Bytes in the file.
   public var compressedBytes: Int { byteRange.count }

@@ -31,7 +31,8 @@ extension ParquetReader {
       throw place.error(.damaged("the source gave too few bytes of a bloom filter"))
     }
     let filter = try place.locating { () throws(ParquetFailure) in
-      try BloomFilter(bytes.span.extracting(headerBytes..<total))
+      try check(bytes.span.extracting(..<total), chunk.checksums?.bloomFilter)
+      return try BloomFilter(bytes.span.extracting(headerBytes..<total))
     }
     return (filter, bytes.count)
   }

@@ -55,11 +55,15 @@ public final class ParquetReader: Sendable {
       try Footer.check(magic: head.span, at: 0)
       return try Footer.range(tail: tail.span, fileBytes: size, limits: limits)
     }
-    let encoded = try bytes(of: range, source, place)
+    // With what may be a seal before it.
+    let footer = min(Int(range.lowerBound), Footer.sealBytes)
+    let end = try bytes(of: range.lowerBound - UInt64(footer)..<size, source, place)
     var here = place
     here.offset = range.lowerBound
     let (file, layout) = try here.locating { () throws(ParquetFailure) in
-      let file = try decodeWhole(encoded.span, "the footer") { (reader) throws(ParquetFailure) in
+      if footer == Footer.sealBytes { try Footer.check(seal: end.span) }
+      let encoded = end.span.extracting(footer..<footer + range.count)
+      let file = try decodeWhole(encoded, "the footer") { (reader) throws(ParquetFailure) in
         try FileMetaData(&reader, limits: limits)
       }
       return (file, try SchemaLayout(file.schema, limits: limits))
@@ -165,7 +169,7 @@ public final class ParquetReader: Sendable {
     guard let range = metadata.rowGroups[rowGroup].columns[column].offsetIndexRange else {
       return nil
     }
-    return try decodeIndex(range, "the offset index", place(rowGroup, column)) {
+    return try decodeIndex(range, "the offset index", \.offsetIndex, rowGroup, column) {
       (reader) throws(ParquetFailure) in try OffsetIndex(&reader)
     }
   }
@@ -175,23 +179,26 @@ public final class ParquetReader: Sendable {
     guard let range = metadata.rowGroups[rowGroup].columns[column].columnIndexRange else {
       return nil
     }
-    return try decodeIndex(range, "the column index", place(rowGroup, column)) {
+    return try decodeIndex(range, "the column index", \.columnIndex, rowGroup, column) {
       (reader) throws(ParquetFailure) in try ColumnIndex(&reader)
     }
   }
 
   private func decodeIndex<Index>(
-    _ range: Range<UInt64>, _ what: String, _ place: ParquetPlace,
+    _ range: Range<UInt64>, _ what: String, _ checksum: KeyPath<ChunkChecksums, UInt32?>,
+    _ rowGroup: Int, _ column: Int,
     _ decode: (inout ThriftReader) throws(ParquetFailure) -> Index
   ) throws(SpindleError) -> Index {
-    var place = place
+    var place = place(rowGroup, column)
     place.offset = range.lowerBound
     guard range.count <= limits.indexBytes else {
       throw place.error(.limit("\(what) has \(range.count) bytes, more than \(limits.indexBytes)"))
     }
     let bytes = try Self.bytes(of: range, source, place)
+    let checksums = metadata.rowGroups[rowGroup].columns[column].checksums
     return try place.locating { () throws(ParquetFailure) in
-      try decodeWhole(bytes.span, what, decode)
+      try check(bytes.span, checksums?[keyPath: checksum])
+      return try decodeWhole(bytes.span, what, decode)
     }
   }
 }

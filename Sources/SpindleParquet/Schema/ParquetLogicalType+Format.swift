@@ -1,22 +1,29 @@
-extension ParquetLogicalType {
+extension ParquetLogicalType: ThriftWritable {
   /// Reads the format's union of logical types; nil for a union without a member.
   @_lifetime(reader: copy reader)
-  init?(_ reader: inout ThriftReader) throws(ParquetFailure) {
+  static func read(_ reader: inout ThriftReader) throws(ParquetFailure) -> ParquetLogicalType? {
     var found: ParquetLogicalType?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
-      try reader.requireStructure(field)
+    while let field = try reader.nextField() {
       switch field.id {
-      case 5: found = .other(try Self.decimal(&reader))
+      case 5:
+        found = .other(
+          try reader.structure(field) { (reader) throws(ParquetFailure) in try Self.decimal(&reader)
+          })
       case 7:
-        let (unit, isUTC) = try Self.time(&reader)
+        let (unit, isUTC) = try reader.structure(field) { (reader) throws(ParquetFailure) in
+          try Self.time(&reader)
+        }
         found = .other("TIME(\(unit.formatName)\(isUTC ? ",UTC" : ""))")
       case 8:
-        let (unit, isUTC) = try Self.time(&reader)
+        let (unit, isUTC) = try reader.structure(field) { (reader) throws(ParquetFailure) in
+          try Self.time(&reader)
+        }
         found = .timestamp(unit, isAdjustedToUTC: isUTC)
-      case 10: found = try Self.integer(&reader)
+      case 10:
+        found = try reader.structure(field) { (reader) throws(ParquetFailure) in
+          try Self.integer(&reader)
+        }
       default:
-        try reader.skip(field)
         found =
           switch field.id {
           case 1: .string
@@ -36,20 +43,18 @@ extension ParquetLogicalType {
           }
       }
     }
-    guard let found else { return nil }
-    self = found
+    return found
   }
 
   @_lifetime(reader: copy reader)
   private static func decimal(_ reader: inout ThriftReader) throws(ParquetFailure) -> String {
     var scale: Int32 = 0
     var precision: Int32?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: scale = try reader.int32(field)
       case 2: precision = try reader.int32(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
     return decimalName(precision: try required(precision, "a decimal", "precision"), scale: scale)
@@ -65,14 +70,14 @@ extension ParquetLogicalType {
   ) throws(ParquetFailure) -> (ParquetTimeUnit, Bool) {
     var isUTC: Bool?
     var unit: ParquetTimeUnit?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: isUTC = try reader.bool(field)
       case 2:
-        try reader.requireStructure(field)
-        unit = try Self.unit(&reader)
-      default: try reader.skip(field)
+        unit = try reader.structure(field) { (reader) throws(ParquetFailure) in
+          try Self.unit(&reader)
+        }
+      default: break
       }
     }
     return (
@@ -85,15 +90,13 @@ extension ParquetLogicalType {
     _ reader: inout ThriftReader
   ) throws(ParquetFailure) -> ParquetTimeUnit? {
     var unit: ParquetTimeUnit?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: unit = .milliseconds
       case 2: unit = .microseconds
       case 3: unit = .nanoseconds
       default: throw .unsupported("time unit \(field.id) is unknown")
       }
-      try reader.skip(field)
     }
     return unit
   }
@@ -104,12 +107,11 @@ extension ParquetLogicalType {
   ) throws(ParquetFailure) -> ParquetLogicalType {
     var bitWidth: Int8?
     var isSigned: Bool?
-    var last: Int16 = 0
-    while let field = try reader.nextField(after: &last) {
+    while let field = try reader.nextField() {
       switch field.id {
       case 1: bitWidth = try reader.int8(field)
       case 2: isSigned = try reader.bool(field)
-      default: try reader.skip(field)
+      default: break
       }
     }
     return .integer(
@@ -121,29 +123,28 @@ extension ParquetLogicalType {
   /// without a member; no schema that is written has one.
   func write(to writer: inout ThriftWriter) {
     switch self {
-    case .string: writer.emptyStructure(1)
-    case .date: writer.emptyStructure(6)
+    case .string: writer.structure(1)
+    case .date: writer.structure(6)
     case .timestamp(let unit, let isUTC):
-      writer.beginStructure(8)
-      writer.bool(1, isUTC)
-      writer.beginStructure(2)
-      switch unit {
-      case .milliseconds: writer.emptyStructure(1)
-      case .microseconds: writer.emptyStructure(2)
-      case .nanoseconds: writer.emptyStructure(3)
+      writer.structure(8) { writer in
+        writer.bool(1, isUTC)
+        writer.structure(2) { writer in
+          switch unit {
+          case .milliseconds: writer.structure(1)
+          case .microseconds: writer.structure(2)
+          case .nanoseconds: writer.structure(3)
+          }
+        }
       }
-      writer.endStructure()
-      writer.endStructure()
     case .integer(let bitWidth, let isSigned):
-      writer.beginStructure(10)
-      writer.int8(1, Int8(truncatingIfNeeded: bitWidth))
-      writer.bool(2, isSigned)
-      writer.endStructure()
-    case .json: writer.emptyStructure(12)
-    case .uuid: writer.emptyStructure(14)
+      writer.structure(10) { writer in
+        writer.int8(1, Int8(truncatingIfNeeded: bitWidth))
+        writer.bool(2, isSigned)
+      }
+    case .json: writer.structure(12)
+    case .uuid: writer.structure(14)
     case .other: break
     }
-    writer.endStructure()
   }
 
   /// The older form, by the format's number, for readers that know no other; nil where there is

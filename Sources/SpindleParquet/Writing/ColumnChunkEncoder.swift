@@ -26,6 +26,8 @@ struct EncodedChunk {
   var nullCount = 0
   var bounds: ColumnBounds?
   var bloomFilter: BloomFilter?
+  /// Of the pages' headers; nil when none are to be written.
+  var checksums: ChunkChecksums?
 }
 
 /// Makes column chunks of one column.
@@ -52,6 +54,7 @@ struct ColumnChunkEncoder {
       values, settings: columnSettings, dictionaryBytes: settings.dictionaryBytes,
       dataPageVersion: settings.dataPageVersion, compressor: compressor)
     var chunk = EncodedChunk()
+    if settings.writesChecksums { chunk.checksums = ChunkChecksums() }
     chunk.rowCount = dense.rowCount
     chunk.nullCount = dense.rowCount - values.slotCount
     if let dictionary = plan.dictionary { appendDictionaryPage(dictionary, to: &chunk) }
@@ -196,8 +199,14 @@ struct ColumnChunkEncoder {
   ) {
     let header = PageHeader(
       kind: kind, uncompressedSize: uncompressedSize, compressedSize: body.count,
-      checksum: settings.writesPageChecksums ? CRC32.checksum(body.span) : nil
+      checksum: settings.writesChecksums ? CRC32.checksum(body.span) : nil
     ).encoded
+    let checksum = CRC32.checksum(header.span)
+    if case .dictionary = kind {
+      chunk.checksums?.dictionaryHeader = checksum
+    } else {
+      chunk.checksums?.pageHeaders.append(checksum)
+    }
     chunk.bytes.append(contentsOf: header)
     chunk.bytes.append(contentsOf: body)
     chunk.uncompressedBytes += header.count + uncompressedSize

@@ -1,3 +1,4 @@
+internal import SpindleCodecs
 public import SpindleCore
 
 /// Writes a Parquet file, row group by row group.
@@ -122,8 +123,8 @@ public final class ParquetWriter {
     }
     file.createdBy = settings.createdBy
     file.columnOrders = schema.columns.map { _ in .byType }
-    let start = offset
-    let end = Footer.encoded(file)
+    let start = offset + UInt64(settings.writesChecksums ? Footer.sealBytes : 0)
+    let end = Footer.encoded(file, isSealed: settings.writesChecksums)
     guard end.count <= Int(Int32.max) else {
       state = .failed
       throw SpindleError(
@@ -214,6 +215,7 @@ public final class ParquetWriter {
       let bytes = BloomFilterHeader(byteCount: bits.count).encoded + bits
       group.columns[index].metadata?.bloomFilterOffset = Int64(offset)
       group.columns[index].metadata?.bloomFilterBytes = Int32(bytes.count)
+      group.columns[index].metadata?.checksums?.bloomFilter = CRC32.checksum(bytes.span)
       try emit(bytes)
     }
     rowGroups.append(group)
@@ -230,6 +232,7 @@ public final class ParquetWriter {
       compressedBytes: Int64(chunk.bytes.count),
       dataPageOffset: Int64(offset) + Int64(chunk.firstDataPage))
     if chunk.firstDataPage > 0 { metadata.dictionaryPageOffset = Int64(offset) }
+    metadata.checksums = chunk.checksums
     if settings.writesStatistics {
       metadata.statistics = encoder.statistics(chunk.bounds, nullCount: chunk.nullCount)
     }
@@ -244,6 +247,8 @@ public final class ParquetWriter {
         let bytes = index.encoded
         rowGroups[group].columns[column].columnIndexOffset = Int64(offset)
         rowGroups[group].columns[column].columnIndexBytes = Int32(bytes.count)
+        rowGroups[group].columns[column].metadata?.checksums?.columnIndex =
+          CRC32.checksum(bytes.span)
         try emit(bytes)
       }
     }
@@ -252,6 +257,8 @@ public final class ParquetWriter {
         let bytes = indexes[group][column].offset.encoded
         rowGroups[group].columns[column].offsetIndexOffset = Int64(offset)
         rowGroups[group].columns[column].offsetIndexBytes = Int32(bytes.count)
+        rowGroups[group].columns[column].metadata?.checksums?.offsetIndex =
+          CRC32.checksum(bytes.span)
         try emit(bytes)
       }
     }
