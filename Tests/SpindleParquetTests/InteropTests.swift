@@ -227,7 +227,7 @@ private struct WritePlan {
   static let variants = 6
 
   var name: String {
-    let codec = "\(compression)".prefix { $0 != "(" }
+    let codec = "\(compression)".filter { $0.isLetter || $0.isNumber }
     return "ours-\(rows)-\(pattern)-\(version)-\(codec)-\(variant)"
   }
 
@@ -238,9 +238,9 @@ private struct WritePlan {
     for rows in sizes {
       for pattern in NullPattern.allCases where rows > 0 || pattern == .none {
         for version in [ParquetWriterSettings.DataPageVersion.v1, .v2] {
-          for turn in 0..<(isSoak ? codecs.count * variants : 2) {
-            // Every codec with every variant, after enough turns.
-            let number = plans.count + turn
+          for _ in 0..<(isSoak ? codecs.count * variants : 2) {
+            // Every codec with every variant, after as many turns as there are pairs.
+            let number = plans.count
             plans.append(
               WritePlan(
                 rows: rows, pattern: pattern, version: version,

@@ -80,8 +80,8 @@ import Testing
     #expect(throws: SpindleError.self) {
       try ParquetReader(Liar(honest: honest, more: more, lies: 0..<honest.size))
     }
-    // Honest on the magic and the footer, not on what lies before.
-    let end = metadata.fileBytes - UInt64(metadata.footerBytes) - 8
+    // Honest on the magic and the footer with what may be its seal, not on what lies before.
+    let end = metadata.fileBytes - UInt64(metadata.footerBytes + 8 + 8)
     let reader = try ParquetReader(Liar(honest: honest, more: more, lies: 4..<end))
     #expect(throws: SpindleError.self) { try reader.read(rowGroup: 0) }
   }

@@ -1,8 +1,8 @@
 internal import SpindleCore
 
 /// DELTA_BINARY_PACKED: the first number, then the differences in blocks, each packed with the
-/// width that its largest needs. Differences wrap around at the width of the numbers; some writers
-/// take 64 bits for those of 32-bit numbers, which must then give such numbers.
+/// width that its largest needs. Differences wrap around at the width of the numbers. Some writers
+/// take 64 bits for those of 32-bit numbers, signed or not, and must then come to such numbers.
 enum DeltaBinaryPacked {
   typealias Number = FixedWidthInteger & SignedInteger & BitwiseCopyable
 
@@ -19,8 +19,8 @@ enum DeltaBinaryPacked {
     let blockSize = try bytes.readVarint(at: &offset, bitLimit: 31)
     let miniblocks = Int(try bytes.readVarint(at: &offset, bitLimit: 31))
     let total = try bytes.readVarint(at: &offset)
-    let wideFirst = try bytes.readZigzag(at: &offset)
-    guard let first = N(exactly: wideFirst) else { throw tooWide(N.self) }
+    let first = try bytes.readZigzag(at: &offset)
+    guard first >= N.min, first <= N.Magnitude.max else { throw tooWide(N.self) }
     guard total == UInt64(count) else {
       throw .damaged("\(total) delta-encoded numbers where \(count) are expected", at: 0)
     }
@@ -33,12 +33,11 @@ enum DeltaBinaryPacked {
     let perMiniblock = Int(blockSize) / miniblocks
     try unsafe bytes.withMemory { (source, byteCount) throws(ParquetFailure) in
       try unsafe output.appendWritten(count) { (target) throws(ParquetFailure) in
-        unsafe target[0] = first
+        unsafe target[0] = N(truncatingIfNeeded: first)
         var last = first
         var filled = 1
         while filled < count {
-          let wideLeast = try bytes.readZigzag(at: &offset)
-          let least = N(truncatingIfNeeded: wideLeast)
+          let least = try bytes.readZigzag(at: &offset)
           let widths = offset
           guard miniblocks <= byteCount - offset else {
             throw .damaged("the widths of \(miniblocks) miniblocks are cut off", at: widths)
@@ -52,23 +51,21 @@ enum DeltaBinaryPacked {
               throw .damaged("a miniblock of width \(width) is cut off", at: widths + miniblock)
             }
             let start = unsafe target + filled
-            if width <= N.bitWidth, least == wideLeast {
+            if width <= N.bitWidth, N(exactly: least) != nil {
               unsafe BitPacking.unpack(
                 source + offset, byteCount: byteCount - offset, width: width, count: taken
               ) { index, delta in
-                last = last &+ least &+ N(truncatingIfNeeded: delta)
-                unsafe start[index] = last
+                last = last &+ least &+ Int64(bitPattern: delta)
+                unsafe start[index] = N(truncatingIfNeeded: last)
               }
             } else {
-              var wide = Int64(last)
               var isTooWide = false
               unsafe BitPacking.unpack(
                 source + offset, byteCount: byteCount - offset, width: width, count: taken
               ) { index, delta in
-                wide = wide &+ wideLeast &+ Int64(bitPattern: delta)
-                last = N(truncatingIfNeeded: wide)
-                if last != wide { isTooWide = true }
-                unsafe start[index] = last
+                last = last &+ least &+ Int64(bitPattern: delta)
+                if last < N.min || last > N.Magnitude.max { isTooWide = true }
+                unsafe start[index] = N(truncatingIfNeeded: last)
               }
               guard !isTooWide else { throw tooWide(N.self) }
             }
