@@ -372,4 +372,31 @@ enum MetadataSample {
       }
     }
   }
+
+  @Test(
+    arguments: [
+      (8, true, -128, 127), (8, false, 0, 255), (16, true, -32_768, 32_767), (16, false, 0, 65_535),
+    ] as [(Int, Bool, Int32, Int32)])
+  func aBatchHasNoNumberThatItsWidthDoesNotHold(
+    bits: Int, isSigned: Bool, least: Int32, most: Int32
+  ) throws {
+    let column = ParquetColumn(
+      name: "a", physicalType: .int32, logicalType: .integer(bitWidth: bits, isSigned: isSigned),
+      isOptional: true)
+    let schema = try ParquetSchema([column])
+    func validate(_ numbers: [Int32], _ validity: Validity? = nil) throws(SpindleError) {
+      try ColumnBatch([ColumnArray(.int32(numbers), validity: validity)]).validate(against: schema)
+    }
+    try validate([])
+    try validate([least, 1, most])
+    // The slot of a null row says nothing.
+    try validate([1, most + 1, least - 1], Validity(words: [1], count: 3))
+    for number in [least - 1, most + 1, .min, .max] {
+      let error = #expect(throws: SpindleError.self) { try validate([least, most, number, 1]) }
+      #expect(error?.kind == .invalidArgument && error?.message.contains("row 2") == true)
+      #expect(throws: SpindleError.self) {
+        try validate([1, number], Validity(words: [2], count: 2))
+      }
+    }
+  }
 }

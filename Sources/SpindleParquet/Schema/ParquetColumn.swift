@@ -60,7 +60,8 @@ extension ParquetColumn {
 
 extension ColumnBatch {
   /// Checks that the batch is whole in itself and has the columns of a schema: as many, of their
-  /// types, and with nulls only where they are optional.
+  /// types, with nulls only where they are optional, and with no integer that its bit width does
+  /// not hold.
   ///
   /// - Throws: ``SpindleError`` with `invalidArgument`, naming the column.
   /// - Complexity: O(rows * columns).
@@ -80,6 +81,39 @@ extension ColumnBatch {
         throw SpindleError(
           .invalidArgument, "column \(column.name) is required and has \(array.nullCount) nulls")
       }
+      if let row = column.misfit(array) {
+        throw SpindleError(
+          .invalidArgument,
+          "column \(column.name): row \(row) is outside of what \(column) can hold")
+      }
     }
+  }
+}
+
+extension ParquetColumn {
+  /// The numbers that a column of INT32 may have by its logical type. Unsigned ones of 32 bits are
+  /// stated as the numbers that they are, though their bits are those of signed ones.
+  var int32Range: ClosedRange<Int64> {
+    guard case .integer(let bitWidth, let isSigned) = logicalType else {
+      return Int64(Int32.min)...Int64(Int32.max)
+    }
+    let bits = Int64(min(bitWidth, 32) - (isSigned ? 1 : 0))
+    return isSigned ? -1 << bits...1 << bits - 1 : 0...1 << bits - 1
+  }
+
+  /// The first row whose number has more bits than the column says; nil when none has.
+  fileprivate func misfit(_ array: ColumnArray) -> Int? {
+    guard case .integer(let bitWidth, _) = logicalType, bitWidth < 32,
+      case .int32(let slots) = array.values
+    else { return nil }
+    let range = int32Range
+    // Most batches are decided by one fast pass; the slots of null rows are zero in them.
+    var (least, most): (Int32, Int32) = (0, 0)
+    for slot in slots {
+      least = min(least, slot)
+      most = max(most, slot)
+    }
+    if range.contains(Int64(least)), range.contains(Int64(most)) { return nil }
+    return slots.indices.first { !array.isNull($0) && !range.contains(Int64(slots[$0])) }
   }
 }

@@ -89,14 +89,11 @@ private struct ValueBuilder: Sendable {
     if case .fixedLengthByteArray(let width) = column.physicalType {
       fixed = FixedBytesBuilder(width: width)
     }
-    switch column.logicalType {
-    case .integer(let bitWidth, let isSigned):
+    range = column.int32Range
+    if case .integer(_, let isSigned) = column.logicalType {
       self.isSigned = isSigned
-      let bits = Int64(min(bitWidth, 32) - (isSigned ? 1 : 0))
-      range = isSigned ? -1 << bits...1 << bits - 1 : 0...1 << bits - 1
-    default:
+    } else {
       isSigned = true
-      range = Int64(Int32.min)...Int64(Int32.max)
     }
   }
 
