@@ -38,6 +38,10 @@ public struct ParquetLimits: Sendable, Hashable {
   /// Bytes of one column in one batch: a dictionary lets a few bits stand for a long string. The
   /// default is 1 GiB.
   public var batchColumnBytes = 1 << 30
+  /// Bytes that all columns of a read or a scan take together: those of the batch that is being
+  /// made, and the pages that are decoded for the next ones. One page more is in memory while it
+  /// is decompressed. The default is 4 GiB.
+  public var batchBytes = 4 << 30
 
   public init() {}
 
