@@ -21,5 +21,11 @@ let package = Package(
         .product(name: "SpindleStore", package: "spindle"),
         .product(name: "SpindleOpLog", package: "spindle"),
       ]),
+    .executableTarget(
+      name: "LinkedParquet",
+      dependencies: [
+        .product(name: "SpindleCore", package: "spindle"),
+        .product(name: "SpindleParquet", package: "spindle"),
+      ]),
   ]
 )

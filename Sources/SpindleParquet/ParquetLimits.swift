@@ -4,8 +4,9 @@
 /// refused with ``SpindleError`` `tooLarge`, reason `parquet_limit`; raise the limit for files that
 /// are known to be good.
 public struct ParquetLimits: Sendable, Hashable {
-  /// Bytes of a footer, which is decoded as a whole when a file is opened, into at most some 12
-  /// times its bytes. The default is 64 MiB: some 500,000 column chunks.
+  /// Bytes of a footer, which is decoded as a whole when a file is opened. In memory it takes some
+  /// 3 times its bytes, and besides what the column chunks and key-value pairs below may take. The
+  /// default is 64 MiB: some 500,000 column chunks.
   public var footerBytes = 64 << 20
   /// Bytes of a column chunk's column index or offset index, which takes at most some 20 times as
   /// many when it is decoded. The default is 16 MiB: some 500,000 pages.
@@ -17,6 +18,10 @@ public struct ParquetLimits: Sendable, Hashable {
   /// Column chunks of all row groups together; each takes less than 1 KiB of memory while the file
   /// is open, and may take only 15 bytes of a hostile footer. The default is 1,048,576.
   public var columnChunkCount = 1 << 20
+  /// Key-value pairs of the file and its column chunks together; each takes some 100 bytes of memory
+  /// besides its text while the file is opened, and may take only 3 bytes of a hostile footer. The
+  /// default is 2,097,152: files of ours have one for each column chunk.
+  public var keyValueCount = 2 << 20
   /// Bytes of a page header, in which statistics may hold whole values. The default is 1 MiB.
   public var pageHeaderBytes = 1 << 20
   /// Bytes of a page as it lies in the file. The default is 256 MiB: writers cut pages at 1 MiB or
@@ -33,6 +38,10 @@ public struct ParquetLimits: Sendable, Hashable {
   /// Bytes of one column in one batch: a dictionary lets a few bits stand for a long string. The
   /// default is 1 GiB.
   public var batchColumnBytes = 1 << 30
+  /// Bytes that all columns of a read or a scan take together: those of the batch that is being
+  /// made, and the pages that are decoded for the next ones. One page more is in memory while it
+  /// is decompressed. The default is 4 GiB.
+  public var batchBytes = 4 << 30
 
   public init() {}
 

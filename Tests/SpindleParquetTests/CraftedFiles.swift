@@ -4,7 +4,8 @@ import Testing
 
 @testable import SpindleParquet
 
-/// Files put together by hand, of one column `v`, whose claims need not be true.
+/// Files put together by hand, of one column `v` or several that share its pages, whose claims need
+/// not be true.
 struct CraftedFile {
   struct Page {
     var kind: PageHeader.Kind
@@ -18,6 +19,8 @@ struct CraftedFile {
   var pages: [Page] = []
   var rows: Int64 = 1
   var isOptional = false
+  /// Columns, all of which say that their pages are the same.
+  var columns = 1
   /// Changes the footer at the end.
   var change: (inout FileMetaData) -> Void = { _ in }
 
@@ -39,16 +42,22 @@ struct CraftedFile {
       dataPageOffset: offsets.count > 1 && hasDictionary ? offsets[1] : offsets.first ?? 4)
     metadata.dictionaryPageOffset = hasDictionary ? offsets.first : nil
     var root = SchemaElement(name: "schema")
-    root.childCount = 1
+    root.childCount = columns
     var leaf = SchemaElement(name: "v")
     leaf.type = type.number
     if case .fixedLengthByteArray(let width) = type { leaf.typeLength = Int32(width) }
     leaf.repetition = isOptional ? .optional : .required
+    let leaves = (0..<columns).map { number in
+      var named = leaf
+      if number > 0 { named.name = "v\(number)" }
+      return named
+    }
     var footer = FileMetaData(
-      version: 2, schema: [root, leaf], rowCount: rows,
+      version: 2, schema: [root] + leaves, rowCount: rows,
       rowGroups: [
         RowGroup(
-          columns: [ColumnChunk(metadata)], uncompressedBytes: Int64(file.count - 4),
+          columns: Array(repeating: ColumnChunk(metadata), count: columns),
+          uncompressedBytes: Int64(file.count - 4),
           rowCount: rows)
       ])
     change(&footer)
@@ -111,6 +120,7 @@ struct Bomb: Sendable {
     limits.pageRows = 1 << 20
     limits.batchRows = 1 << 20
     limits.batchColumnBytes = 64 << 20
+    limits.batchBytes = 96 << 20
     return limits
   }
 
@@ -335,6 +345,17 @@ struct Bomb: Sendable {
     file.type = .fixedLengthByteArray(1 << 20)
     file.pages = [CraftedFile.data(1 << 20, .plain, levels)]
     bombs.append(Bomb(name: "1,048,576 nulls of 1 MiB", bytes: file.bytes))
+    bombs.append(Bomb(name: "32 columns of 32,768 nulls of 256 bytes", bytes: wide().bytes))
     return bombs
+  }
+
+  /// Columns of 8 MiB each, in a few bytes.
+  static func wide() -> CraftedFile {
+    let rows = 1 << 15
+    var file = CraftedFile(
+      type: .fixedLengthByteArray(256), rows: Int64(rows), isOptional: true, columns: 32)
+    let levels = CraftedFile.plain(CraftedFile.varint(UInt64(rows) << 1) + [0])
+    file.pages = [CraftedFile.data(rows, .plain, levels)]
+    return file
   }
 }

@@ -1,4 +1,3 @@
-import Foundation
 import SpindleCore
 import Testing
 
@@ -6,17 +5,15 @@ import Testing
 
 /// Damage where only a scan or a verification meets it: in indexes, bloom filters and statistics,
 /// which reading whole files passes by.
-///
-/// `SPINDLE_FUZZ_SECONDS` sets how long it goes on.
 @Suite struct DamagedScanTests {
   @Test func damagedFilesNeverTrapAScan() throws {
-    let seconds = ProcessInfo.processInfo.environment["SPINDLE_FUZZ_SECONDS"].flatMap { Int($0) }
-    var random = SeededGenerator(seed: seconds == nil ? 6 : SeededGenerator.systemSeed())
+    let fuzz = FuzzRun("damaged scans")
+    var random = SeededGenerator(seed: fuzz.seed)
     let files = try [
       "zstd-v2.parquet", "none-v1.parquet", "fallback.parquet", "duckdb-v2.parquet",
       "delta-v2.parquet",
     ].map { try Fixture.bytes($0) }
-    let end = ContinuousClock.now + .seconds(seconds ?? 3)
+    let end = ContinuousClock.now + .seconds(fuzz.seconds ?? 3)
     var (refused, read) = (0, 0)
     while ContinuousClock.now < end {
       var bytes = files[Int.random(in: 0..<files.count, using: &random)]

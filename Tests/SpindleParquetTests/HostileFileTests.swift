@@ -26,7 +26,8 @@ import Testing
     let bytes = try Self.sample()
     for count in bytes.indices {
       #expect(throws: SpindleError.self, "\(count) of \(bytes.count) bytes") {
-        _ = try WholeFile(MemorySource(Array(bytes.prefix(count))))
+        // Before there is anything to read, scan or verify.
+        _ = try ParquetReader(MemorySource(Array(bytes.prefix(count))))
       }
     }
   }
@@ -130,13 +131,22 @@ import Testing
     let pages = try pages(bytes)
     var random = SeededGenerator(seed: 20_130_101)
     var refused = 0
-    for _ in 0..<count {
+    for flip in 0..<count {
       var damaged = bytes
       let place = Int.random(in: 0..<bytes.count, using: &random)
       damaged[place] ^= UInt8.random(in: 1...255, using: &random)
       let isPage = pages.contains { ($0.start..<$0.end).contains(place) }
-      do {
-        _ = try WholeFile(MemorySource(damaged), limits: Bomb.limits)
+      do throws(SpindleError) {
+        // Each way to read a file costs as much as all others; they take turns.
+        if flip % 8 == 0 {
+          let column = flip / 8 % 7
+          try HostileUse.all(damaged, columns: column..<column + 1)
+        } else if flip % 8 == 1 {
+          let result = try ParquetReader(MemorySource(damaged), limits: Bomb.limits).verify()
+          if let finding = result.findings.first { throw SpindleError(.corruption, finding) }
+        } else {
+          _ = try WholeFile(MemorySource(damaged), limits: Bomb.limits)
+        }
         #expect(!isPage, "byte \(place) of a page was \(bytes[place]), is \(damaged[place])")
       } catch {
         refused += 1
@@ -150,13 +160,13 @@ import Testing
     for bomb in try Bomb.all() {
       let start = ContinuousClock.now
       do {
-        _ = try WholeFile(MemorySource(bomb.bytes), limits: Bomb.limits)
+        try HostileUse.all(bomb.bytes)
         Issue.record("\(bomb.name) was read")
       } catch {
         #expect(Self.isRefusal(error), "\(bomb.name): \(error)")
       }
       // A debug build on a busy machine; what was believed would take minutes.
-      #expect(ContinuousClock.now - start < .seconds(10), "\(bomb.name)")
+      #expect(ContinuousClock.now - start < .seconds(20), "\(bomb.name)")
     }
   }
 
@@ -164,17 +174,103 @@ import Testing
   @Test func noBombTakesMemoryBeyondTheLimits() async {
     await #expect(processExitsWith: .success) {
       let bombs = try Bomb.all()
-      let text = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
-      let pages = try #require(UInt(text.prefix { $0 != " " }))
-      // The largest limit, three times over: a page, its values, and the column.
-      var limit = rlimit()
-      limit.rlim_cur = pages * UInt(getpagesize()) + 192 << 20
-      limit.rlim_max = limit.rlim_cur
-      try #require(unsafe setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0)
-      for bomb in bombs {
-        _ = try? WholeFile(MemorySource(bomb.bytes), limits: Bomb.limits)
+      // The largest limit twice over: the columns with one page more, and what they are made into.
+      try Self.boundMemory(192 << 20)
+      for bomb in bombs { try? HostileUse.all(bomb.bytes) }
+    }
+  }
+
+  /// A footer may name a column among the sorting columns as often as there are columns, and may
+  /// name all of them.
+  @Test func sortingColumnsTakeNoMemoryBeyondTheLimits() async {
+    await #expect(processExitsWith: .success) {
+      var file = Bomb.wide()
+      let columns = file.columns
+      file.change = { footer in
+        footer.rowGroups[0].sortingColumns = Array(
+          repeating: SortingColumn(leaf: 0, isDescending: false, nullsFirst: false), count: columns)
+      }
+      let repeated = file.bytes
+      file.change = { footer in
+        footer.rowGroups[0].sortingColumns = (0..<columns).map {
+          SortingColumn(leaf: Int32($0), isDescending: false, nullsFirst: false)
+        }
+      }
+      let all = file.bytes
+      try Self.boundMemory(192 << 20)
+      let sound = try ParquetReader(MemorySource(repeated), limits: Bomb.limits).verify()
+      #expect(sound.isSound && sound.sortedRowGroupCount == 1, "\(sound.findings)")
+      // All rows are equal in all columns, which are too many to compare at once.
+      let result = try ParquetReader(MemorySource(all), limits: Bomb.limits).verify()
+      #expect(result.findings.count == 1 && result.sortedRowGroupCount == 1)
+      #expect(result.findings.first?.contains("columns of a batch take more than") == true)
+    }
+  }
+
+  /// Pairs of nothing, each in three bytes: all of a footer that the limits allow.
+  @Test func keyValuePairsTakeNoMemoryBeyondTheLimits() async {
+    await #expect(processExitsWith: .success) {
+      let count = 8 << 20
+      var footer: [UInt8] = [0x59, 0xFC] + CraftedFile.varint(UInt64(count))
+      footer.reserveCapacity(count * 3 + 16)
+      for _ in 0..<count { footer += [0x18, 0, 0] }
+      let bytes = Array("PAR1".utf8) + CraftedFile.ending(footer + [0])
+      try Self.boundMemory(96 << 20)
+      let error = #expect(throws: SpindleError.self) { try ParquetReader(MemorySource(bytes)) }
+      #expect(error?.kind == .tooLarge && error?.message.contains("key-value pairs") == true)
+    }
+  }
+
+  @Test func keyValuePairsOfColumnsCountToo() throws {
+    var file = CraftedFile(type: .int64)
+    file.columns = 3
+    file.pages = [CraftedFile.data(1, .plain, [UInt8](repeating: 0, count: 8))]
+    file.change = { footer in
+      footer.keyValues = [KeyValue(key: "a", value: nil)]
+      for column in 0..<3 {
+        footer.rowGroups[0].columns[column].metadata?.keyValues = [
+          KeyValue(key: "b", value: "c"), KeyValue(key: "d", value: nil),
+        ]
       }
     }
+    var limits = ParquetLimits()
+    limits.keyValueCount = 7
+    _ = try ParquetReader(MemorySource(file.bytes), limits: limits)
+    limits.keyValueCount = 6
+    let error = #expect(throws: SpindleError.self) {
+      try ParquetReader(MemorySource(file.bytes), limits: limits)
+    }
+    #expect(error?.kind == .tooLarge)
+  }
+
+  /// They are as many as leaves at most, so that opening a file costs no more than its columns.
+  @Test func moreSortingColumnsThanLeavesAreRefused() throws {
+    for count in [3, 4, 100_000] {
+      var file = CraftedFile(type: .int64)
+      file.columns = 3
+      file.pages = [CraftedFile.data(1, .plain, [UInt8](repeating: 0, count: 8))]
+      file.change = { footer in
+        footer.rowGroups[0].sortingColumns = Array(
+          repeating: SortingColumn(leaf: 2, isDescending: false, nullsFirst: false), count: count)
+      }
+      do {
+        let metadata = try ParquetReader(MemorySource(file.bytes)).metadata
+        #expect(count == 3)
+        #expect(metadata.rowGroups[0].sortingColumns.map(\.name) == ["v2", "v2", "v2"])
+      } catch {
+        #expect(count > 3 && error.kind == .corruption, "\(error)")
+      }
+    }
+  }
+
+  /// Lets this process take some more memory than it has.
+  private static func boundMemory(_ more: UInt) throws {
+    let text = try String(contentsOfFile: "/proc/self/statm", encoding: .utf8)
+    let pages = try #require(UInt(text.prefix { $0 != " " }))
+    var limit = rlimit()
+    limit.rlim_cur = pages * UInt(getpagesize()) + more
+    limit.rlim_max = limit.rlim_cur
+    try #require(unsafe setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit) == 0)
   }
 
   /// The kinds of error that a file may end in.

@@ -4,20 +4,29 @@ import Testing
 
 @testable import SpindleParquet
 
-/// Files that were mangled in several places at once.
-///
-/// `SPINDLE_FUZZ_SECONDS` sets how long it goes on; `make fuzz-parquet` gives it a minute.
-/// `SPINDLE_FUZZ_SEED` repeats a run.
-@Suite struct ParquetFuzzTests {
-  @Test func mangledFilesNeverTrap() throws {
+/// What the environment says of a test with random damage: `SPINDLE_FUZZ_SECONDS` sets how long it
+/// goes on, and `make fuzz-parquet` gives it a minute; `SPINDLE_FUZZ_SEED` repeats a run.
+struct FuzzRun {
+  /// Nil when it is a test among others.
+  var seconds: Int?
+  var seed: UInt64
+
+  init(_ name: String) {
     let environment = ProcessInfo.processInfo.environment
-    let seconds = environment["SPINDLE_FUZZ_SECONDS"].flatMap { Int($0) }
+    seconds = environment["SPINDLE_FUZZ_SECONDS"].flatMap { Int($0) }
     let wanted = environment["SPINDLE_FUZZ_SEED"].flatMap { UInt64($0) }
-    let seed = wanted ?? (seconds == nil ? 1 : UInt64(Date().timeIntervalSince1970))
-    print("mangled Parquet files from seed \(seed)")
+    seed = wanted ?? (seconds == nil ? 1 : SeededGenerator.systemSeed())
+    print("\(name) from seed \(seed)")
     // Now: a trap would take it along.
     _ = fflush(nil)
-    var random = SeededGenerator(seed: seed)
+  }
+}
+
+/// Files that were mangled in several places at once.
+@Suite struct ParquetFuzzTests {
+  @Test func mangledFilesNeverTrap() throws {
+    let fuzz = FuzzRun("mangled Parquet files")
+    var random = SeededGenerator(seed: fuzz.seed)
     // Small ones, and those of other writers, whose decoders no checksum hides.
     let bombs = try Bomb.all().map(\.bytes).filter { $0.count < 64 << 10 }
     var whole = try Fixture.names.map { try Fixture.bytes($0) }
@@ -28,7 +37,7 @@ import Testing
       settings.writesChecksums = false
       whole.append(try written(SampleColumns(rows: 150, .random), settings))
     }
-    let end = ContinuousClock.now + .seconds(seconds ?? 2)
+    let end = ContinuousClock.now + .seconds(fuzz.seconds ?? 2)
     var count = 0
     var read = 0
     while ContinuousClock.now < end {
@@ -37,7 +46,8 @@ import Testing
       let donor = whole[Int.random(in: 0..<whole.count, using: &random)]
       mangle(&bytes, donor, &random)
       do {
-        _ = try WholeFile(MemorySource(bytes), limits: Bomb.limits)
+        let column = count % 32
+        try HostileUse.all(bytes, columns: column..<column + 1)
         read += 1
       } catch {
         #expect(HostileFileTests.isRefusal(error), "\(error)")

@@ -1,4 +1,5 @@
 import SpindleCore
+import Synchronization
 
 @testable import SpindleParquet
 
@@ -37,6 +38,23 @@ extension ColumnArray {
       values = .fixed(fixed)
     }
     return ColumnArray(values, validity: validity)
+  }
+}
+
+/// Bytes in memory that tells how many of them were read.
+final class CountingSource: ParquetSource {
+  private let source: MemorySource
+  private let count = Atomic<UInt64>(0)
+
+  init(_ bytes: [UInt8]) { source = MemorySource(bytes) }
+
+  var name: String { source.name }
+  var size: UInt64 { source.size }
+  var bytesRead: UInt64 { count.load(ordering: .relaxed) }
+
+  func read(_ range: Range<UInt64>, into bytes: inout [UInt8]) throws(SpindleError) {
+    count.add(UInt64(range.count), ordering: .relaxed)
+    try source.read(range, into: &bytes)
   }
 }
 

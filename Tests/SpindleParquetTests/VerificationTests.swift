@@ -46,6 +46,43 @@ import Testing
     }
   }
 
+  /// Also where pieces of rows meet, and in columns that are compared only where others are equal.
+  @Test(arguments: [nil, 998, 999, 1000, 1500, 2997, 2998, 2999])
+  func theOrderIsComparedInPieces(wrong: Int?) throws {
+    let schema = try ParquetSchema(
+      ["a", "b", "c"].map { ParquetColumn(name: $0, physicalType: .int64) })
+    let rows = 3000
+    // Rows are equal in the first columns from one piece to the next; row 1500 begins anew.
+    var numbers = (0..<rows).map { Int64($0) }
+    if let wrong { numbers[wrong] = -1 }
+    let settings = { (settings: inout ParquetWriterSettings) in
+      settings.pageRows = 70
+      settings.writesPageIndex = false
+      settings.sortingColumns = ["a", "b", "c"].map { ParquetSortingColumn(name: $0) }
+    }
+    let file = try WrittenFile(
+      schema,
+      [
+        ColumnBatch([
+          ColumnArray(.int64((0..<rows).map { Int64($0 < 1500 ? 0 : $0 / 1400) })),
+          ColumnArray(.int64((0..<rows).map { Int64($0 / 700) })), ColumnArray(.int64(numbers)),
+        ])
+      ], settings)
+    var limits = ParquetLimits()
+    limits.batchRows = 1000
+    let source = CountingSource(file.bytes)
+    let result = try ParquetReader(source, limits: limits).verify()
+    #expect(result.sortedRowGroupCount == 1)
+    if let wrong, wrong != 1500 {
+      #expect(result.findings.count == 1)
+      #expect(result.findings.first?.contains("column c): row \(wrong) ") == true)
+    } else {
+      #expect(result.isSound, "\(result.findings)")
+    }
+    // Once for the pages and once for the order, and the footer.
+    #expect(source.bytesRead <= 3 * UInt64(file.bytes.count))
+  }
+
   /// Each changes one claim of a file; the finding says which.
   @Test func everyFalseClaimIsFound() throws {
     let changes: [(String, (inout ColumnMetaData) -> Void)] = [

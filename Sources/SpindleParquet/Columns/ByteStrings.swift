@@ -30,6 +30,8 @@ public struct ByteStrings: Sendable, Hashable {
 
   /// How many strings there are.
   public var count: Int { max(offsets.count - 1, 0) }
+  /// Bytes of memory in use.
+  var byteCount: Int { bytes.count + offsets.count * MemoryLayout<Int>.size }
   public var isEmpty: Bool { count == 0 }
 
   /// The bytes of one string, borrowed.

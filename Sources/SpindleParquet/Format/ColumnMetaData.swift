@@ -24,7 +24,7 @@ struct ColumnMetaData: ThriftStructure, Sendable, Hashable {
 
   /// Names of a path that are kept. Readers go by the order of the leaves, and a name takes many
   /// times the bytes that a hostile footer needs for it.
-  private static let pathLimit = 64
+  private static let pathLimit = 8
 
   @_lifetime(reader: copy reader)
   init(_ reader: inout ThriftReader) throws(ParquetFailure) {
@@ -54,7 +54,7 @@ struct ColumnMetaData: ThriftStructure, Sendable, Hashable {
       case 6: uncompressedBytes = try reader.int64(field)
       case 7: compressedBytes = try reader.int64(field)
       case 8:
-        var entries: [KeyValue] = try reader.structures(field)
+        var entries = try reader.keyValues(field)
         if let place = entries.firstIndex(where: { $0.key == ChunkChecksums.key }) {
           checksums = try ChunkChecksums(entries.remove(at: place).value ?? "")
         }

@@ -39,6 +39,7 @@ struct FileMetaData: ThriftWritable, Sendable, Hashable {
     var rowCount: Int64?
     schema = []
     rowGroups = []
+    reader.keyValueRoom = limits.keyValueCount
     while let field = try reader.nextField() {
       switch field.id {
       case 1: version = try reader.int32(field)
@@ -52,14 +53,15 @@ struct FileMetaData: ThriftWritable, Sendable, Hashable {
         guard count <= limits.rowGroupCount else {
           throw .limit("\(count) row groups, more than \(limits.rowGroupCount)")
         }
-        var room = limits.columnChunkCount
+        var room = FooterRoom(
+          columnChunks: limits.columnChunkCount, sortingColumns: limits.columnChunkCount)
         for _ in 0..<count {
           rowGroups.append(
             try reader.structureElement { (reader) throws(ParquetFailure) in
               try RowGroup(&reader, room: &room)
             })
         }
-      case 5: keyValues = try reader.structures(field)
+      case 5: keyValues = try reader.keyValues(field)
       case 6: createdBy = try reader.string(field)
       case 7: columnOrders = try reader.structures(field)
       case 8, 9: isEncrypted = true
@@ -80,6 +82,13 @@ struct FileMetaData: ThriftWritable, Sendable, Hashable {
     writer.string(6, createdBy)
     writer.structures(7, columnOrders)
   }
+}
+
+/// What the row groups of a footer may still list, all together.
+struct FooterRoom {
+  var columnChunks: Int
+  /// As many as there may be column chunks: a row group is not sorted by more columns than it has.
+  var sortingColumns: Int
 }
 
 /// A row group's entry in the footer.
@@ -103,20 +112,23 @@ struct RowGroup: ThriftWritable, Sendable, Hashable {
     self.rowCount = rowCount
   }
 
-  /// - Parameter room: Column chunks that may still come.
   @_lifetime(reader: copy reader)
-  init(_ reader: inout ThriftReader, room: inout Int) throws(ParquetFailure) {
+  init(_ reader: inout ThriftReader, room: inout FooterRoom) throws(ParquetFailure) {
     var uncompressedBytes: Int64?
     var rowCount: Int64?
     columns = []
     while let field = try reader.nextField() {
       switch field.id {
       case 1:
-        columns = try reader.structures(field, atMost: room, "column chunks")
-        room -= columns.count
+        columns = try reader.structures(field, atMost: room.columnChunks, "column chunks")
+        room.columnChunks -= columns.count
       case 2: uncompressedBytes = try reader.int64(field)
       case 3: rowCount = try reader.int64(field)
-      case 4: sortingColumns = try reader.structures(field)
+      case 4:
+        let listed: [SortingColumn] = try reader.structures(
+          field, atMost: room.sortingColumns, "sorting columns")
+        room.sortingColumns -= listed.count
+        sortingColumns = listed
       case 5: fileOffset = try reader.int64(field)
       case 6: compressedBytes = try reader.int64(field)
       case 7: ordinal = try reader.int16(field)

@@ -45,6 +45,10 @@ struct ThriftReader: ~Escapable {
   /// The field that was told of last, and where its value begins.
   private var pending: (field: ThriftField, start: Int)?
 
+  /// Key-value pairs that all lists of them together may still have: an empty pair takes three
+  /// bytes of a footer, and more than ten times as many in memory.
+  var keyValueRoom = Int.max
+
   /// Structures within structures that are passed over; the format itself nests less than ten.
   private static let skipDepth = 32
 
@@ -165,6 +169,13 @@ struct ThriftReader: ~Escapable {
         try structureElement { (reader) throws(ParquetFailure) in try Value(&reader) })
     }
     return values
+  }
+
+  @_lifetime(self: copy self)
+  mutating func keyValues(_ field: ThriftField) throws(ParquetFailure) -> [KeyValue] {
+    let pairs: [KeyValue] = try structures(field, atMost: keyValueRoom, "key-value pairs")
+    keyValueRoom -= pairs.count
+    return pairs
   }
 
   @_lifetime(self: copy self)

@@ -59,7 +59,8 @@ struct ChunkCheck {
   ) throws(SpindleError) {
     if chunk.valueCount == 0 { return }
     let cursor = try reader.cursor(
-      of: column, in: group, index: nil, rows: [], byteStrings: .dictionary)
+      of: column, in: group, index: nil, rows: [], byteStrings: .dictionary,
+      budget: MemoryBudget(reader.limits))
     var pages: [Page] = []
     var encodings: Set<ParquetEncoding> = []
     var all = all

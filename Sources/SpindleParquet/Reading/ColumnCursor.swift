@@ -15,8 +15,12 @@ final class ColumnCursor {
 
   /// Where all data pages lie; empty when that is not known.
   private let pages: [OffsetIndex.Location]
-  /// The ranges of the file that will be wanted, in order, disjoint.
-  private let wanted: [Range<UInt64>]
+  /// The ranges of the file that will be wanted.
+  private var wanted: WantedRanges
+  /// What this and the other cursors of the same read or scan may take.
+  private let budget: MemoryBudget
+  /// Bytes of it that this one has.
+  private var held = 0
 
   /// The data page that is read next.
   private var nextPage = 0
@@ -35,11 +39,12 @@ final class ColumnCursor {
   init(
     _ column: ParquetColumn, chunk: ParquetColumnChunk, rowCount: Int, index: OffsetIndex?,
     rows: [Range<Int>], keepsDictionary: Bool, source: any ParquetSource, limits: ParquetLimits,
-    place: ParquetPlace
+    budget: MemoryBudget, place: ParquetPlace
   ) throws(SpindleError) {
     self.chunk = chunk
     self.rowCount = rowCount
     self.limits = limits
+    self.budget = budget
     self.place = place
     window = ByteWindow(source)
     decoder = PageDecoder(
@@ -51,12 +56,14 @@ final class ColumnCursor {
         try index.check(in: chunk.pageRange, rowCount: rowCount)
       }
       pages = index.pages
-      wanted = index.byteRanges(of: rows, rowCount: rowCount)
+      wanted = WantedRanges(index.byteRanges(of: rows, rowCount: rowCount))
     } else {
       pages = []
-      wanted = [chunk.pageRange]
+      wanted = WantedRanges([chunk.pageRange])
     }
   }
+
+  deinit { budget.hold(-held) }
 
   var bytesRead: UInt64 { window.bytesRead }
 
@@ -64,20 +71,42 @@ final class ColumnCursor {
   var pagesLeft: Int { max(pages.count - nextPage, 0) }
 
   /// Reads rows, at or behind those asked for before.
-  func read(_ rows: Range<Int>) throws(SpindleError) -> ColumnArray {
+  ///
+  /// - Parameter keepsLast: Whether the last of them can be asked for once more.
+  func read(
+    _ rows: Range<Int>, keepsLast: Bool = false
+  ) throws(SpindleError) -> ColumnArray {
     if rows.isEmpty { return decoder.take(0) }
     // What was decoded ends at `nextRow`.
     let first = nextRow - decoder.rowCount
     if first < rows.lowerBound { decoder.drop(min(rows.lowerBound - first, decoder.rowCount)) }
     if decoder.rowCount == 0 { try passOver(to: rows.lowerBound) }
+    settle()
     decoder.reserve(rows.upperBound - nextRow)
+    settle()
     while nextRow < rows.upperBound {
       try readPage()
       // The page in which the rows begin has others before them.
       let first = nextRow - decoder.rowCount
       if first < rows.lowerBound { decoder.drop(min(rows.lowerBound - first, decoder.rowCount)) }
     }
-    return decoder.take(rows.count)
+    return try take(rows.count, keeping: keepsLast ? 1 : 0)
+  }
+
+  private func take(_ rows: Int, keeping: Int) throws(SpindleError) -> ColumnArray {
+    let array = decoder.take(rows, keeping: keeping)
+    budget.give(array)
+    settle()
+    guard budget.isKept else { throw place.error(budget.failure) }
+    return array
+  }
+
+  /// Counts what this cursor holds now, and tells the decoder what is left.
+  private func settle() {
+    let now = decoder.memory + window.bytes.capacity + wanted.byteCount
+    budget.hold(now - held)
+    held = now
+    decoder.room = budget.left
   }
 
   /// Goes through the whole chunk page by page.
@@ -87,9 +116,10 @@ final class ColumnCursor {
     _ body: (PageHeader, UInt64, Int, ColumnArray) throws(SpindleError) -> Void
   ) throws(SpindleError) {
     while nextRow < rowCount {
+      budget.beginBatch()
       let first = nextRow
       let (header, offset) = try readPage()
-      try body(header, offset, first, decoder.take(nextRow - first))
+      try body(header, offset, first, take(nextRow - first, keeping: 0))
     }
   }
 
@@ -205,7 +235,7 @@ final class ColumnCursor {
     // Most headers have less than 100 bytes; those with long bounds take another try.
     var length = min(longest, 1024)
     while true {
-      let range = try window.load(offset..<offset + length, wanted: wantedEnd(offset))
+      let range = try window.load(offset..<offset + length, wanted: wanted.end(at: offset))
       let bytes = window.bytes
       var reader = ThriftReader(bytes.span.extracting(range))
       let result: Result<PageHeader, ParquetFailure>
@@ -254,7 +284,12 @@ final class ColumnCursor {
 
   private func readBody(_ header: PageHeader, _ body: Range<UInt64>) throws(SpindleError) {
     uncompressedBytes += Int(body.lowerBound - nextOffset) + header.uncompressedSize
-    let range = try window.load(body, wanted: wantedEnd(body.lowerBound))
+    // All other memory was counted, and this one page is not yet there.
+    guard body.count <= budget.left + window.bytes.capacity else {
+      throw place.error(budget.failure)
+    }
+    let range = try window.load(body, wanted: wanted.end(at: body.lowerBound))
+    settle()
     let loaded = window.bytes
     let bytes = loaded.span.extracting(range)
     do throws(ParquetFailure) {
@@ -268,17 +303,11 @@ final class ColumnCursor {
         try decoder.decodeDictionary(page, uncompressedSize: header.uncompressedSize, bytes)
       case .other: break
       }
+      settle()
+      guard budget.isKept else { throw budget.failure }
     } catch {
       throw place.error(error)
     }
-  }
-
-  /// The end of the wanted range that holds an offset.
-  private func wantedEnd(_ offset: UInt64) -> UInt64 {
-    for range in wanted where offset < range.upperBound {
-      return range.contains(offset) ? range.upperBound : offset
-    }
-    return offset
   }
 }
 

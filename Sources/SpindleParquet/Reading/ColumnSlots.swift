@@ -53,9 +53,16 @@ struct ColumnSlots: Sendable {
     case .boolean: booleans.count
     case .int32, .float, .indices: count * 4
     case .int64, .double: count * 8
-    case .bytes: strings.bytes.count + strings.offsets.count * MemoryLayout<Int>.size
+    case .bytes: strings.byteCount
     case .fixed: fixed.bytes.count
     }
+  }
+
+  /// Bytes of memory with what is reserved.
+  var memory: Int {
+    booleans.capacity + fixed.bytes.capacity + strings.bytes.capacity
+      + (int32s.capacity + floats.capacity + indices.capacity) * 4
+      + (int64s.capacity + doubles.capacity + strings.offsets.capacity) * 8
   }
 
   mutating func reserve(_ rows: Int) {

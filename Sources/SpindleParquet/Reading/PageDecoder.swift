@@ -5,7 +5,7 @@ internal import SpindleCore
 /// Pages end where their writer ended them, batches where the caller wants: whole pages are decoded
 /// behind each other, and rows are taken from the front. When all rows there are are taken at once,
 /// nothing is copied.
-struct PageDecoder: Sendable {
+struct PageDecoder {
   private let column: ParquetColumn
   private let codec: ParquetCodec
   private let limits: ParquetLimits
@@ -19,6 +19,8 @@ struct PageDecoder: Sendable {
   private var validity: Validity?
   /// Slots at the front that were taken.
   private var taken = 0
+  /// Bytes that may be taken besides ``memory``, as all columns of a batch share them.
+  var room = 0
 
   // Memory that pages use one after the other.
   private var levels = Validity()
@@ -43,8 +45,13 @@ struct PageDecoder: Sendable {
   mutating func reserve(_ rows: Int) {
     guard slots.count == 0 else { return }
     // More would be refused before it is full.
-    let width = column.physicalType.plainWidth ?? 1
-    slots.reserve(min(rows, limits.batchRows, limits.batchColumnBytes / width))
+    slots.reserve(min(rows, limits.batchRows, byteLimit / slotBytes))
+  }
+
+  /// Bytes of memory that are held, with what arrays have reserved.
+  var memory: Int {
+    slots.memory + (dictionary?.memory ?? 0) + indices.capacity * 4
+      + ((validity?.words.capacity ?? 0) + levels.words.capacity) * 8
   }
 
   /// Drops rows from the front.
@@ -64,16 +71,18 @@ struct PageDecoder: Sendable {
   }
 
   /// Takes rows from the front; as many must be there.
-  mutating func take(_ rows: Int) -> ColumnArray {
+  ///
+  /// - Parameter keeping: The last of them that can be taken once more.
+  mutating func take(_ rows: Int, keeping: Int = 0) -> ColumnArray {
     let strings = dictionary?.strings ?? ByteStrings()
-    if taken == 0, rows == slots.count {
+    if taken == 0, rows == slots.count, keeping == 0 {
       let column = ColumnArray(slots.values(strings), validity: validity)
       slots = ColumnSlots(self.column.physicalType)
       validity = nil
       return column
     }
     let (slots, validity) = part(taken..<taken + rows)
-    drop(rows)
+    drop(max(rows - keeping, 0))
     return ColumnArray(slots.values(strings), validity: validity)
   }
 
@@ -181,15 +190,12 @@ struct PageDecoder: Sendable {
   private mutating func append(
     _ bytes: Span<UInt8>, _ encoding: ParquetEncoding, rows: Int
   ) throws(ParquetFailure) {
+    // Null rows take no bytes of the page, and have slots all the same.
+    guard rows <= byteLimit / slotBytes else { throw batchTooLarge }
     let start = slots.count
     let nullCount = levels.nullCount
     try appendValues(bytes, encoding, count: rows - nullCount)
     if nullCount > 0 {
-      if case .fixedLengthByteArray(let width) = column.physicalType, slots.kind == .fixed,
-        nullCount > byteLimit / width
-      {
-        throw batchTooLarge
-      }
       slots.spread(levels, from: start)
       if validity == nil { validity = Validity(repeating: true, count: start) }
     }
@@ -204,7 +210,10 @@ struct PageDecoder: Sendable {
   }
 
   private var batchTooLarge: ParquetFailure {
-    .limit(
+    if sharedLimit < limits.batchColumnBytes - slots.byteCount {
+      return .limit("all columns of a batch take more than \(limits.batchBytes) bytes")
+    }
+    return .limit(
       "the values of a batch take more than \(limits.batchColumnBytes) bytes; smaller batches "
         + "or a higher limit may do")
   }
@@ -326,5 +335,23 @@ struct PageDecoder: Sendable {
       of: dictionary?.strings ?? ByteStrings(), validity: validity, byteLimit: byteLimit)
   }
 
-  private var byteLimit: Int { max(limits.batchColumnBytes - slots.byteCount, 0) }
+  /// Bytes that slots may take besides those that are there.
+  private var byteLimit: Int {
+    max(min(limits.batchColumnBytes - slots.byteCount, sharedLimit), 0)
+  }
+
+  /// What was reserved counts as taken, and can be used.
+  private var sharedLimit: Int { room + slots.memory - slots.byteCount }
+
+  /// Bytes that the slot of a row takes at least.
+  private var slotBytes: Int {
+    switch column.physicalType {
+    case .boolean: 1
+    case .int32, .float: 4
+    case .int64, .int96, .double: 8
+    // An index; without a dictionary an offset of twice the size.
+    case .byteArray: 4
+    case .fixedLengthByteArray(let width): width
+    }
+  }
 }

@@ -79,33 +79,22 @@ extension ParquetRowGroup {
         })
     }
     sortingColumns = []
-    for sorting in group.sortingColumns ?? [] {
-      guard let name = layout.name(ofLeaf: Int(sorting.leaf)) else {
-        throw place.error(.damaged("rows are sorted by leaf \(sorting.leaf), which is not there"))
+    let sortings = group.sortingColumns ?? []
+    guard sortings.count <= layout.leafCount else {
+      throw place.error(
+        .damaged(
+          "\(sortings.count) sorting columns where the schema has \(layout.leafCount) leaves"))
+    }
+    for sorting in sortings {
+      let leaf = Int(sorting.leaf)
+      guard layout.leafNames.indices.contains(leaf) else {
+        throw place.error(.damaged("rows are sorted by leaf \(leaf), which is not there"))
       }
       sortingColumns.append(
         ParquetSortingColumn(
-          name: name, isDescending: sorting.isDescending, nullsFirst: sorting.nullsFirst))
+          name: layout.leafNames[leaf], isDescending: sorting.isDescending,
+          nullsFirst: sorting.nullsFirst))
     }
-  }
-}
-
-extension SchemaLayout {
-  /// The name of the root's column that a leaf belongs to; nil when there is no such leaf.
-  func name(ofLeaf leaf: Int) -> String? {
-    guard leaf >= 0 else { return nil }
-    var next = 0
-    for entry in entries {
-      switch entry {
-      case .flat(let column):
-        if leaf == next { return schema.columns[column].name }
-        next += 1
-      case .nested(let name, let leafCount):
-        next += leafCount
-        if leaf < next { return name }
-      }
-    }
-    return nil
   }
 }
 

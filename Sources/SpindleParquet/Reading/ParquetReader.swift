@@ -114,11 +114,13 @@ public final class ParquetReader: Sendable {
         .limit("a batch of \(rows.count) rows, more than \(limits.batchRows)"))
     }
     let isPart = rows.count < group.rowCount
+    let budget = MemoryBudget(limits)
     var arrays: [ColumnArray] = []
     for column in try positions(of: columns) {
       let index = isPart ? try offsetIndex(of: column, in: rowGroup) : nil
       let cursor = try cursor(
-        of: column, in: rowGroup, index: index, rows: [rows], byteStrings: byteStrings)
+        of: column, in: rowGroup, index: index, rows: [rows], byteStrings: byteStrings,
+        budget: budget)
       arrays.append(try cursor.read(rows))
     }
     return ColumnBatch(columns: arrays, rowCount: rows.count)
@@ -153,13 +155,13 @@ public final class ParquetReader: Sendable {
 
   func cursor(
     of column: Int, in rowGroup: Int, index: OffsetIndex?, rows: [Range<Int>],
-    byteStrings: ParquetByteStringForm
+    byteStrings: ParquetByteStringForm, budget: MemoryBudget
   ) throws(SpindleError) -> ColumnCursor {
     let group = metadata.rowGroups[rowGroup]
     return try ColumnCursor(
       metadata.schema.columns[column], chunk: group.columns[column], rowCount: group.rowCount,
       index: index, rows: rows, keepsDictionary: byteStrings == .dictionary, source: source,
-      limits: limits, place: place(rowGroup, column))
+      limits: limits, budget: budget, place: place(rowGroup, column))
   }
 
   /// Where the pages of a column chunk lie; nil when the file does not say.

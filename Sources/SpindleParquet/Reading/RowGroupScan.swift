@@ -18,6 +18,8 @@ final class RowGroupScan {
   /// By column; made when a column is first needed.
   private var cursors: [Int: ColumnCursor] = [:]
   private var indexes: [Int: OffsetIndex] = [:]
+  /// What all cursors together may take.
+  private let budget: MemoryBudget
   private var counts = ParquetReadCounts()
 
   init(
@@ -30,6 +32,7 @@ final class RowGroupScan {
     self.tests = tests
     self.byteStrings = byteStrings
     self.batchRows = batchRows
+    budget = MemoryBudget(reader.limits)
     rowCount = reader.metadata.rowGroups[group].rowCount
     ranges = [0..<rowCount]
     nextRow = 0
@@ -77,6 +80,7 @@ final class RowGroupScan {
     let range = reader.metadata.rowGroups[group].columns[column].offsetIndexRange
     counts.bytesRead += UInt64(range?.count ?? 0)
     indexes[column] = index
+    budget.hold(index.pages.count * MemoryLayout<OffsetIndex.Location>.stride)
     return index
   }
 
@@ -87,6 +91,7 @@ final class RowGroupScan {
     while range < ranges.count {
       let rows = nextRow..<min(nextRow + batchRows, ranges[range].upperBound)
       counts.rowsRead += rows.count
+      budget.beginBatch()
       let batch = tests.isEmpty ? try all(rows) : try selected(rows)
       nextRow = rows.upperBound
       if nextRow == ranges[range].upperBound {
@@ -147,18 +152,20 @@ final class RowGroupScan {
     let isWhole = ranges.count == 1 && ranges[0].count == rowCount
     let cursor = try reader.cursor(
       of: column, in: group, index: isWhole ? nil : try offsetIndex(of: column), rows: ranges,
-      byteStrings: byteStrings)
+      byteStrings: byteStrings, budget: budget)
     cursors[column] = cursor
     return try cursor.read(rows)
   }
 
   private func plain(_ array: ColumnArray, _ column: Int) throws(SpindleError) -> ColumnArray {
     guard case .dictionary(let indices, let values) = array.values else { return array }
-    let limit = reader.limits.batchColumnBytes
+    let limit = min(reader.limits.batchColumnBytes, budget.left)
     let strings = try reader.place(group, column).locating { () throws(ParquetFailure) in
       try ByteStrings(indices, of: values, validity: array.validity, byteLimit: limit)
     }
-    return ColumnArray(.bytes(strings), validity: array.validity)
+    let plain = ColumnArray(.bytes(strings), validity: array.validity)
+    budget.give(plain)
+    return plain
   }
 }
 

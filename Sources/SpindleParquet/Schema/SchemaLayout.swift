@@ -1,19 +1,13 @@
 /// A file's schema with the places of its flat columns among all leaves, by which row groups list
 /// their column chunks.
 struct SchemaLayout: Sendable, Hashable {
-  /// One behind the other, all columns of the root.
-  enum Entry: Sendable, Hashable {
-    /// A column that is one leaf, by its position in ``ParquetSchema/columns``.
-    case flat(Int)
-    /// A list, map or struct, with the number of its leaves.
-    case nested(name: String, leafCount: Int)
-  }
-
   var schema: ParquetSchema
-  var entries: [Entry]
+  /// For each leaf the name of the root's column that it belongs to.
+  var leafNames: [String]
   /// The leaf of each flat column.
   var leaves: [Int]
-  var leafCount: Int
+
+  var leafCount: Int { leafNames.count }
 
   /// Reads the tree that a footer lists depth first.
   ///
@@ -23,9 +17,8 @@ struct SchemaLayout: Sendable, Hashable {
       throw .damaged("a schema without a root")
     }
     schema = ParquetSchema(columns: [], nestedNames: [])
-    entries = []
+    leafNames = []
     leaves = []
-    leafCount = 0
     var next = 1
     // A list of two for each child is the least; more children than elements end in an error.
     for _ in 0..<childCount {
@@ -34,14 +27,12 @@ struct SchemaLayout: Sendable, Hashable {
       if element.childCount == nil || element.type != nil, element.repetition != .repeated {
         next += 1
         leaves.append(leafCount)
-        entries.append(.flat(schema.columns.count))
+        leafNames.append(element.name)
         schema.columns.append(try Self.column(element))
-        leafCount += 1
       } else {
         let leafCount = try Self.countLeaves(elements, from: &next)
-        entries.append(.nested(name: element.name, leafCount: leafCount))
+        leafNames.append(contentsOf: repeatElement(element.name, count: leafCount))
         schema.nestedNames.append(element.name)
-        self.leafCount += leafCount
       }
     }
     guard next == elements.count else {
