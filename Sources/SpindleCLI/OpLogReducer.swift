@@ -27,8 +27,8 @@ enum OpLogReducer: String, CaseIterable {
     guard let reducer = OpLogReducer(rawValue: name) else {
       throw SpindleError(
         .invalidArgument,
-        "the state of the op-log \(prefix) is made by the reducer \(Output.plain(name)), which this "
-          + "program does not have; add the file with the program that writes the log")
+        "the state of the op-log \(prefix) is made by the reducer \(Output.plain(name)), which "
+          + "this program does not have; add the file with the program that writes the log")
     }
     guard told == nil || told == reducer else {
       throw SpindleError(

@@ -2,8 +2,8 @@ public import SpindleCore
 internal import SpindleRocks
 internal import SpindleStore
 
-/// How far the log of a peer that writes here is known elsewhere. Each peer has a record of its own,
-/// so that opening the prefix as another peer and coming back leaves every fence where it was.
+/// How far the log of a peer that writes here is known elsewhere. Each peer has a record of its
+/// own, so that opening the prefix as another peer and coming back leaves every fence where it was.
 struct OpLogFence: Equatable {
   var peer: PeerID
   var cursor: UInt64

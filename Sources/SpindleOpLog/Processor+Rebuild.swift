@@ -4,8 +4,8 @@ internal import SpindleStore
 
 extension Processor where T: HistoryTracker<R.Op> {
   /// Makes the state anew from the rows, as a reducer needs that has learned to do its work
-  /// otherwise. Rows, cursors and clock stay as they are; there are no events. What followed from an
-  /// entry that was expunged since is gone afterwards.
+  /// otherwise. Rows, cursors and clock stay as they are; there are no events. What followed from
+  /// an entry that was expunged since is gone afterwards.
   ///
   /// Writing calls wait until it is done; reads see a state that is not whole.
   ///
@@ -32,7 +32,8 @@ extension Processor {
     guard let history = tracker as? any HistoryTracker<R.Op> else {
       throw SpindleError(
         .invalidArgument,
-        "the state of the op-log \(prefix) is being made anew, and its tracker gives no entries back"
+        "the state of the op-log \(prefix) is being made anew, and its tracker gives no entries "
+          + "back"
       )
     }
     _ = try await rebuild(from: history)
@@ -45,8 +46,8 @@ extension Processor {
       guard floor == 0 else {
         throw SpindleError(
           .conflict,
-          "the state of the op-log \(prefix) cannot be made anew: the entries of peer \(peer) below "
-            + "index \(floor) are gone", reason: "compacted")
+          "the state of the op-log \(prefix) cannot be made anew: the entries of peer \(peer) "
+            + "below index \(floor) are gone", reason: "compacted")
       }
     }
     let log = try await store.family("oplog:" + prefix)

@@ -31,8 +31,8 @@ public struct PullDriver<Op: Sendable>: Sendable {
   /// each other what they have, as far as they keep such words: see
   /// ``LogIndexTracker/trim(below:forced:)``.
   ///
-  /// - Returns: What became of each peer that the source is ahead of, cannot read to its end, or has
-  ///   with another history.
+  /// - Returns: What became of each peer that the source is ahead of, cannot read to its end, or
+  ///   has with another history.
   /// - Throws: What the source throws when it is asked for its peers, and the target when it is
   ///   told of them; `CancellationError`.
   public func run() async throws -> PullReport {

@@ -23,8 +23,8 @@ package enum StateRecord {
       guard known == name else {
         throw SpindleError(
           .conflict,
-          "the state of the op-log \(printable(prefix)) is that of the reducer \(printable(known)), "
-            + "not \(name)", reason: "other_reducer")
+          "the state of the op-log \(printable(prefix)) is that of the reducer "
+            + "\(printable(known)), not \(name)", reason: "other_reducer")
       }
       return
     }

@@ -69,7 +69,7 @@ extension Processor {
     var skippedCount = 0
     /// Requests that added entries.
     var callCount = 0
-    /// Whether every entry is at its peer's cursor, so that the cursors tell that its index is free.
+    /// Whether every entry is at its peer's cursor, so that the cursors say that its index is free.
     var followsCursors = true
     /// The idempotency tokens of the turn, few beside what their entries cost.
     var tokens: [(token: IdempotencyToken, receipt: TokenReceipt)] = []

@@ -74,10 +74,10 @@ extension PairedSpool {
       }
     } else {
       let channel = SpoolEntryChannel(capacity: 8)
-      let walk = try data.enumerate(into: channel, startTime: cutoff)
+      // All of them: what is old enough goes by the id alone, however lately it was stored.
+      let walk = try data.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
       for await entry in channel {
         switch entry {
-        // A walk may also give what an earlier run left with a time to come.
         case .item(let id, _) where id.created < cutoff,
           .corrupt(let id, _) where id.created < cutoff:
           try await judge(id, dryRun: dryRun, &sweep)

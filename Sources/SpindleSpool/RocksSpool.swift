@@ -138,12 +138,13 @@ public final class RocksSpool: Spool {
     try StoreFamily.validate("spool:" + name)
   }
 
-  /// How far ahead of the wall clock an id may be to be the floor of new ones: more than any time
-  /// zone set wrongly. Beyond it an id from elsewhere would move every later id into the future.
-  static let floorAheadMilliseconds: UInt64 = 24 * 3_600_000
+  /// How far ahead of the wall clock an id may be to be the floor of new ones: ten years. A clock
+  /// that was set back by less reorders nothing; beyond it an id from elsewhere would move every
+  /// later id out of all bounds.
+  static let floorAheadMilliseconds: UInt64 = 3_653 * 24 * 3_600_000
 
-  /// The greatest id of version 7 up to a day ahead of the clock. The walk from there to the front
-  /// passes ids of other versions, which lie anywhere, and keys that are no ids.
+  /// The greatest id of version 7 up to ten years ahead of the clock. The walk from there to the
+  /// front passes ids of other versions, which lie anywhere, and keys that are no ids.
   private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
     let limit = min(store.clock.wallMilliseconds &+ floorAheadMilliseconds, 1 << 48 - 1)
     var options = IterationOptions()
@@ -191,12 +192,12 @@ public final class RocksSpool: Spool {
   public var usage: SpoolUsage? { ledger?.usage }
 
   /// A new id, greater than those made since the opening, and than every id of version 7 that the
-  /// spool held then and that is not more than a day ahead of the clock.
+  /// spool held then and that is not more than ten years ahead of the clock.
   public func makeID() -> SpoolID { generator.next() }
 
   // MARK: Spool
 
-  // The fast way of a load is written out twice: a function of its own would have to be asynchronous.
+  // The fast way of a load is written out twice: a function of its own would have to suspend.
 
   public func load(_ id: SpoolID) async throws -> Bytes {
     let call = try begin(.load)

@@ -56,7 +56,7 @@ package struct SpoolWalk {
   private var leftOut: [SpoolLostRange] = []
   /// What is read in place of the database once a table is left out.
   private var view: ReducedView?
-  /// False where the caller looks for tables to leave out itself, and when a view could not be made.
+  /// False where the caller looks for tables to leave out itself, and when no view could be made.
   private var leavesOut: Bool
   /// The first damage met.
   package private(set) var damage: SpindleError?

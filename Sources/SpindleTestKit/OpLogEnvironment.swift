@@ -2,8 +2,8 @@ public import SpindleCore
 public import SpindleOpLog
 public import SpindleStore
 
-/// A backend as ``OpLogConformance`` sees it: a kind of tracker, stores for it, and what can be done
-/// to a store from outside.
+/// A backend as ``OpLogConformance`` sees it: a kind of tracker, stores for it, and what can be
+/// done to a store from outside.
 ///
 /// Some promises are about what not every backend has. Each has a requirement here whose default is
 /// that it is not offered; the suite names the scenarios that it could not run therefore.

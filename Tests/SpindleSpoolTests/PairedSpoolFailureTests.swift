@@ -268,7 +268,9 @@ struct PairedSpoolFailureTests {
     }
   }
 
-  @Test("A pair of which one half flushes moves both durably", arguments: [true, false])
+  @Test(
+    "A pair of which one half flushes moves both durably", .temporaryDirectory,
+    arguments: [true, false])
   func movesAreSynced(isMeta: Bool) async throws {
     let store = try await Store.small(at: TestDirectory.path("store"))
     var flushing = SpoolSettings()

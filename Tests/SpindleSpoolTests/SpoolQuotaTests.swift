@@ -175,9 +175,10 @@ import Testing
   @Test("Where damage hid a part of the spool from the count, growth is refused, removals are not")
   func partialCount() async throws {
     try await withPlace { (place) async throws in
-      let ids = try await place.withSpool { try await storeInTables($0, 200) }
-      let table = try await place.withSpool { try #require(try $0.tables.first) }
-      try place.damage(table.number, .cutShort)
+      let (ids, table) = try await place.withSpool { spool in
+        (try await storeInTables(spool, 200), try #require(try spool.tables.first).number)
+      }
+      try place.damage(table, .cutShort)
       let store = try await place.open()
       let spool = try await RocksSpool(
         store: store, name: "main", settings: settings(bytes: 1 << 30, entries: 1_000))
@@ -198,7 +199,13 @@ import Testing
       let meta = try await RocksSpool(
         store: store, name: "meta", settings: settings(bytes: 1 << 30, entries: 1_000))
       let data = try await RocksSpool(store: store, name: "data")
-      try place.damage(try #require(try meta.tables.first).number, .cutShort)
+      try meta.setOptions(["disable_auto_compactions": "true"])
+      let key = ids[0].bytes
+      let table = try meta.tables.first {
+        !key.lexicographicallyPrecedes($0.smallestKey)
+          && !$0.largestKey.lexicographicallyPrecedes(key)
+      }
+      try place.damage(try #require(table).number, .cutShort)
       try await PairedSpool(meta: meta, data: data).remove(ids[0])
       #expect(meta.unhealthyReason != nil, "the damage was met and not told")
       try await store.close()
