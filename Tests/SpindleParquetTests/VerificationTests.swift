@@ -134,6 +134,25 @@ import Testing
     }
   }
 
+  // A filter has the hashes of the twelve bytes, of which eight are kept.
+  @Test func bloomFiltersOfINT96AreNotHeldAgainstWhatIsKept() throws {
+    var time: [UInt8] = []
+    time.appendLittleEndian(UInt64(45_296_000_000_000))
+    time.appendLittleEndian(UInt32(2_451_545))
+    var filter = BloomFilter(byteCount: 32)
+    filter.insert(XXH64.hash(time.span))
+    var file = CraftedFile(type: .int96)
+    file.pages = [CraftedFile.data(1, .plain, time)]
+    let end = 4 + file.pages[0].headerBytes + time.count
+    file.change = { $0.rowGroups[0].columns[0].metadata?.bloomFilterOffset = Int64(end) }
+    let bytes = file.bytes
+    let filterBytes = BloomFilterHeader(byteCount: filter.bytes.count).encoded + filter.bytes
+    let source = MemorySource(Array(bytes[..<end]) + filterBytes + bytes[end...])
+    let result = try ParquetReader(source).verify()
+    #expect(result.bloomFilterCount == 1)
+    #expect(result.findings == [])
+  }
+
   @Test func levelsAreUsedUpAndSizesAddUp() throws {
     var file = CraftedFile(type: .int32)
     file.isOptional = true
