@@ -319,8 +319,8 @@ private struct WritePlan {
     default:
       settings.rowGroupRows = 450
       settings.pageRows = 64
-      for name in ["unique", "n64"] where rows >= 100 && pattern != .all {
-        settings.columns[name] = ParquetColumnSettings(bloomFilter: ParquetBloomFilter())
+      for column in schema.columns where column.physicalType != .boolean {
+        settings.columns[column.name] = ParquetColumnSettings(bloomFilter: ParquetBloomFilter())
       }
     }
     return settings

@@ -62,6 +62,7 @@ class Judge:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         table = self.by_pyarrow(entry, file)
         self.metadata(entry, file.metadata)
+        self.statistics(entry, file.metadata, table)
         with open(path, "rb") as raw:
             check_pages(raw.read(), table, entry, lambda what: self.finding(entry, what))
         self.filters(entry, path, table)
@@ -106,6 +107,44 @@ class Judge:
                 if "pageIndex" in entry:
                     self.equal(entry, "whether there is an offset index", chunk.has_offset_index,
                                entry["pageIndex"])
+
+    def statistics(self, entry, metadata, table):
+        """pyarrow's view of the statistics of each column chunk against the rows."""
+        first = 0
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            for index, column in enumerate(entry["columns"]):
+                where = f"of {column['name']} in row group {number}"
+                told = group.column(index).statistics
+                values = one_array(table.column(index).slice(first, group.num_rows))
+                if told is None:
+                    self.finding(entry, f"pyarrow knows no statistics {where}")
+                    continue
+                self.equal(entry, f"the null count {where}", told.null_count, values.null_count)
+                if pa.types.is_floating(values.type):
+                    values = values.filter(pc.invert(pc.is_nan(values)))
+                if pa.types.is_fixed_size_binary(values.type):
+                    values = values.cast(pa.binary())
+                span = pc.min_max(values).as_py()
+                if column["logical"] == "other":
+                    continue
+                self.equal(entry, f"whether there are bounds {where}", told.has_min_max,
+                           span["min"] is not None)
+                if not told.has_min_max:
+                    continue
+                least, most, low, high = (
+                    value.encode() if isinstance(value, str) else value
+                    for value in (told.min, told.max, span["min"], span["max"]))
+                if isinstance(low, bytes):
+                    # Long ones are cut: a beginning from below, something greater from above.
+                    is_least, is_most = low.startswith(least), most >= high
+                else:
+                    is_least, is_most = least == low, most == high
+                if not is_least:
+                    self.finding(entry, f"the least {where} is {least!r}, found {low!r}")
+                if not is_most:
+                    self.finding(entry, f"the greatest {where} is {most!r}, found {high!r}")
+            first += group.num_rows
 
     def filters(self, entry, path, table):
         """A row of the middle is found again by its first integer column, whatever is pruned."""
@@ -163,23 +202,44 @@ class Judge:
 
     def blooms(self, entry, path, table):
         """No value that is there is excluded; of those that are not most are."""
-        for name in entry.get("blooms", []):
-            group = pq.ParquetFile(path).read_row_group(0, columns=[name]).column(0)
-            values = [value for value in group.unique().to_pylist() if value is not None]
+        for name in entry.get("blooms", []) if entry["rows"] > 0 else []:
+            told = self.duck.execute(
+                f"SELECT count(*) FROM parquet_metadata('{path}') WHERE path_in_schema = ? AND "
+                "bloom_filter_offset IS NULL", [name]).fetchall()[0][0]
+            self.equal(entry, f"row groups without a bloom filter of {name}", told, 0)
+            kind_of = self.duck.execute(f"SELECT typeof(\"{name}\") FROM '{path}' LIMIT 1").fetchone()[0]
+            count = pq.ParquetFile(path).metadata.row_group(0).num_rows
+            values = [row[0] for row in self.duck.execute(
+                f"SELECT DISTINCT \"{name}\"::VARCHAR AS v FROM (SELECT \"{name}\" FROM '{path}' "
+                f"LIMIT {count}) WHERE v IS NOT NULL ORDER BY v").fetchall()]
             generator = random.Random(1)
-            for value in generator.sample(values, min(20, len(values))):
-                if self.excludes(path, name, value):
-                    self.finding(entry, f"the bloom filter of {name} excludes what is there")
-            absent = [f"absent {n}" if isinstance(values[0], str) else 10**9 + 7919 * n
-                      for n in range(50)]
-            excluded = sum(self.excludes(path, name, value) for value in absent)
-            if excluded < 40:
-                self.finding(entry, f"the bloom filter of {name} excludes {excluded} of 50")
+            for value in generator.sample(values, min(4, len(values))):
+                if self.excludes(path, name, value, kind_of):
+                    self.finding(entry, f"the bloom filter of {name} excludes {value!r}, which is there")
+            absent = ABSENT.get(kind_of)
+            if absent is None or len(values) == 0:
+                continue
+            excluded = sum(self.excludes(path, name, absent(n), kind_of) for n in range(10))
+            if excluded < 8:
+                self.finding(entry, f"the bloom filter of {name} excludes {excluded} of 10")
 
-    def excludes(self, path, name, value):
+    def excludes(self, path, name, value, kind_of):
         return self.duck.execute(
-            f"SELECT bloom_filter_excludes FROM parquet_bloom_probe('{path}', '{name}', ?) "
-            "ORDER BY row_group_id", [value]).fetchall()[0][0]
+            f"SELECT bloom_filter_excludes FROM parquet_bloom_probe('{path}', '{name}', "
+            f"CAST(? AS {kind_of})) ORDER BY row_group_id", [value]).fetchall()[0][0]
+
+
+# Values that no sample has, as texts that DuckDB casts.
+ABSENT = {
+    "INTEGER": lambda n: str(10**9 + 7919 * n), "UINTEGER": lambda n: str(10**9 + 7919 * n),
+    "BIGINT": lambda n: str(10**9 + 7919 * n), "UBIGINT": lambda n: str(10**9 + 7919 * n),
+    "FLOAT": lambda n: str(n + 0.0625), "DOUBLE": lambda n: str(n + 0.0625),
+    "VARCHAR": lambda n: f"absent {n}", "BLOB": lambda n: f"absent {n}",
+    "JSON": lambda n: f'{{"n":-{n}}}', "DATE": lambda n: f"{1700 + n}-01-01",
+    "UUID": lambda n: f"00000000-0000-0000-0000-0000000000{n + 10}",
+    "TIMESTAMP": lambda n: f"{1900 + n}-01-01", "TIMESTAMP_NS": lambda n: f"{1900 + n}-01-01",
+    "TIMESTAMP WITH TIME ZONE": lambda n: f"{1900 + n}-01-01 00:00:00+00",
+}
 
 
 def has_nan(table):
