@@ -10,8 +10,8 @@ struct OpLogFenceCommand: AsyncParsableCommand {
     discussion: """
       Where they know more of one than is here, as after a backup was restored, its writer is
       refused until those entries were pulled back. --reset forgets that, for one who knows that
-      there are no such entries: where there are, no replica that has them takes new ones with their indices.
-      The store must not be running elsewhere then.
+      there are no such entries: where there are, no replica that has them takes new ones with
+      their indices. The store must not be running elsewhere then.
 
       Example:
         spindle oplog fence --store data --prefix records
