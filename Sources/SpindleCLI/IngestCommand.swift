@@ -74,7 +74,7 @@ struct IngestCommand: AsyncParsableCommand {
       let clock = ContinuousClock()
       let start = clock.now
       let progress = ProgressLine()
-      let totalBytes = try Self.plainSize(of: file)
+      let totalBytes = Self.plainSize(of: file)
       try await withSpindle(options.store, createsIfMissing: true) { spindle in
         let ingest = try await spindle.ingest(producer: producerName())
         var settings = FileIngest.Options()
@@ -106,14 +106,17 @@ struct IngestCommand: AsyncParsableCommand {
     }
   }
 
-  /// The bytes of a file whose end can be foreseen; nil for a stream and for one that is inflated.
-  private static func plainSize(of file: String) throws -> UInt64? {
+  /// The bytes of a file whose end can be foreseen; nil for a stream, for one that is inflated, and
+  /// for one that cannot be read, of which the reading itself tells.
+  private static func plainSize(of file: String) -> UInt64? {
     guard let attributes = try? FileManager.default.attributesOfItem(atPath: file),
       attributes[.type] as? FileAttributeType == .typeRegular,
       let handle = FileHandle(forReadingAtPath: file)
     else { return nil }
     defer { try? handle.close() }
-    guard try handle.read(upToCount: 2) != Data([0x1F, 0x8B]) else { return nil }
+    guard let start = try? handle.read(upToCount: 2), start != Data([0x1F, 0x8B]) else {
+      return nil
+    }
     return attributes[.size] as? UInt64
   }
 
