@@ -1,4 +1,5 @@
 import SpindleCore
+import SpindleIO
 import SpindleRocks
 import SpindleSpool
 import SpindleStore
@@ -178,16 +179,25 @@ import Testing
       let (ids, table) = try await place.withSpool { spool in
         (try await storeInTables(spool, 200), try #require(try spool.tables.first).number)
       }
+      let path = place.pathOfTable(table)
+      let whole = try Files.read(path, limit: .max)
       try place.damage(table, .cutShort)
+      let limits = settings(bytes: 1 << 30, entries: 1_000)
       let store = try await place.open()
-      let spool = try await RocksSpool(
-        store: store, name: "main", settings: settings(bytes: 1 << 30, entries: 1_000))
+      let spool = try await RocksSpool(store: store, name: "main", settings: limits)
       #expect(try #require(spool.usage).entries < 200)
+      // The disk recovers, and somebody opens the gate.
+      try writeFile(whole, to: path)
       try await spool.clearGate()
       let message = await expectError(.unavailable) { try await spool.put(spool.makeID(), [1]) }
       #expect(message.contains("could not be counted"))
       try await spool.remove(ids[199])
       try await store.close()
+      let again = try await place.open()
+      let counted = try await RocksSpool(store: again, name: "main", settings: limits)
+      #expect(counted.usage?.entries == 199)
+      try await counted.put(counted.makeID(), [1])
+      try await again.close()
     }
   }
 
@@ -200,13 +210,11 @@ import Testing
         store: store, name: "meta", settings: settings(bytes: 1 << 30, entries: 1_000))
       let data = try await RocksSpool(store: store, name: "data")
       try meta.setOptions(["disable_auto_compactions": "true"])
-      let key = ids[0].bytes
-      let table = try meta.tables.first {
-        !key.lexicographicallyPrecedes($0.smallestKey)
-          && !$0.largestKey.lexicographicallyPrecedes(key)
-      }
-      try place.damage(try #require(table).number, .cutShort)
-      try await PairedSpool(meta: meta, data: data).remove(ids[0])
+      let table = try #require(try meta.tables.first)
+      // In the half that is cut off.
+      let id = try #require(ids.last { !table.largestKey.lexicographicallyPrecedes($0.bytes) })
+      try place.damage(table.number, .cutShort)
+      try await PairedSpool(meta: meta, data: data).remove(id)
       #expect(meta.unhealthyReason != nil, "the damage was met and not told")
       try await store.close()
     }

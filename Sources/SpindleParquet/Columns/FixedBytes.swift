@@ -34,7 +34,13 @@ public struct FixedBytes: Sendable, Hashable {
 
   /// Adds values of zeros, such as stand in the slots of null rows.
   public mutating func appendZeros(count: Int = 1) {
-    bytes.append(contentsOf: repeatElement(0, count: count * width))
+    let added = count * width
+    // Many at once come from an array, which is copied as a block also where nothing is optimized.
+    if added > 4_096 {
+      bytes.append(contentsOf: [UInt8](repeating: 0, count: added))
+    } else {
+      bytes.append(contentsOf: repeatElement(0, count: added))
+    }
   }
 
   /// Adds some of another's values, which must be of the same width.
