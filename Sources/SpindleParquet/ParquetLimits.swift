@@ -19,8 +19,8 @@ public struct ParquetLimits: Sendable, Hashable {
   /// is open, and may take only 15 bytes of a hostile footer. The default is 1,048,576.
   public var columnChunkCount = 1 << 20
   /// Key-value pairs of the file and its column chunks together; each takes some 100 bytes of
-  /// memory besides its text while the file is opened, and may take only 3 bytes of a hostile footer. The
-  /// default is 2,097,152: files of ours have one for each column chunk.
+  /// memory besides its text while the file is opened, and may take only 3 bytes of a hostile
+  /// footer. The default is 2,097,152: files of ours have one for each column chunk.
   public var keyValueCount = 2 << 20
   /// Bytes of a page header, in which statistics may hold whole values. The default is 1 MiB.
   public var pageHeaderBytes = 1 << 20
