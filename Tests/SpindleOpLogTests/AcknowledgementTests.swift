@@ -72,37 +72,42 @@ import Testing
       settings: FileLogSettings(magic: testMagic), store: store)
   }
 
-  @Test func replicasThatShareAFolderAcknowledgeThroughIt() async throws {
+  /// Two logs of one store, and the folder that they share, as each of them has it open.
+  private func withSharedFolder(
+    _ body: (Log, Log, FileLogReplica<Note>, FileLogReplica<Note>) async throws -> Void
+  ) async throws {
     try await withPlace { place in
       try await place.withStore { store in
-        let (one, two) = (
-          try await log(store, "one", peer(1)), try await log(store, "two", peer(2))
-        )
-        let (left, right) = (
-          try await folder(store, peer(1)), try await folder(store, peer(2))
-        )
-        try await exec(one, 10)
-        let publisher = try Publisher(log: one, sink: left.sink)
-        _ = try await publisher.sync()
-        #expect(try await PullDriver(from: right, into: two).run().newCount == 10)
-        try await exec(one, 5)
-        _ = try await publisher.sync()
-        #expect(try await one.tracker.acknowledgements().isEmpty)
-        let report = try await PullDriver(from: left, into: one).run()
-        #expect(report.acknowledgementError == nil)
-        #expect(
-          try await one.tracker.acknowledgements() == [peer(2): PeerCursors([peer(1): 10])])
-        #expect(try await one.tracker.trim(below: PeerCursors([peer(1): 100])).rows == 10)
-        // A file on its way, or a damaged one, tells nothing.
-        let path = try TestDirectory.path("logs") + "/\(peer(2))/cursors"
-        var bytes = try Files.read(path)
-        #expect(try await left.acknowledgements()[peer(2)] == PeerCursors([peer(1): 10]))
-        bytes[20] ^= 1
-        try writeFile(bytes, to: path)
-        #expect(try await left.acknowledgements()[peer(2)] == nil)
-        try writeFile(Array(bytes.prefix(7)), to: path)
-        #expect(try await left.acknowledgements()[peer(2)] == nil)
+        try await body(
+          try await log(store, "one", peer(1)), try await log(store, "two", peer(2)),
+          try await folder(store, peer(1)), try await folder(store, peer(2)))
       }
+    }
+  }
+
+  @Test func replicasThatShareAFolderAcknowledgeThroughIt() async throws {
+    try await withSharedFolder { one, two, left, right in
+      try await exec(one, 10)
+      let publisher = try Publisher(log: one, sink: left.sink)
+      _ = try await publisher.sync()
+      #expect(try await PullDriver(from: right, into: two).run().newCount == 10)
+      try await exec(one, 5)
+      _ = try await publisher.sync()
+      #expect(try await one.tracker.acknowledgements().isEmpty)
+      let report = try await PullDriver(from: left, into: one).run()
+      #expect(report.acknowledgementError == nil)
+      #expect(
+        try await one.tracker.acknowledgements() == [peer(2): PeerCursors([peer(1): 10])])
+      #expect(try await one.tracker.trim(below: PeerCursors([peer(1): 100])).rows == 10)
+      // A file on its way, or a damaged one, tells nothing.
+      let path = try TestDirectory.path("logs") + "/\(peer(2))/cursors"
+      var bytes = try Files.read(path)
+      #expect(try await left.acknowledgements()[peer(2)] == PeerCursors([peer(1): 10]))
+      bytes[20] ^= 1
+      try writeFile(bytes, to: path)
+      #expect(try await left.acknowledgements()[peer(2)] == nil)
+      try writeFile(Array(bytes.prefix(7)), to: path)
+      #expect(try await left.acknowledgements()[peer(2)] == nil)
     }
   }
 
@@ -134,33 +139,25 @@ import Testing
 
   /// The writer of a log that rests hears of a replica that takes it in later.
   @Test func aQuietLogLearnsWhatWasTakenInFromTheFolder() async throws {
-    try await withPlace { place in
-      try await place.withStore { store in
-        let (one, two) = (
-          try await log(store, "one", peer(1)), try await log(store, "two", peer(2))
-        )
-        let (left, right) = (
-          try await folder(store, peer(1)), try await folder(store, peer(2))
-        )
-        try await exec(one, 10)
-        _ = try await Publisher(log: one, sink: left.sink).sync()
-        var settings = ConvergenceSettings()
-        settings.pollInterval = .milliseconds(5)
-        let driver = ConvergenceDriver(from: left, into: one, settings: settings)
-        let running = Task { try await driver.run() }
-        // Both told each other what they have, and nothing of it changes from here on.
-        try await eventually {
-          try await left.acknowledgements()[peer(1)] == PeerCursors([peer(1): 10])
-        }
-        #expect(try await PullDriver(from: right, into: two).run().newCount == 10)
-        try await eventually {
-          try await one.tracker.acknowledgements()[peer(2)]?[peer(1)] == 10
-        }
-        #expect(driver.acknowledgementError == nil)
-        running.cancel()
-        _ = await running.result
-        #expect(try await one.tracker.trim(below: PeerCursors([peer(1): 100])).rows == 10)
+    try await withSharedFolder { one, two, left, right in
+      try await exec(one, 10)
+      _ = try await Publisher(log: one, sink: left.sink).sync()
+      var settings = ConvergenceSettings()
+      settings.pollInterval = .milliseconds(5)
+      let driver = ConvergenceDriver(from: left, into: one, settings: settings)
+      let running = Task { try await driver.run() }
+      // Both told each other what they have, and nothing of it changes from here on.
+      try await eventually {
+        try await left.acknowledgements()[peer(1)] == PeerCursors([peer(1): 10])
       }
+      #expect(try await PullDriver(from: right, into: two).run().newCount == 10)
+      try await eventually {
+        try await one.tracker.acknowledgements()[peer(2)]?[peer(1)] == 10
+      }
+      #expect(driver.acknowledgementError == nil)
+      running.cancel()
+      _ = await running.result
+      #expect(try await one.tracker.trim(below: PeerCursors([peer(1): 100])).rows == 10)
     }
   }
 }
