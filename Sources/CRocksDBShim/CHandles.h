@@ -30,6 +30,10 @@ struct rocksdb_options_t {
   rocksdb::Options rep;
 };
 
+struct rocksdb_writeoptions_t {
+  rocksdb::WriteOptions rep;
+};
+
 struct rocksdb_env_t {
   rocksdb::Env* rep;
   bool is_default;

@@ -1,5 +1,6 @@
 #include <rocksdb/convenience.h>
 #include <rocksdb/transaction_log.h>
+#include <rocksdb/write_batch.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +11,7 @@
 #include "CHandles.h"
 
 using rocksdb::DB;
+using rocksdb::Slice;
 using rocksdb::Status;
 using spindle::Guarded;
 
@@ -18,6 +20,9 @@ struct spindle_rocks_cancellation_t {
 };
 
 namespace {
+
+/// Bytes of a batch with one put beside key and value, at most: its header, a tag and three varints.
+constexpr size_t kPutOverheadBytes = 12 + 1 + 3 * 5;
 
 /// How often properties are read while waiting: they take RocksDB's mutex.
 constexpr auto kPollInterval = std::chrono::milliseconds(5);
@@ -68,6 +73,21 @@ int spindle_rocks_supports_compression(int compression) {
   } catch (...) {
     return 0;
   }
+}
+
+void spindle_rocks_put(rocksdb_t* db, const rocksdb_writeoptions_t* options,
+                       rocksdb_column_family_handle_t* column_family, const char* key,
+                       size_t key_count, const char* header, size_t header_count,
+                       const char* payload, size_t payload_count, char** errptr) {
+  Guarded(errptr, [&] {
+    const Slice key_part(key, key_count);
+    const Slice value_parts[2] = {{header, header_count}, {payload, payload_count}};
+    rocksdb::WriteBatch batch(key_count + header_count + payload_count + kPutOverheadBytes);
+    const Status status = batch.Put(column_family->rep, rocksdb::SliceParts(&key_part, 1),
+                                    rocksdb::SliceParts(value_parts, 2));
+    if (!status.ok()) return status;
+    return db->rep->Write(options->rep, &batch);
+  });
 }
 
 void spindle_rocks_resume(rocksdb_t* db, char** errptr) {

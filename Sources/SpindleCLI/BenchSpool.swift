@@ -87,9 +87,8 @@ final class BenchSpool: Sendable {
     }
   }
 
-  private func put(_ number: Int, _ spool: RocksSpool, forceSync: Bool = false) async throws {
-    try await spool.store(
-      try Self.id(number), payloads[number], forceSync: forceSync, deadline: nil)
+  private func put(_ number: Int, _ spool: RocksSpool) async throws {
+    try await spool.store(try Self.id(number), payloads[number], forceSync: false, deadline: nil)
   }
 
   private func fill(_ spool: RocksSpool, _ count: Int) async throws {
@@ -108,10 +107,14 @@ final class BenchSpool: Sendable {
 
   // MARK: Numbers
 
-  /// The id that the raw program gives a number: version 7, 4,096 a millisecond.
+  /// When the first id was asked for, after the spool was opened: as from callers that make an id
+  /// and store it.
+  private static let firstMilliseconds = SystemClock().wallMilliseconds
+
+  /// An id like the raw program's for a number: version 7, 4,096 a millisecond.
   private static func id(_ number: Int) throws -> SpoolID {
     let index = UInt64(number)
-    let milliseconds = 1_767_225_600_000 + index / 4096
+    let milliseconds = firstMilliseconds + index / 4096
     let uuid = UUIDValue(
       high: milliseconds << 16 | 0x7000 | index % 4096, low: benchMix(index) >> 2 | 1 << 63)
     guard let id = SpoolID(uuid) else { throw surprise }
@@ -149,7 +152,10 @@ final class BenchSpool: Sendable {
     return try await withSpool { spool in
       let syncs = spool.storage.commitSyncCount
       let measured = try await BenchRun(tasks: plan.tasks, limit: limit, seconds: seconds)
-        .measure { [self] in try await put($0, spool, forceSync: forceSync) }
+        .measure { [payloads] number in
+          try await spool.store(
+            try Self.id(number), payloads[number], forceSync: forceSync, deadline: nil)
+        }
       return result(measured, fsyncs: spool.storage.commitSyncCount - syncs)
     }
   }

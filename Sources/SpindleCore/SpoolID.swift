@@ -8,8 +8,12 @@ public struct SpoolID: Hashable, Sendable, Comparable, CustomStringConvertible {
 
   /// Accepts a UUID of version 1, 6 or 7 with the standard variant; any other gives nil.
   public init?(_ uuid: UUIDValue) {
-    guard uuid.hasStandardVariant, [1, 6, 7].contains(uuid.version) else { return nil }
-    self.uuid = uuid
+    guard uuid.hasStandardVariant else { return nil }
+    // Walks come here with every key: no list that is searched.
+    switch uuid.version {
+    case 1, 6, 7: self.uuid = uuid
+    default: return nil
+    }
   }
 
   /// Reads exactly 16 bytes of such a UUID.

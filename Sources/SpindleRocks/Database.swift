@@ -279,6 +279,32 @@ internal import Synchronization
     try unsafe write(&record, options: writeWithoutLog)
   }
 
+  /// Writes one change as a record of its own, which RocksDB builds from the borrowed bytes: what
+  /// ``write(_:)`` does for a record with one operation, without the record.
+  ///
+  /// - Throws: `incomplete` when RocksDB would slow the write down; nothing was written then.
+  public func write(
+    _ change: borrowing SingleChange, to family: ColumnFamily
+  ) throws(RocksError) {
+    try engine.enter()
+    defer { engine.leave() }
+    try unsafe checked { error in
+      unsafe withCharacters(change.key) { key, keyCount in
+        guard change.isPut else {
+          return unsafe rocksdb_delete_cf(
+            engine.pointer, writeNoSlowdown, family.handle, key, keyCount, error)
+        }
+        unsafe withCharacters(change.header) { header, headerCount in
+          unsafe withCharacters(change.payload) { payload, payloadCount in
+            unsafe spindle_rocks_put(
+              engine.pointer, writeNoSlowdown, family.handle, key, keyCount, header, headerCount,
+              payload, payloadCount, error)
+          }
+        }
+      }
+    }
+  }
+
   @inline(__always)
   private func write(
     _ record: inout WriteRecord, options: OpaquePointer

@@ -25,7 +25,7 @@ internal import Synchronization
   func enter() throws(RocksError) {
     // The count rises before the flag is read, and `close` sets the flag before it reads the
     // count; so one of the two always sees the other.
-    uses.add(1, ordering: .sequentiallyConsistent)
+    uses.wrappingAdd(1, ordering: .sequentiallyConsistent)
     guard !closing.load(ordering: .sequentiallyConsistent) else {
       leave()
       throw .closed
@@ -33,7 +33,7 @@ internal import Synchronization
   }
 
   @inline(__always)
-  func leave() { uses.subtract(1, ordering: .sequentiallyConsistent) }
+  func leave() { uses.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
 
   /// Stops new uses and waits for the old ones to end.
   ///

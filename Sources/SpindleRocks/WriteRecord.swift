@@ -114,6 +114,15 @@ public struct WriteRecord: Sendable {
     count += other.count
   }
 
+  /// Adds one change.
+  public mutating func append(_ change: borrowing SingleChange, _ family: UInt32) {
+    if change.isPut {
+      put(family, key: change.key, header: change.header, payload: change.payload)
+    } else {
+      delete(family, key: change.key)
+    }
+  }
+
   /// Empties the record and keeps its memory.
   public mutating func removeAll() {
     storage.removeLast(storage.count - Self.headerBytes)

@@ -24,6 +24,8 @@ final class LateStores: Sendable {
   /// clock.
   private let newest: Atomic<Int64>
   private let state = Mutex(State())
+  /// Whether any message was noted. Walks ask for each of theirs, and mostly none was.
+  private let isEmpty = Atomic<Bool>(true)
 
   init(clock: any StoreClock) {
     self.clock = clock
@@ -43,6 +45,7 @@ final class LateStores: Sendable {
     let now = SpoolInstant(unixMilliseconds: clock.wallMilliseconds)
     // The newest may be one from the future.
     guard now.ticks > ticks, now.ticks - ticks > Self.marginTicks else { return }
+    isEmpty.store(false, ordering: .releasing)
     state.withLock { state in
       if state.present.count >= Self.limit {
         state.former = state.present
@@ -54,7 +57,8 @@ final class LateStores: Sendable {
 
   /// Whether the message is known to have been stored at a time or later.
   func contains(_ id: SpoolID, storedFrom start: SpoolInstant) -> Bool {
-    state.withLock { state in
+    if isEmpty.load(ordering: .acquiring) { return false }
+    return state.withLock { state in
       guard let stored = state.present[id] ?? state.former[id] else { return false }
       return stored >= start
     }

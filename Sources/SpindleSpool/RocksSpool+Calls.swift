@@ -19,14 +19,14 @@ extension RocksSpool {
   /// The count rises before the flag is read, and ``shutdown()`` sets the flag before it reads the
   /// count; so a call that was let in is always waited for.
   func enter() throws {
-    calls.add(1, ordering: .sequentiallyConsistent)
+    calls.wrappingAdd(1, ordering: .sequentiallyConsistent)
     if closed.load(ordering: .sequentiallyConsistent) {
       leave()
       throw closedError
     }
   }
 
-  func leave() { calls.subtract(1, ordering: .sequentiallyConsistent) }
+  func leave() { calls.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
 
   /// Lets a store, load or remove in. Each success must be matched by ``end(_:bytes:)`` or
   /// ``fail(_:_:)``.

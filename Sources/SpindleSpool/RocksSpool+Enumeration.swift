@@ -181,6 +181,6 @@ struct SpoolSelection: Sendable {
   func isBefore(_ id: SpoolID) -> Bool {
     guard let startTime else { return true }
     guard id.uuid.version == 7, startTime.ticks > 0 else { return id.created < startTime }
-    return id.created.ticks < startTime.ticks - startTime.ticks % 10_000
+    return id.uuid.high >> 16 < UInt64(startTime.ticks) / 10_000
   }
 }

@@ -17,17 +17,30 @@ extension RocksSpool {
         _ = try await commitWithinQuota(
           ledger, id, data, durability: durability, deadline: deadline, isHeld: isHeld)
       } else {
-        var batch = Batch(reservingBytes: data.count + 64)
-        batch.joinsGroupLane = isHeld
-        if settings.compression == .none {
-          stagePlain(id, data, into: &batch)
-        } else {
-          stage(id, try await encoded(data), into: &batch)
+        let isPlain = settings.compression == .none
+        var attempt: Store.Attempt?
+        if isPlain, !isHeld, durability == .buffered {
+          let key = id.uuid.inlineBytes
+          let header = SpoolRecord.inlineHeader(for: data.span)
+          attempt = try storage.writeAtOnce(
+            SingleChange(putting: header.span, data.span, under: key.span), to: family,
+            policy: storePolicy)
+          if attempt == .crowded {
+            attempt = try await storage.writeTogether(
+              SingleChange(putting: header.span, data.span, under: key.span), to: family,
+              policy: storePolicy)
+          }
         }
-        let attempt = try storage.commitAtOnce(&batch, durability, policy: storePolicy)
         if attempt != .written {
+          var batch = Batch(reservingBytes: data.count + 64)
+          batch.joinsGroupLane = isHeld
+          if isPlain {
+            stagePlain(id, data, into: &batch)
+          } else {
+            stage(id, try await encoded(data), into: &batch)
+          }
           try await storage.commit(
-            consume batch, after: attempt, durability: durability, deadline: deadline,
+            batch, after: attempt, durability: durability, deadline: deadline,
             policy: storePolicy)
         }
       }
@@ -51,15 +64,22 @@ extension RocksSpool {
         _ = try await commitWithinQuota(
           ledger, id, nil, durability: durability, deadline: nil, isHeld: isHeld)
       } else {
-        var batch = Batch(reservingBytes: 32)
-        let key = id.uuid.inlineBytes
-        batch.delete(family, key: key.span)
-        batch.joinsGroupLane = isHeld
-        let attempt = try storage.commitAtOnce(&batch, durability, policy: removePolicy)
+        var attempt: Store.Attempt?
+        if !isHeld, durability == .buffered {
+          let key = id.uuid.inlineBytes
+          attempt = try storage.writeAtOnce(
+            SingleChange(removing: key.span), to: family, policy: removePolicy)
+          if attempt == .crowded {
+            attempt = try await storage.writeTogether(
+              SingleChange(removing: key.span), to: family, policy: removePolicy)
+          }
+        }
         if attempt != .written {
+          var batch = Batch(reservingBytes: 32)
+          batch.delete(family, key: id.bytes)
+          batch.joinsGroupLane = isHeld
           try await storage.commit(
-            consume batch, after: attempt, durability: durability, deadline: nil,
-            policy: removePolicy)
+            batch, after: attempt, durability: durability, deadline: nil, policy: removePolicy)
         }
       }
       end(call)

@@ -10,29 +10,38 @@ struct SpoolClaims {
   /// The claimed ids, with the bytes of the record that the claimer read or stored last: what its
   /// batch removes if its condition holds.
   var held: [SpoolID: Int] = [:]
-  /// The ids of stores and removes under way, each as often as there are of it: up to
-  /// ``fewLimit``, which are looked through faster than they are hashed.
-  private var few: [SpoolID] = []
+  /// The ids of stores and removes under way, each as often as there are of it: so many as
+  /// are looked through faster than they are hashed.
+  private var few = InlineArray<64, UUIDValue>(repeating: UUIDValue(high: 0, low: 0))
+  private var fewCount = 0
   /// How many more are under way of each id. While RocksDB is stalled every waiting caller is in
   /// it, tens of thousands.
   private var many: [SpoolID: Int] = [:]
 
-  private static let fewLimit = 8
+  func isChanging(_ id: SpoolID) -> Bool { place(of: id) != nil || many[id] != nil }
 
-  func isChanging(_ id: SpoolID) -> Bool { few.contains(id) || many[id] != nil }
+  private func place(of id: SpoolID) -> Int? {
+    var index = 0
+    while index < fewCount {
+      if few[index] == id.uuid { return index }
+      index += 1
+    }
+    return nil
+  }
 
   mutating func beginChange(_ id: SpoolID) {
-    if few.count < Self.fewLimit {
-      few.append(id)
+    if fewCount < few.count {
+      few[fewCount] = id.uuid
+      fewCount += 1
     } else {
       many[id, default: 0] += 1
     }
   }
 
   mutating func endChange(_ id: SpoolID) {
-    if let index = few.lastIndex(of: id) {
-      few.swapAt(index, few.count - 1)
-      few.removeLast()
+    if let place = place(of: id) {
+      fewCount -= 1
+      few[place] = few[fewCount]
     } else if let count = many[id] {
       many[id] = count > 1 ? count - 1 : nil
     }

@@ -69,10 +69,30 @@ final class CommitEngine: Sendable {
     }
   }
 
-  /// Tells the gates of the families that a failed write was for. A failure of the log is the
+  /// The same for one change that needs no batch.
+  func writeInline(_ change: borrowing SingleChange, to family: StoreFamily) throws -> Bool {
+    try health.beginWrite()
+    defer { health.endWrite() }
+    do throws(RocksError) {
+      try database.write(change, to: family.columnFamily)
+      afterWrite()
+      return true
+    } catch {
+      if error.kind == .incomplete { return false }
+      if Self.isOfFamily(error) { family.health.record(error) }
+      throw health.recordFailure(ofWrite: error)
+    }
+  }
+
+  /// Whether a failed write says anything of the family it was for. A failure of the log is the
   /// store's alone.
+  private static func isOfFamily(_ error: RocksError) -> Bool {
+    error.kind != .ioError && error.kind != .corruption
+  }
+
+  /// Tells the gates of the families that a failed write was for.
   private func tellFamilies(of record: WriteRecord, _ error: RocksError) {
-    if error.kind == .ioError || error.kind == .corruption { return }
+    if !Self.isOfFamily(error) { return }
     var ids: Set<UInt32> = []
     record.forEach { _, family, _, _ in ids.insert(family) }
     for family in registry.all where ids.contains(family.id) { family.health.record(error) }

@@ -1,5 +1,5 @@
 package import SpindleCore
-internal import SpindleRocks
+package import SpindleRocks
 
 extension Store {
   /// How far a batch came on its caller's thread.
@@ -11,15 +11,57 @@ extension Store {
     case waits
   }
 
-  /// Commits a batch where nothing can make it wait: the first half of a commit, without a
-  /// suspension. Unless it was written it goes on with
+  /// Commits one buffered change where nothing can make it wait, without a batch: the first half of
+  /// a commit. Unless it was written, a batch with the change goes on with
   /// ``commit(_:after:durability:deadline:policy:)``.
-  package func commitAtOnce(
-    _ batch: inout Batch, _ durability: Durability, policy: WritePolicy
-  ) throws -> Attempt {
-    let attempt = try commitAtOnce(&batch, durability)
+  ///
+  /// - Returns: nil where it was not tried, because it is too large or its family takes no inline
+  ///   commits.
+  package func writeAtOnce(
+    _ change: borrowing SingleChange, to family: StoreFamily, policy: WritePolicy
+  ) throws -> Attempt? {
+    guard let engine, let combiner else { throw Self.readOnly(path) }
+    try checkOpen()
+    try checkOrigin(family)
+    if let refusal = family.gateRefusal { throw refusal }
+    // What its record takes beside key and value.
+    let byteCount = change.byteCount + 32
+    guard byteCount <= min(settings.inlineByteLimit, settings.valueByteLimit), !family.isGuarded
+    else { return nil }
+    let takesTurn = byteCount <= WriteCombiner.batchLimit
+    if takesTurn, !combiner.begin() { return .crowded }
+    defer { if takesTurn { combiner.end() } }
+    guard try engine.writeInline(change, to: family) else { return .waits }
+    policy.health?.recordSuccess()
+    return .written
+  }
+
+  /// Writes a change together with those that came while another was being written: what follows
+  /// the attempt that said `crowded`.
+  package func writeTogether(
+    _ change: borrowing SingleChange, to family: StoreFamily, policy: WritePolicy
+  ) async throws -> Attempt {
+    guard let engine, let combiner else { throw Self.readOnly(path) }
+    var attempt = try Self.attempt(of: await combiner.join(change, to: family))
+    if attempt == nil {
+      try checkOpen()
+      if let refusal = health.refusal() ?? family.gateRefusal { throw refusal }
+      let hasTurn = combiner.begin()
+      defer { if hasTurn { combiner.end() } }
+      attempt = try engine.writeInline(change, to: family) ? .written : .waits
+    }
     if attempt == .written { policy.health?.recordSuccess() }
-    return attempt
+    return attempt ?? .waits
+  }
+
+  /// How far a round took its members; nil where each has to write by itself.
+  private static func attempt(of outcome: WriteCombiner.Outcome) throws -> Attempt? {
+    switch outcome {
+    case .written: .written
+    case .stalled: .waits
+    case .failed(let error): throw error
+    case .alone: nil
+    }
   }
 
   /// Checks a batch and, where nothing can make it wait, writes it.
@@ -39,12 +81,20 @@ extension Store {
     return try engine.writeInline(&batch.record) ? .written : .waits
   }
 
-  /// Commits a batch that was not written at once.
+  /// Commits a batch with a part's own way of waiting, or goes on with one whose change was not
+  /// written at once. What becomes of the write is told to the part's health.
+  ///
+  /// - Parameter attempt: How far ``writeAtOnce(_:to:policy:)`` came; nil where it was not tried.
   package func commit(
-    _ batch: consuming Batch, after attempt: Attempt, durability: Durability,
+    _ batch: consuming Batch, after attempt: Attempt? = nil, durability: Durability,
     deadline: ContinuousClock.Instant?, policy: WritePolicy
   ) async throws {
     var batch = batch
+    let attempt = try attempt ?? commitAtOnce(&batch, durability)
+    if attempt == .written {
+      policy.health?.recordSuccess()
+      return
+    }
     if attempt == .crowded, try await commitTogether(&batch) == .written {
       policy.health?.recordSuccess()
       return
@@ -55,12 +105,7 @@ extension Store {
   /// Writes a batch together with those that came while another was being written.
   func commitTogether(_ batch: inout Batch) async throws -> Attempt {
     guard let engine, let combiner else { throw Self.readOnly(path) }
-    switch await combiner.join(batch) {
-    case .written: return .written
-    case .stalled: return .waits
-    case .failed(let error): throw error
-    case .alone: break
-    }
+    if let attempt = try Self.attempt(of: await combiner.join(batch)) { return attempt }
     try checkOpen()
     try checkGates(batch)
     let hasTurn = combiner.begin()

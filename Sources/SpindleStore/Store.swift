@@ -483,19 +483,6 @@ public final class Store: Sendable {
     try await commitWaiting(batch, durability, deadline, ownPolicy)
   }
 
-  /// The same with a part's own way of waiting. What becomes of the write is told to the part's
-  /// health.
-  package func commit(
-    _ batch: consuming Batch, durability: Durability, deadline: ContinuousClock.Instant?,
-    policy: WritePolicy
-  ) async throws {
-    var batch = batch
-    let attempt = try commitAtOnce(&batch, durability, policy: policy)
-    if attempt == .written { return }
-    try await commit(
-      consume batch, after: attempt, durability: durability, deadline: deadline, policy: policy)
-  }
-
   /// A family's number means another family in another store.
   func checkOrigin(_ family: StoreFamily) throws {
     guard family.origin == ObjectIdentifier(database) else {

@@ -180,14 +180,15 @@ public final class StoreHealth: Sendable {
     // Looked at first without counting: refused callers that come again and again must not keep
     // a cure from seeing the last write end.
     if bits.load(ordering: .acquiring) != 0, let refusal = refusal() { throw refusal }
-    writing.add(1, ordering: .sequentiallyConsistent)
+    writing.wrappingAdd(1, ordering: .sequentiallyConsistent)
     if bits.load(ordering: .sequentiallyConsistent) != 0, let refusal = refusal() {
       endWrite()
       throw refusal
     }
   }
 
-  func endWrite() { writing.subtract(1, ordering: .sequentiallyConsistent) }
+  // Wrapping is one instruction; the checked forms are a loop. No such count comes near its end.
+  func endWrite() { writing.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
 
   /// Whether no write is under way.
   var isQuiet: Bool { writing.load(ordering: .sequentiallyConsistent) == 0 }

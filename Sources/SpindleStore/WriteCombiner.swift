@@ -10,9 +10,11 @@ internal import Synchronization
 /// of the executor's queue, so that the callers that were just resumed come with their next change:
 /// a write for several costs little more than a write for one.
 ///
-/// A round that RocksDB does not accept at once, that a caller left by being cancelled, or that
-/// touches a part whose gate was shut meanwhile, is not tried again as a whole: each caller is told
-/// to go on by itself, with its own deadline, permits and gates. So each has its own outcome.
+/// A round that RocksDB does not accept at once, or that touches a part whose gate was shut
+/// meanwhile, is not tried again as a whole: each caller is told to go on by itself, with its own
+/// deadline, permits and gates. So each has its own outcome. A caller that is cancelled meanwhile
+/// gets its round's outcome like the others: nobody waits here for longer than the writes of the
+/// rounds before it, some milliseconds at most, and what would last goes on elsewhere.
 ///
 /// Bounds: ``roundLimit`` rounds wait, of ``countLimit`` batches and ``byteLimit`` bytes each; who
 /// comes when all are full writes on its own thread and waits in RocksDB's queue of writers.
@@ -40,17 +42,15 @@ package final class WriteCombiner: Sendable {
     /// RocksDB would have slowed the write down; nothing was written.
     case stalled
     case failed(any Error)
-    /// Nothing was tried: the caller writes it by itself.
+    /// Nothing was tried, such as for want of a place: the caller writes it by itself.
     case alone
   }
 
   /// A suspended caller, resumed exactly once.
   @safe private struct Waiter: Sendable {
-    let id: UInt64
     private let continuation: UnsafeContinuation<Outcome, Never>
 
-    init(_ id: UInt64, _ continuation: UnsafeContinuation<Outcome, Never>) {
-      self.id = id
+    init(_ continuation: UnsafeContinuation<Outcome, Never>) {
       unsafe self.continuation = unsafe continuation
     }
 
@@ -63,8 +63,11 @@ package final class WriteCombiner: Sendable {
     var waiters: [Waiter] = []
     /// Every family written, each once; few.
     var families: [StoreFamily] = []
-    /// Whether a caller was cancelled: its changes are in the record, which is of no use then.
-    var isBroken = false
+
+    mutating func touch(_ family: StoreFamily) {
+      if families.last === family || families.contains(where: { $0 === family }) { return }
+      families.append(family)
+    }
 
     func hasRoom(for bytes: Int) -> Bool {
       waiters.count < countLimit && (record.isEmpty || record.byteCount + bytes <= byteLimit)
@@ -74,7 +77,6 @@ package final class WriteCombiner: Sendable {
       record.removeAll()
       waiters.removeAll(keepingCapacity: true)
       families.removeAll(keepingCapacity: true)
-      isBroken = false
     }
   }
 
@@ -93,7 +95,6 @@ package final class WriteCombiner: Sendable {
   }
 
   private let turn = Atomic<Int>(Turn.free)
-  private let nextID = Atomic<UInt64>(0)
   private let state = Mutex(State())
   private let engine: CommitEngine
 
@@ -119,60 +120,47 @@ package final class WriteCombiner: Sendable {
   }
 
   /// Adds a batch to a round and waits for the outcome.
-  ///
-  /// - Returns: `alone` too where the batch has no place in a round.
-  /// - Throws: `CancellationError` when the task was cancelled while it waited; nothing was written
-  ///   then.
   func join(_ batch: borrowing Batch) async -> Outcome {
-    let id = nextID.add(1, ordering: .relaxed).oldValue
-    return await withTaskCancellationHandler {
-      await unsafe withUnsafeContinuation { continuation in
-        let waiter = unsafe Waiter(id, continuation)
-        if !add(batch, waiter) { waiter.resume(.alone) }
+    await unsafe withUnsafeContinuation { continuation in
+      let waiter = unsafe Waiter(continuation)
+      let isIn = addToRound(waiter, bytes: batch.byteCount) { round in
+        round.record.append(batch.record)
+        batch.forEachFamily { round.touch($0) }
       }
-    } onCancel: {
-      cancel(id)
+      if !isIn { waiter.resume(.alone) }
     }
   }
 
-  private func add(_ batch: borrowing Batch, _ waiter: Waiter) -> Bool {
+  /// The same for one change that has no batch.
+  func join(_ change: borrowing SingleChange, to family: StoreFamily) async -> Outcome {
+    await unsafe withUnsafeContinuation { continuation in
+      let waiter = unsafe Waiter(continuation)
+      let isIn = addToRound(waiter, bytes: change.byteCount) { round in
+        round.record.append(change, family.id)
+        round.touch(family)
+      }
+      if !isIn { waiter.resume(.alone) }
+    }
+  }
+
+  /// - Returns: false where no round has a place, or nobody writes any more.
+  private func addToRound(
+    _ waiter: Waiter, bytes: Int, _ append: (inout Round) -> Void
+  ) -> Bool {
     state.withLock { state in
-      // A task is marked cancelled before its handler runs. So either the mark is seen here, and
-      // the batch gets its first attempt as if nobody else wrote, or the handler finds it later.
-      guard !Task.isCancelled else { return false }
       let isCrowded = turn.compareExchange(
         expected: Turn.taken, desired: Turn.crowded, ordering: .acquiringAndReleasing)
       // The turn became free meanwhile.
       guard isCrowded.exchanged || isCrowded.original == Turn.crowded else { return false }
-      if state.rounds.last?.hasRoom(for: batch.byteCount) != true {
+      if state.rounds.last?.hasRoom(for: bytes) != true {
         guard state.rounds.count < Self.roundLimit else { return false }
         state.rounds.append(state.spare.take() ?? Round())
       }
       let last = state.rounds.count - 1
-      state.rounds[last].record.append(batch.record)
+      append(&state.rounds[last])
       state.rounds[last].waiters.append(waiter)
-      batch.forEachFamily { family in
-        if !state.rounds[last].families.contains(where: { $0 === family }) {
-          state.rounds[last].families.append(family)
-        }
-      }
       return true
     }
-  }
-
-  private func cancel(_ id: UInt64) {
-    let waiter = state.withLock { state -> Waiter? in
-      for round in state.rounds.indices {
-        guard let index = state.rounds[round].waiters.firstIndex(where: { $0.id == id }) else {
-          continue
-        }
-        state.rounds[round].isBroken = true
-        return state.rounds[round].waiters.remove(at: index)
-      }
-      // It is being written, or done, or was not added yet; see `add`.
-      return nil
-    }
-    waiter?.resume(.failed(CancellationError()))
   }
 
   // MARK: Rounds
@@ -208,8 +196,7 @@ package final class WriteCombiner: Sendable {
   }
 
   private func write(_ round: inout Round) -> Outcome {
-    let isShut = round.families.contains { $0.gateRefusal != nil }
-    if round.isBroken || isShut { return .alone }
+    if round.families.contains(where: { $0.health.isShut }) { return .alone }
     do {
       return try engine.writeInline(&round.record) ? .written : .stalled
     } catch {

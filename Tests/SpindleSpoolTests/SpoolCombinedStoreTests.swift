@@ -32,16 +32,18 @@ import Testing
     #expect(refused == 15)
     #expect(spool.usage?.entries == 10)
     #expect(try await spool.allIDs().count == 10)
-    // What is cancelled while it waits gives its place back.
+    // What is refused while it waits gives its place back.
     let held = try await spool.allIDs()[0]
     try await spool.remove(held)
     #expect(combiner.begin())
     let task = Task { try await spool.put(numberedID(100), numberedValue(100)) }
     try await eventually { combiner.waitingCount == 1 }
     #expect(spool.usage?.entries == 10)
-    task.cancel()
-    await #expect(throws: CancellationError.self) { try await task.value }
+    store.health.shutForOperator(note: "maintenance")
     combiner.end()
+    let error = await #expect(throws: SpindleError.self) { try await task.value }
+    #expect(error?.kind == .unavailable)
+    store.health.openForOperator()
     #expect(spool.usage?.entries == 9)
     #expect(try await spool.loadIfPresent(numberedID(100)) == nil)
     try await store.close()
