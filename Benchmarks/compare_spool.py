@@ -105,8 +105,8 @@ class Comparison:
 The ratio is Spindle's operations a second over plain RocksDB's: that of the medians, and in
 brackets the least and the greatest of the runs in pairs. The ceiling is the same ratio for plain
 RocksDB doing what Spindle has to do by its promises: for many buffered callers, one caller writing
-{COALESCED} records a batch; for cold loads, each read handed to another thread and awaited, because
-a caller's own thread must not wait for the disk.
+{COALESCED} records a batch; for cold loads and for synced stores of one caller, each call handed to
+another thread and awaited, because a caller's own thread must not wait for the disk.
 
 {table}
 """

@@ -234,9 +234,20 @@ void RunStore(const Settings& settings, bool sync) {
   Database db(settings.dir, SpoolOptions());
   Spool spool(db, values, settings);
   const uint64_t count = settings.per_batch;
-  auto result = Measure(settings.job, db, ValueBytesOf(settings), settings.threads,
+  const bool is_handed_over = settings.job == "synced-handed";
+  std::unique_ptr<Handover> other;
+  if (is_handed_over) other = std::make_unique<Handover>();
+  auto result = Measure(settings.job, db, ValueBytesOf(settings),
+                        is_handed_over ? 1 : settings.threads,
                         OpsOf(settings, 1024 * kMiB) / count, settings.seconds,
-                        [&](uint64_t index) { spool.Store(index * count, sync, count); });
+                        [&](uint64_t index) {
+                          const auto store = [&] { spool.Store(index * count, sync, count); };
+                          if (is_handed_over) {
+                            other->Run(store);
+                          } else {
+                            store();
+                          }
+                        });
   result.ops *= count;
   Print(std::move(result));
 }
@@ -372,8 +383,8 @@ void RunChurn(const Settings& settings) {
 }
 
 void RunOnce(const Settings& settings) {
-  if (settings.job == "store" || settings.job == "synced") {
-    RunStore(settings, settings.job == "synced");
+  if (settings.job == "store" || settings.job.rfind("synced", 0) == 0) {
+    RunStore(settings, settings.job != "store");
   } else if (settings.job == "enumerate") {
     RunEnumerate(settings);
   } else if (settings.job == "remove") {

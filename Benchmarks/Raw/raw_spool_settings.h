@@ -16,12 +16,13 @@ the payload, and the payload; each read checks it. Each job has a fresh database
 afterwards; one JSON object a line on stdout:
   store          buffered, one record a WriteBatch
   synced         the same with sync=true
+  synced-handed  the same by one caller, each store done by another thread that the caller waits
+                 for: the least that a caller whose own thread must not wait for the disk has to pay
   load-borrowed  random reads from a block cache that holds everything, checked in place
   load-copied    the same, and the payload is copied
   load-cold      a block cache of 64 KiB, each record once, in random order, copied
   load-cold-handed
-                 the same, each read done by another thread that the caller waits for: the least
-                 that a caller whose own thread must not wait for the disk has to pay
+                 the same, each read done by another thread that the caller waits for
   enumerate      one walk over everything, checked and copied
   remove         buffered deletes, one a WriteBatch
   churn          store one, remove a random other of a live set; counts the bytes written
@@ -115,8 +116,9 @@ inline Settings Parse(const std::vector<std::string>& arguments) {
     else throw UsageError("one job at a time, not also " + argument);
   }
   const std::vector<std::string> jobs = {
-      "store",            "synced",    "load-borrowed", "load-copied", "load-cold",
-      "load-cold-handed", "enumerate", "remove",        "churn",       "all"};
+      "store",     "synced",           "synced-handed", "load-borrowed", "load-copied",
+      "load-cold", "load-cold-handed", "enumerate",     "remove",        "churn",
+      "all"};
   if (settings.job.empty()) throw UsageError("which job?");
   if (std::find(jobs.begin(), jobs.end(), settings.job) == jobs.end()) {
     throw UsageError("unknown job " + settings.job);

@@ -23,6 +23,9 @@
     payload = Span()
   }
 
-  /// Bytes of the key and the value.
-  public var byteCount: Int { key.count + header.count + payload.count }
+  /// Bytes of a record with this change alone, at most: beside key and value a header, a tag and
+  /// three varints of 32 bits.
+  public var byteCount: Int {
+    WriteRecord.headerBytes + 1 + 3 * 5 + key.count + header.count + payload.count
+  }
 }

@@ -24,11 +24,9 @@ extension Store {
     try checkOpen()
     try checkOrigin(family)
     if let refusal = family.gateRefusal { throw refusal }
-    // What its record takes beside key and value.
-    let byteCount = change.byteCount + 32
-    guard byteCount <= min(settings.inlineByteLimit, settings.valueByteLimit), !family.isGuarded
-    else { return nil }
-    let takesTurn = byteCount <= WriteCombiner.batchLimit
+    let byteLimit = min(settings.inlineByteLimit, settings.valueByteLimit)
+    guard change.byteCount <= byteLimit, !family.isGuarded else { return nil }
+    let takesTurn = change.byteCount <= WriteCombiner.batchLimit
     if takesTurn, !combiner.begin() { return .crowded }
     defer { if takesTurn { combiner.end() } }
     guard try engine.writeInline(change, to: family) else { return .waits }
