@@ -39,13 +39,14 @@ struct OpLogFollowCommand: AsyncParsableCommand {
   func run() async throws {
     try await reportingErrors {
       var (waits, isFirst) = (false, true)
+      var progress: Progress?
       repeat {
         if waits { try await Task.sleep(for: Self.waitInterval) }
         waits = false
         try await withReader(target.options.store, isFirst: isFirst) { store in
           if try target.isThere(in: store) {
             // What came while this waited is new.
-            try await follow(store, isAllWanted: !new || !isFirst)
+            waits = try await follow(store, &progress, isAllWanted: !new || !isFirst)
           } else if case .following = store.view {
             waits = true
           }
@@ -55,16 +56,33 @@ struct OpLogFollowCommand: AsyncParsableCommand {
     }
   }
 
-  private func follow(_ store: Store, isAllWanted: Bool) async throws {
+  /// Where the command is.
+  private struct Progress {
+    var positions: PeerCursors
+    /// Rows to print yet.
+    var left: Int
+  }
+
+  /// - Returns: Whether the store has to be opened anew to see more.
+  private func follow(
+    _ store: Store, _ progress: inout Progress?, isAllWanted: Bool
+  ) async throws -> Bool {
     let log = try await LogIndexTracker<RecordedOp>(store: store, prefix: target.prefix)
-    var left = limit ?? .max
-    var positions = try await isAllWanted ? log.floors() : log.allCursors()
-    while left > 0, Output.hasReader {
-      try await printNew(log, &positions, &left)
-      guard case .following = store.view, left > 0 else { return }
-      try await Task.sleep(for: Self.interval)
-      try await store.blocking { try store.database.catchUpWithPrimary() }
+    var now: Progress
+    if let progress {
+      now = progress
+    } else {
+      let positions = try await isAllWanted ? log.floors() : log.allCursors()
+      now = Progress(positions: positions, left: limit ?? .max)
     }
+    while Output.hasReader {
+      try await printNew(log, &now.positions, &now.left)
+      progress = now
+      guard case .following = store.view, now.left > 0 else { return false }
+      try await Task.sleep(for: Self.interval)
+      guard try await store.catchUp() else { return true }
+    }
+    return false
   }
 
   private func printNew(

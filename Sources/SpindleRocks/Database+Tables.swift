@@ -1,7 +1,7 @@
 internal import CRocksDB
 internal import CRocksDBShim
 
-/// Work on a database that nobody has open.
+/// Work on the files of a database; where it does not say otherwise nobody may have it open.
 extension Database {
   /// The name of a table file in a database's directory.
   public static func tableFileName(_ number: UInt64) -> String {
@@ -36,6 +36,31 @@ extension Database {
       check.deletions = deletions
     }
     return check
+  }
+
+  /// The numbers of the tables of each family by the manifest, whether their files are there or not.
+  /// May be asked beside a running owner; nothing is changed.
+  ///
+  /// - Parameter empty: A directory without files, in the place of the log's, which is not read.
+  public static func tablesInManifest(
+    at path: String, withoutLogBy empty: String
+  ) throws(RocksError) -> [String: Set<UInt64>] {
+    var options = DatabaseOptions()
+    options.blockCacheBytes = 1 << 20
+    // The fewest that RocksDB takes: it opens some at once, and no failure of that is an error.
+    options.maxOpenFiles = 20
+    options.logDirectory = empty
+    let database = try Database(at: path, mode: .readOnly, options: options) { _ in
+      var options = ColumnFamilyOptions()
+      options.compression = .none
+      return options
+    }
+    var tables: [String: Set<UInt64>] = [:]
+    for family in database.columnFamilies {
+      tables[family.name] = Set(try database.tableFiles(of: family).map(\.number))
+    }
+    try database.close()
+    return tables
   }
 
   /// Takes tables, by number, out of the manifest; what they held is no part of the database any

@@ -48,6 +48,8 @@ public struct DatabaseOptions: Sendable {
   /// Bytes of a table after which the system is asked to begin writing them out, which spreads the
   /// work; 0, the default, leaves it to the system.
   public var bytesPerSync: UInt64 = 0
+  /// The directory of the write-ahead log; nil, the default, is that of the database.
+  var logDirectory: String?
   /// RocksDB's messages, written by whoever opens the database for writing.
   public var engineLog = EngineLog()
 
@@ -183,6 +185,9 @@ public struct ColumnFamilyOptions: Sendable, Equatable {
     unsafe spindle_rocks_logger_destroy(logger)
     unsafe rocksdb_options_set_keep_log_file_num(
       pointer, max(options.engineLog.keptFiles, 1))
+    if let directory = options.logDirectory {
+      unsafe rocksdb_options_set_wal_dir(pointer, directory)
+    }
     if let guardian { unsafe rocksdb_options_set_env(pointer, guardian.environment) }
     if let listener { unsafe spindle_rocks_options_add_listener(pointer, listener.pointer) }
     // After the environment, whose threads it sets.

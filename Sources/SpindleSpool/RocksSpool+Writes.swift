@@ -173,7 +173,7 @@ extension RocksSpool {
   ///   opened again.
   private func look(at id: SpoolID, passesDamage: Bool) async throws -> Look {
     guard passesDamage else {
-      return try await storage.withValue(family, key: id.bytes) { Look($0) }
+      return try await storage.withValueAnywhere(family, key: id.bytes) { Look($0) }
     }
     let key = id.uuid.inlineBytes
     switch try storage.cachedValue(family, key: key.span) {

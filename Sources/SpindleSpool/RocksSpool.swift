@@ -279,7 +279,7 @@ public final class RocksSpool: Spool {
     do {
       if let loadPermits { _ = try await loadPermits.acquire(until: nil) }
       defer { loadPermits?.release() }
-      let isThere = try await storage.withValue(family, key: id.bytes) { $0 != nil }
+      let isThere = try await storage.withValueAnywhere(family, key: id.bytes) { $0 != nil }
       end(call, bytes: isThere ? 0 : nil)
       return isThere
     } catch {

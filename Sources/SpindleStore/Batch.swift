@@ -159,6 +159,7 @@ public struct Batch: Sendable {
   public mutating func put(_ family: StoreFamily, key: Span<UInt8>, value: Span<UInt8>) {
     touch(family)
     valueByteCount += value.count
+    family.largeValues.note(key, bytes: value.count)
     record.put(family.id, key: key, value: value)
   }
 
@@ -173,6 +174,7 @@ public struct Batch: Sendable {
   ) {
     touch(family)
     valueByteCount += header.count + payload.count
+    family.largeValues.note(key, bytes: header.count + payload.count)
     record.put(family.id, key: key, header: header, payload: payload)
   }
 

@@ -428,6 +428,9 @@ final class CommitEngine: Sendable {
   private func read(
     _ family: StoreFamily, _ key: [UInt8], tier: Database.ReadTier
   ) throws(RocksError) -> PinnedValue? {
+    if tier == .cache, family.largeValues.mayHold(key.span) {
+      throw RocksError(kind: .incomplete, message: "a large value may be in memory")
+    }
     do throws(RocksError) {
       return try database.get(family.columnFamily, key.span, tier: tier)
     } catch {

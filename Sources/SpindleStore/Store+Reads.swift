@@ -4,19 +4,16 @@ package import SpindleRocks
 extension Store {
   /// Reads a value.
   ///
-  /// A value in memory is read on the caller's thread; only one that needs the disk goes to the
-  /// store's own threads.
+  /// A value in memory is read on the caller's thread; one that needs the disk goes to the store's
+  /// own threads, and so does one above 256 KiB that was written lately, which takes a copy.
   ///
   /// - Returns: nil when the key is absent.
   /// - Throws: ``SpindleError`` with `corruption` for damaged blocks, `io`, or `closed`.
   public func get(_ family: StoreFamily, key: [UInt8]) async throws -> Bytes? {
-    try checkOpen()
-    do throws(RocksError) {
-      let value = try database.get(family.columnFamily, key.span, tier: .cache)
-      guard let value else { return nil }
-      return copyBytes(value.bytes)
-    } catch {
-      guard error.kind == .incomplete else { throw failure(error, reading: family) }
+    switch try cachedValue(family, key: key.span) {
+    case .found(let value): return copyBytes(value.bytes)
+    case .absent: return nil
+    case .elsewhere: break
     }
     return try await blocking { try self.getBlocking(family, key: key) }
   }
@@ -46,11 +43,23 @@ extension Store {
     return try body(value.span)
   }
 
+  /// The same without a copy, for a body that may run on another thread.
+  package func withValueAnywhere<Result: Sendable>(
+    _ family: StoreFamily, key: [UInt8],
+    _ body: @escaping @Sendable (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
+    switch try cachedValue(family, key: key.span) {
+    case .found(let value): return try body(value.bytes)
+    case .absent: return try body(nil)
+    case .elsewhere: return try await withValueBlocking(family, key: key, body)
+    }
+  }
+
   /// What memory alone says of a key.
   package enum CachedValue: ~Copyable {
     case found(PinnedValue)
     case absent
-    /// The disk is needed.
+    /// The disk is needed, or a copy may be long: a read on a thread that may block tells.
     case elsewhere
   }
 
@@ -62,6 +71,7 @@ extension Store {
     _ family: StoreFamily, key: Span<UInt8>
   ) throws -> CachedValue {
     try checkOpen()
+    if family.largeValues.mayHold(key) { return .elsewhere }
     do throws(RocksError) {
       guard let value = try database.get(family.columnFamily, key, tier: .cache) else {
         return .absent

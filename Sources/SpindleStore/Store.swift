@@ -33,7 +33,8 @@ public final class Store: Sendable {
     case owned
     /// The store is shut and stays so while this reader lives.
     case shut
-    /// The store is running; what is read moves with its owner.
+    /// The store is running; what is read moves with its owner. Where tables are damaged it is
+    /// that of the opening.
     case following(pid: Int32?)
   }
 
@@ -61,7 +62,8 @@ public final class Store: Sendable {
   /// nil unless the settings ask for it.
   private let intervalSyncer: IntervalSyncer?
   private let lock: Mutex<FileLock?>
-  private let secondaryScratch: String?
+  /// nil for an owner, for a reader of a store that is shut, and where tables are damaged.
+  private let follower: Follower?
   private let closed = Atomic<Bool>(false)
   private let isClosingDone = Atomic<Bool>(false)
   /// Held while closing is under way, on a thread of the pool.
@@ -170,8 +172,11 @@ public final class Store: Sendable {
     var options = settings.database
     options.createIfMissing = true
     let guardian = WALGuard()
-    let database = try Self.openDatabase(
-      directory, mode: .readWrite, options: options, settings: settings, guardian: guardian)
+    let database = try Self.openDatabase(directory) {
+      try Database(
+        at: directory.database, mode: .readWrite, options: options, guardian: guardian,
+        familyOptions: settings.options(forFamily:))
+    }
     let broadcaster = EventBroadcaster(log: StoreLog(settings.logger, path: directory.path))
     let health = StoreHealth(events: broadcaster, clock: clock)
     let registry = FamilyRegistry()
@@ -195,7 +200,7 @@ public final class Store: Sendable {
     combiner = WriteCombiner(engine: engine)
     ownPolicy = WritePolicy(subject: "store", limit: settings.writeDeadline)
     self.lock = Mutex(lock)
-    secondaryScratch = nil
+    follower = nil
     recovery = RecoverySummary(
       wasClean: cleanSequence != nil || probe.isNew, droppedTailBytes: probe.tornTailBytes)
     lane = try GroupLane(engine: engine, settings: settings)
@@ -233,7 +238,6 @@ public final class Store: Sendable {
     }
     var options = settings.database
     options.createIfMissing = false
-    let mode: Database.Mode
     var tornTailBytes: UInt64 = 0
     if lock != nil || !hasOwnerFile {
       // Absence is known only where it may be looked for.
@@ -246,28 +250,32 @@ public final class Store: Sendable {
           path: directory.path)
       }
       tornTailBytes = probe.tornTailBytes
-      mode = .readOnly
       view = .shut
-      secondaryScratch = nil
+      follower = nil
+      database = try Self.openDatabase(directory) {
+        try Database(
+          at: directory.database, mode: .readOnly, options: options,
+          familyOptions: settings.options(forFamily:))
+      }
     } else {
-      // A secondary must be able to read files that its owner has deleted, so it opens them all.
-      options.maxOpenFiles = -1
-      let scratch = TemporaryDirectory.make(prefix: "spindle-follow")
-      mode = .secondary(scratch: scratch)
       view = .following(pid: FileLock.owner(directory.owner))
-      secondaryScratch = scratch
+      follower = Follower(
+        at: directory.database, options: options, familyOptions: settings.options(forFamily:))
+      database =
+        if let follower {
+          follower.database
+        } else {
+          try Self.openDatabase(directory) {
+            try Follower.openMoment(
+              at: directory.database, options: options,
+              familyOptions: settings.options(forFamily:))
+          }
+        }
     }
     path = directory.path
     self.directory = directory
     self.settings = settings
     self.clock = clock
-    do {
-      database = try Self.openDatabase(
-        directory, mode: mode, options: options, settings: settings, guardian: nil)
-    } catch {
-      if let secondaryScratch { TemporaryDirectory.remove(secondaryScratch) }
-      throw error
-    }
     guardian = nil
     broadcaster = EventBroadcaster(log: StoreLog(settings.logger, path: directory.path))
     health = StoreHealth(events: broadcaster, clock: clock)
@@ -285,20 +293,20 @@ public final class Store: Sendable {
     adoptFamilies()
   }
 
+  /// Tells why a database does not open.
   private static func openDatabase(
-    _ directory: StoreDirectory, mode: Database.Mode, options: DatabaseOptions,
-    settings: StoreSettings, guardian: WALGuard?
+    _ directory: StoreDirectory, _ open: () throws -> Database
   ) throws -> Database {
-    do throws(RocksError) {
-      return try Database(
-        at: directory.database, mode: mode, options: options, guardian: guardian,
-        familyOptions: settings.options(forFamily:))
-    } catch {
+    do {
+      return try open()
+    } catch let error as RocksError {
       if error.isLocked { throw directory.heldByAnother() }
       let plain = error.spindleError
       throw SpindleError(
         plain.kind, "the store \(directory.path) does not open: \(error.message)",
         path: directory.path, reason: plain.reason)
+    } catch let error as IOFailure {
+      throw error.spindleError
     }
   }
 
@@ -307,7 +315,11 @@ public final class Store: Sendable {
   }
 
   private func adopt(_ family: ColumnFamily) -> StoreFamily {
-    StoreFamily(family, of: database, events: broadcaster, clock: clock)
+    StoreFamily(
+      family, of: database,
+      largeValues: LargeValues(
+        settings.options(forFamily: family.name), settings, isOwned: view == .owned),
+      events: broadcaster, clock: clock)
   }
 
   deinit {
@@ -319,7 +331,7 @@ public final class Store: Sendable {
     monitor?.stop()
     // On a thread of its own: this one may be one of the pool's.
     _ = try? NamedThread(name: "spindle-stop") { [pool] in pool.stop() }
-    if let secondaryScratch { TemporaryDirectory.remove(secondaryScratch) }
+    follower?.removeScratch()
   }
 
   // MARK: Closing
@@ -373,7 +385,7 @@ public final class Store: Sendable {
         .unavailable, "the store \(path) cannot be closed: \(error.message)", path: path)
     }
     isClosingDone.store(true, ordering: .releasing)
-    if let secondaryScratch { TemporaryDirectory.remove(secondaryScratch) }
+    follower?.removeScratch()
     if isClean {
       // On a full disk the marker may not fit. Everything is stored all the same, and the next
       // open checks the log.
@@ -560,6 +572,22 @@ public final class Store: Sendable {
 
   /// How often the writing of a group was tried, and how many records were built for it.
   package var groupCounts: (attempts: Int, records: Int) { engine?.groupCounts ?? (0, 0) }
+
+  /// Moves a reader beside a running owner on to what was written since.
+  ///
+  /// - Returns: false where tables are damaged, so that it cannot move on: all that is intact is
+  ///   shown by opening the store anew, and reads tell what is not.
+  package func catchUp() async throws -> Bool {
+    try await blocking {
+      do {
+        return try self.follower?.catchUp() ?? false
+      } catch let error as RocksError {
+        throw error.spindleError
+      } catch let error as IOFailure {
+        throw error.spindleError
+      }
+    }
+  }
 
   /// Runs a call that may block, such as a scan, on the store's own threads.
   package func blocking<Value: Sendable>(

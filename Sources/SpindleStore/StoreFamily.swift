@@ -32,11 +32,13 @@ public final class StoreFamily: Sendable {
   let isSpool: Bool
   /// For the one that writes a guarded family.
   package let memory = FamilyMemory()
+  let largeValues: LargeValues
 
   init(
-    _ columnFamily: ColumnFamily, of database: Database, events: EventBroadcaster,
-    clock: any StoreClock
+    _ columnFamily: ColumnFamily, of database: Database, largeValues: LargeValues,
+    events: EventBroadcaster, clock: any StoreClock
   ) {
+    self.largeValues = largeValues
     health = PartHealth(name: columnFamily.name, events: events, clock: clock)
     isSpool = columnFamily.name.hasPrefix("spool:")
     origin = ObjectIdentifier(database)

@@ -19,6 +19,14 @@ final class ManualWall: StoreClock {
   }
 }
 
+/// A count that tasks and threads share.
+final class Tally: Sendable {
+  private let value = Atomic<Int>(0)
+
+  var count: Int { value.load(ordering: .acquiring) }
+  func increment() { value.add(1, ordering: .releasing) }
+}
+
 /// The directory of one test's store, removed at the end.
 struct TestPlace {
   let path: String
