@@ -169,7 +169,8 @@ public final class ClockService: Sendable {
     state.withLock { state in
       state.isStaged = false
       if isCommitted {
-        state.clock = clock
+        // The register may have been read again meanwhile, and been above.
+        state.clock = HybridClock(latest: max(state.clock.latest, clock.latest))
         if let saved { state.stored = max(state.stored, saved) }
       } else if let issued {
         state.clock = HybridClock(latest: max(state.clock.latest, issued))
