@@ -45,7 +45,7 @@ struct SpoolExportCommand: AsyncParsableCommand {
         Output.line("messages  \(Output.grouped(result.messages))")
         Output.line("payload   \(Output.grouped(result.bytes)) bytes")
         for id in result.damagedIDs { Output.line("the message \(id) is damaged and left out") }
-        for range in result.lostRanges { Output.line(LostRow(range).text) }
+        for range in result.lostRanges { Output.line(LostRow(range).text()) }
       }
       if !isComplete { throw ExitCode(2) }
     }

@@ -25,7 +25,13 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Print id, bytes and reason of each message in quarantine.",
-      discussion: "Example:\n  spindle spool quarantine list --store data --name ingest")
+      discussion: """
+        Goes on behind damage, which is named on standard error. Exit code 0: all of them; 2: what
+        could be read.
+
+        Example:
+          spindle spool quarantine list --store data --name ingest
+        """)
     @OptionGroup var target: SpoolCommand.Target
     @Flag(help: "Print an array of {id, bytes, since, damaged, reason}.") var json = false
 
@@ -40,11 +46,14 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
 
     func run() async throws {
       try await reportingErrors {
+        var lost: [SpoolLostRange] = []
         try await target.withSpool { spool in
           var rows = JSONArrayOutput()
           var last: SpoolID?
           while true {
-            let page = try await spool.quarantined(after: last, limit: pageSize)
+            let (page, unread) = try await spool.quarantinePage(after: last, limit: pageSize)
+            // A table that is left out is told with every page.
+            lost += unread.filter { !lost.contains($0) }
             for message in page {
               let row = Row(
                 id: message.id.description, bytes: message.bytes,
@@ -63,6 +72,8 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
           }
           if json { rows.finish() }
         }
+        for range in lost { Output.problem(LostRow(range).text()) }
+        if !lost.isEmpty { throw ExitCode(2) }
       }
     }
   }

@@ -90,7 +90,7 @@ struct SpoolRepairCommand: AsyncParsableCommand {
     for table in found.tables {
       Output.line("table file \(table.number) of \(table.family): \(Output.plain(table.damage))")
     }
-    for range in found.lostRanges { Output.line(LostRow(range).text) }
+    for range in found.lostRanges { Output.line(LostRow(range).text()) }
     let lost = found.lost.map { "at most \(Output.grouped($0))" } ?? "not known how many"
     let rows = [
       ("kept", Output.grouped(found.intact)),

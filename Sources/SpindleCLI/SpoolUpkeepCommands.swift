@@ -20,10 +20,12 @@ struct LostRow: Encodable {
     to = range.to.map { hexString($0) }
   }
 
-  var text: String {
+  /// - Parameter place: What the stretch is of, where that is not the spool.
+  func text(of place: String? = nil) -> String {
     let table = file.map { "table file \($0)" } ?? "a table file"
     let start = from.isEmpty ? "the beginning" : from
-    return "\(table): the keys from \(start) to \(to ?? "the end") cannot be read"
+    let keys = place.map { "the keys of the \($0)" } ?? "the keys"
+    return "\(table): \(keys) from \(start) to \(to ?? "the end") cannot be read"
   }
 }
 
@@ -75,7 +77,7 @@ struct SpoolVerifyCommand: AsyncParsableCommand {
     commandName: "verify",
     abstract: "Check the checksums of every block and every message of a spool.",
     discussion: """
-      Changes nothing. Exit code 0: everything is as it was stored; 2: findings.
+      Of its quarantine the blocks are checked, too. Changes nothing. Exit code 0: everything is as it was stored; 2: findings.
 
       Example:
         spindle spool verify --store data --name ingest
@@ -90,6 +92,7 @@ struct SpoolVerifyCommand: AsyncParsableCommand {
     var damagedIDs: [String]
     var strayKeys: UInt64
     var lostRanges: [LostRow]
+    var quarantineLostRanges: [LostRow]
   }
 
   func run() async throws {
@@ -101,14 +104,18 @@ struct SpoolVerifyCommand: AsyncParsableCommand {
         let report = Report(
           intact: found.intact, damaged: found.damaged,
           damagedIDs: found.damagedIDs.map(\.description), strayKeys: found.stray,
-          lostRanges: found.lostRanges.map(LostRow.init))
+          lostRanges: found.lostRanges.map(LostRow.init),
+          quarantineLostRanges: found.quarantine.lostRanges.map(LostRow.init))
         if json { return try Output.json(report) }
         Output.line("intact messages   \(Output.grouped(report.intact))")
         Output.line("damaged messages  \(Output.grouped(report.damaged))")
         for id in report.damagedIDs { Output.line("  \(id)") }
         Output.line("stray keys        \(Output.grouped(report.strayKeys))")
         for key in found.strayKeys { Output.line("  \(key)") }
-        for range in report.lostRanges { Output.line(range.text) }
+        for range in report.lostRanges { Output.line(range.text()) }
+        for range in report.quarantineLostRanges {
+          Output.line(range.text(of: "quarantine"))
+        }
       }
       if !isIntact { throw ExitCode(2) }
     }
@@ -121,7 +128,8 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     abstract: "Count a spool's messages and show their sizes and ages.",
     discussion: """
       Reads every message once. Percentiles are at most 1.6 % above the true size. Exit code 0:
-      everything could be read; 2: something is damaged, and the numbers lack it.
+      everything could be read; 2: something is damaged, of the quarantine, too, and the numbers
+      lack it.
 
       Example:
         spindle spool stats --store data --name ingest --json
@@ -159,8 +167,9 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     var quotaBytes: UInt64?
     var quotaEntries: UInt64?
     var lostRanges: [LostRow]
+    var quarantineLostRanges: [LostRow]
 
-    init(_ found: SpoolStatistics, quarantined: SpoolUsage, quota: SpoolQuota) {
+    init(_ found: SpoolStatistics, quota: SpoolQuota) {
       messages = found.count
       storedBytes = found.storedBytes
       payloadBytes = found.payloadBytes
@@ -183,11 +192,12 @@ struct SpoolStatsCommand: AsyncParsableCommand {
         })
       damaged = found.damaged
       strayKeys = found.stray
-      self.quarantined = quarantined.entries
-      quarantinedBytes = quarantined.bytes
+      quarantined = found.quarantine.usage.entries
+      quarantinedBytes = found.quarantine.usage.bytes
       quotaBytes = quota.bytes
       quotaEntries = quota.entries
       lostRanges = found.lostRanges.map(LostRow.init)
+      quarantineLostRanges = found.quarantine.lostRanges.map(LostRow.init)
     }
   }
 
@@ -195,10 +205,9 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     try await reportingErrors {
       var isIntact = true
       try await target.withSpool { spool in
-        let quarantined = try await spool.quarantineUsage()
-        let report = Report(
-          try await spool.stats(), quarantined: quarantined, quota: spool.quota)
-        isIntact = report.damaged == 0 && report.lostRanges.isEmpty
+        let report = Report(try await spool.stats(), quota: spool.quota)
+        isIntact =
+          report.damaged == 0 && report.lostRanges.isEmpty && report.quarantineLostRanges.isEmpty
         if json { return try Output.json(report) }
         show(report)
       }
@@ -252,6 +261,7 @@ struct SpoolStatsCommand: AsyncParsableCommand {
           ? "\(share.belowBytes >> 10) KiB" : "\(share.belowBytes >> 20) MiB"
         return [limit, Output.grouped(share.count), String(format: "%.1f %%", share.share * 100)]
       })
-    for range in report.lostRanges { Output.line(range.text) }
+    for range in report.lostRanges { Output.line(range.text()) }
+    for range in report.quarantineLostRanges { Output.line(range.text(of: "quarantine")) }
   }
 }

@@ -57,7 +57,9 @@ func explainingGate(of spool: RocksSpool, _ body: () async throws -> Void) async
   do {
     try await body()
   } catch let error as SpindleError where error.isGateRefusal {
-    let causes = spool.gateStatus.causes + spool.storage.health.status.causes
+    let causes =
+      spool.gateStatus.causes + (spool.quarantineGateStatus?.causes ?? [])
+      + spool.storage.health.status.causes
     let details = causes.map(\.detail).joined(separator: "; ")
     guard !details.isEmpty else { throw error }
     throw SpindleError(

@@ -14,8 +14,9 @@ internal import Synchronization
 /// the next run applies them. After it: they are applied and gone from the spool. There is nothing
 /// between. A message that was spooled twice meets the unique key of its op: with equal content
 /// the removal alone is committed, with other content the message moves to quarantine. While that
-/// is full the message stays in the spool, unclaimed, and the others go on; a restart of the worker
-/// or the next run meets it again.
+/// does not take it, being full, damaged or in possession of another message with the id, the
+/// message stays in the spool, unclaimed, and the others go on; a restart of the worker or the next
+/// run meets it again.
 final class DrainWorker: Sendable {
   /// A spooled message, claimed by this worker.
   struct Item: Sendable {
@@ -64,8 +65,8 @@ final class DrainWorker: Sendable {
     var failure: SpindleError?
     var positions: [PeerID: ProducerPosition] = [:]
     var waiting: [PeerID: Int] = [:]
-    /// Messages that could not be applied while the quarantine was full. Nobody claims them, and
-    /// they are not read again before a restart; at most ``parkedLimit`` are told apart.
+    /// Messages that could be neither applied nor set aside. Nobody claims them, and they are not
+    /// read again before a restart; at most ``parkedLimit`` are told apart.
     var held: Set<SpoolID> = []
     var roomWaiters: [CheckedContinuation<Void, Never>] = []
     var drainWaiters: [DrainWaiter] = []

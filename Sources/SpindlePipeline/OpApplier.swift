@@ -19,7 +19,7 @@ struct OpApplier: ~Copyable {
   private let store: Store
   private let spool: RocksSpool
   private let log: IngestLog
-  /// Told of a message that stays in the spool because the quarantine is full.
+  /// Told of a message that stays in the spool because the quarantine does not take it.
   private let hold: (SpoolID) -> Void
   private var reducer: LastValueReducer
   /// Messages whose predecessor has not come yet.
@@ -244,7 +244,7 @@ struct OpApplier: ~Copyable {
     spool.releaseRemoved(entry.item.id)
   }
 
-  /// Moves a message to quarantine, or leaves it in the spool while that is full.
+  /// Moves a message to quarantine, or leaves it in the spool while that does not take it.
   private func setAside(_ id: SpoolID, reason: String) throws {
     if try !spool.quarantineBlocking(id, reason: reason) { hold(id) }
   }

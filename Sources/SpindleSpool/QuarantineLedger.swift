@@ -13,9 +13,17 @@ struct QuarantineMove: Sendable {
 /// A quarantine takes what others sent and nobody looks at, so without a limit whoever sends
 /// garbage fills the disk. It is counted once, before the first move of a run, and kept from then
 /// on; every move stages, and so counts, before it is written.
+///
+/// What damage hides is not counted, and moves go on: refused, damaged messages and those that
+/// cannot be used would stay among the others. The limit is then exceeded by what is hidden at
+/// most, in each run.
 final class QuarantineLedger: Sendable {
   /// The machine's word for a refusal.
   static let fullReason = "quarantine_full"
+  /// The same where the quarantine cannot be read under a message's id.
+  static let damagedReason = "quarantine_damaged"
+  /// The same where the quarantine has another message under the id.
+  static let takenReason = "quarantine_taken"
 
   /// A move for which there is no room.
   struct Full: Error {

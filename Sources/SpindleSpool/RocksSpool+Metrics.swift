@@ -32,10 +32,9 @@ extension RocksSpool {
         values[gauge] = Double(value ?? 0)
       }
       values[.logBytes] = Double(try storage.database.currentLog().bytes)
-      let quarantine = storage.existingFamily("spool:" + quarantineName)
       if let usage = quarantineLedger.usage {
         values[.quarantined] = Double(usage.entries)
-      } else if let quarantine {
+      } else if let quarantine = quarantineFamily {
         let count = try storage.database.property(
           "rocksdb.estimate-num-keys", of: quarantine.columnFamily)
         values[.quarantined] = Double(count ?? 0)
@@ -120,7 +119,7 @@ extension RocksSpool {
   func beginPublishing(_ events: AsyncStream<StoreEvent>) {
     guard let metrics else { return }
     let clock = storage.clock
-    let familyName = family.name
+    let (familyName, quarantineName) = (family.name, "spool:" + quarantineName)
     let timer = Task { [weak self] in
       while !Task.isCancelled {
         do {
@@ -136,8 +135,10 @@ extension RocksSpool {
         switch event {
         case .gateShut(let reason, _): metrics.gateShut(reason: reason)
         case .gateOpened(let reason): metrics.gateOpened(reason: reason)
-        case .partShut(familyName, let reason, _): metrics.gateShut(reason: reason)
-        case .partOpened(familyName, let reason): metrics.gateOpened(reason: reason)
+        case .partShut(familyName, let reason, _), .partShut(quarantineName, let reason, _):
+          metrics.gateShut(reason: reason)
+        case .partOpened(familyName, let reason), .partOpened(quarantineName, let reason):
+          metrics.gateOpened(reason: reason)
         default: break
         }
       }

@@ -19,6 +19,9 @@ extension RocksSpool: QuarantiningSpool {
   /// The name of the family, after `spool:`, that takes what could not be used.
   package var quarantineName: String { Self.quarantineName(of: name) }
 
+  /// nil while nothing was ever set aside.
+  var quarantineFamily: StoreFamily? { storage.existingFamily("spool:" + quarantineName) }
+
   /// The name of a spool's quarantine, at most 64 characters. Names that are too long for the
   /// suffix are cut, and told apart by a checksum of the whole.
   static func quarantineName(of name: String) -> String {
@@ -30,9 +33,11 @@ extension RocksSpool: QuarantiningSpool {
 
   // MARK: QuarantiningSpool
 
-  /// Sets a message aside. Throws `conflict` while another call or a drain worker holds it, and
-  /// when the quarantine has another message under its id; `quotaExceeded`, reason
-  /// `quarantine_full`, when there is no room for it, and it stays in the spool.
+  /// Sets a message aside. Throws `conflict` while another call or a drain worker holds it, and,
+  /// reason `quarantine_taken`, when the quarantine has another message under its id;
+  /// `quotaExceeded`, reason `quarantine_full`, when there is no room for it; `corruption` or `io`,
+  /// reason `quarantine_damaged`, when the quarantine cannot be read under its id. It stays in the
+  /// spool then. Damage elsewhere in the quarantine stops no move.
   public func quarantine(_ id: SpoolID, reason: String) async throws {
     try await holding(id) {
       let move = try await commitMove(counting: { [(self, $0)] }) { batch in
@@ -43,18 +48,28 @@ extension RocksSpool: QuarantiningSpool {
     }
   }
 
-  /// What is in quarantine.
+  /// What is in quarantine. What damage hides is left out; ``verify()`` and ``stats()`` tell of it.
   ///
   /// - Complexity: O(bytes of the messages given): each is checked.
   public func quarantined(after id: SpoolID?, limit: Int) async throws -> [QuarantinedMessage] {
+    try await quarantinePage(after: id, limit: limit).messages
+  }
+
+  /// The same with what could not be read on the way to the last message given.
+  package func quarantinePage(
+    after id: SpoolID?, limit: Int
+  ) async throws -> (messages: [QuarantinedMessage], lostRanges: [SpoolLostRange]) {
     try await working {
       try await storage.blocking {
         var found: [QuarantinedMessage] = []
-        for source in self.quarantineSources {
-          found += try self.quarantinedBlocking(source, after: id, limit: limit)
+        var lost: [SpoolLostRange] = []
+        for source in self.quarantineSources where limit > 0 {
+          let page = try self.quarantinedBlocking(source, after: id, limit: limit)
+          found += page.messages
+          lost += page.lostRanges
         }
         found.sort { $0.id.bytes.lexicographicallyPrecedes($1.id.bytes) }
-        return Array(found.prefix(max(limit, 0)))
+        return (Array(found.prefix(max(limit, 0))), lost)
       }
     }
   }
@@ -99,7 +114,8 @@ extension RocksSpool: QuarantiningSpool {
     Int(clamping: try await quarantineUsage().entries)
   }
 
-  /// What is in quarantine, moves under way included; no message is checked.
+  /// What is in quarantine, moves under way included, but for what damage hides; no message is
+  /// checked.
   ///
   /// - Complexity: O(bytes in quarantine) for the first move or count of an owner, which is kept
   ///   from then on, and for each of a reader.
@@ -107,7 +123,9 @@ extension RocksSpool: QuarantiningSpool {
     try await working {
       try await storage.blocking {
         if let usage = self.quarantineLedger.usage { return usage }
-        guard self.storage.view == .owned else { return try self.walkQuarantineBlocking() }
+        guard self.storage.view == .owned else {
+          return try self.walkQuarantineBlocking { self.stopReason() }.found.usage
+        }
         return try self.countQuarantineBlocking()
       }
     }
@@ -116,25 +134,42 @@ extension RocksSpool: QuarantiningSpool {
   /// Counts what is in quarantine for its limit, unless that was done.
   @discardableResult
   private func countQuarantineBlocking() throws -> SpoolUsage {
-    try quarantineLedger.count { try walkQuarantineBlocking() }
+    var damage: SpindleError?
+    let usage = try quarantineLedger.count {
+      let (found, met) = try walkQuarantineBlocking { nil }
+      damage = met
+      return found.usage
+    }
+    if let damage {
+      metrics?.met(damage)
+      storage.send(.quarantineCountPartial(spool: name, detail: damage.message))
+    }
+    return usage
   }
 
-  private func walkQuarantineBlocking() throws -> SpoolUsage {
-    var usage = SpoolUsage()
+  /// Walks the quarantine and goes on behind damage, which does not shut the quarantine's gate: the
+  /// moves of what is intact must go on, and each begins with a count.
+  ///
+  /// - Returns: What was found, and the first damage.
+  func walkQuarantineBlocking(
+    stopReason: @escaping () -> (any Error)?
+  ) throws -> (found: QuarantineStatistics, damage: SpindleError?) {
+    var found = QuarantineStatistics()
+    var damage: SpindleError?
     for source in quarantineSources {
-      // Goes on behind damage, which is told and shuts the quarantine's own gate: what is behind
-      // must be counted all the same.
-      var walk = SpoolWalk(storage, source.family) { nil }
-      try walk.run { key, value in
+      var walk = SpoolWalk(storage, source.family, shutsGate: false, stopReason: stopReason)
+      try walk.runReadable { key, value in
         let isAnothers = source.isFormer && QuarantineEnvelope.stands(in: value)
         if SpoolID(bytes: key) != nil, !isAnothers {
-          usage.bytes += UInt64(SpoolLedger.keyBytes + value.count)
-          usage.entries += 1
+          found.usage.bytes += UInt64(SpoolLedger.keyBytes + value.count)
+          found.usage.entries += 1
         }
         return .next
       }
+      found.lostRanges += walk.lostRanges
+      damage = damage ?? walk.damage
     }
-    return usage
+    return (found, damage)
   }
 
   /// Moves a message back. Throws `quotaExceeded` when the spool has no room for it by now, and it
@@ -161,26 +196,45 @@ extension RocksSpool: QuarantiningSpool {
   /// Moves a message that the caller has claimed, on a thread that may block. One that is gone is
   /// no error.
   ///
-  /// - Returns: false when the quarantine is full; the message stays in the spool.
+  /// - Returns: false when the quarantine does not take it: it is full, has another message under
+  ///   the id, cannot be read there, or its own gate is shut. The message stays in the spool, and
+  ///   that is told.
   package func quarantineBlocking(_ id: SpoolID, reason: String) throws -> Bool {
-    var batch = Batch()
-    guard let move = try stageQuarantineBlocking(id, reason: reason, into: &batch) else {
-      return true
-    }
     do {
+      var batch = Batch()
+      guard let move = try stageQuarantineBlocking(id, reason: reason, into: &batch) else {
+        return true
+      }
       try begin(move)
-    } catch let error as SpindleError where error.reason == QuarantineLedger.fullReason {
+      do {
+        try storage.commitBlocking(batch)
+      } catch {
+        giveBack(move)
+        throw error
+      }
+      settle(move)
+    } catch let error as SpindleError where isRefusalOfQuarantine(error) {
+      if error.reason != QuarantineLedger.fullReason {
+        metrics?.quarantineRefused()
+        storage.send(
+          .notQuarantined(spool: name, id: id.description, detail: error.message))
+      }
       return false
     }
-    do {
-      try storage.commitBlocking(batch)
-    } catch {
-      giveBack(move)
-      throw error
-    }
-    settle(move)
     tellQuarantine(of: id, reason: reason)
     return true
+  }
+
+  /// Whether the quarantine alone is why a move failed, so that the spool's other messages can go
+  /// on.
+  private func isRefusalOfQuarantine(_ error: SpindleError) -> Bool {
+    switch error.reason {
+    case QuarantineLedger.fullReason, QuarantineLedger.damagedReason,
+      QuarantineLedger.takenReason:
+      true
+    default:
+      error.isGateRefusal && quarantineFamily?.health.isShut == true && unhealthyReason == nil
+    }
   }
 
   func tellQuarantine(of id: SpoolID, reason: String) {
@@ -193,7 +247,7 @@ extension RocksSpool: QuarantiningSpool {
   ///
   /// - Returns: What goes; nil when there is none in the spool.
   /// - Throws: `conflict` when the quarantine has another message under the id, which would be
-  ///   lost.
+  ///   lost; what is thrown where it cannot be read there.
   func stageQuarantineBlocking(
     _ id: SpoolID, reason: String, into batch: inout Batch
   ) throws -> QuarantineMove? {
@@ -209,7 +263,8 @@ extension RocksSpool: QuarantiningSpool {
       guard isSame else {
         throw SpindleError(
           .conflict,
-          "the quarantine of spool \(name) has another message \(id); restore or purge that first")
+          "the quarantine of spool \(name) has another message \(id); restore or purge that first",
+          reason: QuarantineLedger.takenReason)
       }
       batch.requireEqual(earlier.family, key: id.bytes, bytes: earlier.value)
       batch.delete(earlier.family, key: id.bytes)
@@ -392,7 +447,7 @@ extension RocksSpool: QuarantiningSpool {
 
   private func findQuarantinedBlocking(_ id: SpoolID) throws -> Found? {
     for source in quarantineSources {
-      guard let value = try storage.getBlocking(source.family, key: id.bytes) else { continue }
+      guard let value = try readQuarantineBlocking(source.family, id) else { continue }
       do throws(DecodingFailure) {
         let envelope = try QuarantineEnvelope(decoding: value.span)
         if envelope != nil, source.isFormer { continue }
@@ -406,22 +461,33 @@ extension RocksSpool: QuarantiningSpool {
     return nil
   }
 
+  /// Reads a stored value. Damage is told with a reason of its own: it is not the spool's.
+  private func readQuarantineBlocking(_ family: StoreFamily, _ id: SpoolID) throws -> Bytes? {
+    do {
+      return try storage.getBlocking(family, key: id.bytes)
+    } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
+      throw SpindleError(
+        error.kind, "the quarantine of spool \(name) is damaged: \(error.message)",
+        path: error.path, reason: QuarantineLedger.damagedReason)
+    }
+  }
+
   private func quarantinedBlocking(
     _ source: Source, after id: SpoolID?, limit: Int
-  ) throws -> [QuarantinedMessage] {
+  ) throws -> (messages: [QuarantinedMessage], lostRanges: [SpoolLostRange]) {
     var found: [QuarantinedMessage] = []
-    guard limit > 0 else { return found }
     // The first key behind the id's is the id's with one byte more.
-    var options = IterationOptions(lowerBound: id.map { $0.bytes + [0] })
-    options.fillsCache = false
-    try storage.scan(source.family, options) { key, value in
-      guard let id = SpoolID(bytes: key) else { return true }
+    var walk = SpoolWalk(
+      storage, source.family, from: id.map { $0.bytes + [0] } ?? [], shutsGate: false
+    ) { self.stopReason() }
+    try walk.runReadable { key, value in
+      guard let id = SpoolID(bytes: key) else { return .next }
       if let message = Self.described(id, value, isFormer: source.isFormer) {
         found.append(message)
       }
-      return found.count < limit
+      return found.count < limit ? .next : .stop
     }
-    return found
+    return (found, walk.lostRanges)
   }
 
   /// What a list says of a stored value; nil for another spool's message.

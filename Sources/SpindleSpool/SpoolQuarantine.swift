@@ -58,6 +58,16 @@ extension QuarantiningSpool {
   }
 }
 
+/// What the quarantine of a spool holds.
+public struct QuarantineStatistics: Sendable, Equatable {
+  /// What could be read; no message was checked.
+  public var usage = SpoolUsage()
+  /// Stretches whose table blocks could not be read.
+  public var lostRanges: [SpoolLostRange] = []
+
+  public init() {}
+}
+
 /// A message in quarantine.
 public struct QuarantinedMessage: Sendable, Equatable {
   public var id: SpoolID

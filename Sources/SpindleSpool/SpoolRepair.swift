@@ -91,7 +91,8 @@ extension RocksSpool {
   ///   in the log (``Store/recover(at:mode:settings:)`` comes first then), in the manifest or in a
   ///   blob file; `io` when the disk refuses, or where the file system cannot exchange two
   ///   directories in one step. Nothing was changed then.
-  /// - Complexity: reads the spool up to five times; writes what the damaged tables held.
+  /// - Complexity: reads the spool up to five times, and where several tables are damaged each of
+  ///   those up to three times more; writes what the damaged tables held.
   public static func repair(
     storeAt path: String, name: String, applies: Bool,
     settings: StoreSettings = StoreSettings()

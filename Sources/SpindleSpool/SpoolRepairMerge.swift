@@ -160,7 +160,7 @@ struct SpoolRanges {
 }
 
 /// Whether a key stands before another in the order of the engine.
-private func precedes(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
+func precedes(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
   for index in 0..<min(left.count, right.count) where left[index] != right[index] {
     return left[index] < right[index]
   }

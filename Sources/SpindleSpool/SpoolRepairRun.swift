@@ -94,7 +94,7 @@ struct SpoolRepairRun {
     try before(.link)
     try makeCopy(at: copy)
     try before(.drop)
-    try drop(tables.map(\.file), from: copy)
+    try drop(tables.map(\.file.number), from: copy)
     try before(.fill)
     let target = try open(copy, .readWrite)
     for name in names {
@@ -162,12 +162,16 @@ struct SpoolRepairRun {
   }
 
   /// What cannot be read of a family.
+  ///
+  /// - Parameter stretch: The keys to look at; some behind them may be looked at, too.
   private static func lost(
-    of family: ColumnFamily, in view: Database,
+    of family: ColumnFamily, in view: Database, within stretch: SpoolRanges? = nil,
     visit: (Span<UInt8>, Span<UInt8>) -> Void = { _, _ in }
   ) throws -> SpoolRanges {
-    var walk = SpoolWalk(view, family)
+    let end = stretch?.ranges.last?.to
+    var walk = SpoolWalk(view, family, from: stretch?.ranges.first?.from ?? [])
     try walk.runReadable { key, record in
+      if let end, !precedes(key, end.span) { return .stop }
       visit(key, record)
       return .next
     }
@@ -218,10 +222,10 @@ struct SpoolRepairRun {
     try Files.copy(source, to: target)
   }
 
-  private func drop(_ files: [Database.TableFile], from database: String) throws {
-    guard !files.isEmpty else { return }
+  private func drop(_ numbers: [UInt64], from database: String) throws {
+    guard !numbers.isEmpty else { return }
     do throws(RocksError) {
-      try Database.dropTables(files.map(\.number), at: database)
+      try Database.dropTables(numbers, at: database)
     } catch {
       throw SpindleError(
         .corruption,
@@ -229,8 +233,8 @@ struct SpoolRepairRun {
           + "\(error.message); nothing was changed", path: directory.database)
     }
     try withSpindleErrors { () throws(IOFailure) in
-      for file in files {
-        try Files.remove(database + "/" + Database.tableFileName(file.number))
+      for number in numbers {
+        try Files.remove(database + "/" + Database.tableFileName(number))
       }
     }
   }
@@ -256,11 +260,9 @@ struct SpoolRepairRun {
     try withEngineErrors { () throws(RocksError) in try database.close() }
   }
 
-  /// Gives the second database what the damaged tables of a family held and can be read.
-  ///
-  /// Where several tables are damaged, the damage of one may hide what is intact in another: where
-  /// they hold the same stretch of keys, and everywhere where one of level 0 does not open. So each
-  /// is looked at once more without the others, the oldest first.
+  /// Gives the second database what the damaged tables of a family held and can be read: first
+  /// what all of them together show, then each ``SpoolRepairPart``. No key is looked at twice, so
+  /// what was taken is never judged by a view that lacks where it came from.
   private mutating func fill(
     _ target: Database, _ name: String, from view: Database, lost: SpoolRanges,
     _ tables: [Damaged]
@@ -271,22 +273,40 @@ struct SpoolRepairRun {
     let files = tables.map(\.file)
     var merge = SpoolRepairMerge(into: target, family)
     try merge.take(from: view, source, lost: lost, within: SpoolRanges(of: files))
-    let readable = tables.filter { !$0.isMissing }.map(\.file)
-      .sorted { $0.largestSequence < $1.largestSequence }
-    for file in readable where files.count > 1 && !lost.within([file]).ranges.isEmpty {
-      let path = work + "/view-\(file.number)"
-      try makeCopy(at: path)
-      try drop(files.filter { $0.number != file.number }, from: path)
-      let single = try open(path, .readOnly)
-      if let source = single.columnFamily(named: name) {
-        let stretch = SpoolRanges(of: [file])
-        let hidden = try Self.lost(of: source, in: single)
-        try merge.take(from: single, source, lost: hidden, within: stretch, only: lost)
+    let present = tables.filter { !$0.isMissing }.map(\.file)
+    var readable: [SpoolRepairPart.Table] = []
+    for file in present where files.count > 1 && !lost.within([file]).ranges.isEmpty {
+      try withView(without: Set(files.map(\.number)).subtracting([file.number])) { single in
+        guard let source = single.columnFamily(named: name) else { return }
+        let hidden = try Self.lost(of: source, in: single, within: SpoolRanges(of: [file]))
+        // One of level 0 that does not open hides everything.
+        if let last = hidden.ranges.last, last.to == nil, last.file == file.number { return }
+        readable.append(SpoolRepairPart.Table(file: file, hidden: hidden.within([file])))
       }
-      try close(single)
-      TemporaryDirectory.remove(path)
+    }
+    let others = Set(files.map(\.number)).subtracting(readable.map(\.file.number))
+    for part in SpoolRepairPart.parts(of: readable, leavesOut: !others.isEmpty) {
+      try withView(without: others.union(part.hiding)) { view in
+        guard let source = view.columnFamily(named: name) else { return }
+        let hidden = try Self.lost(of: source, in: view, within: part.keys)
+        try merge.take(from: view, source, lost: hidden, within: part.keys, only: lost)
+      }
     }
     report.rescued += merge.rescued
+  }
+
+  /// Opens the database as it is without some of its tables, for the body.
+  private func withView(
+    without numbers: Set<UInt64>, _ body: (Database) throws -> Void
+  ) throws {
+    let path = work + "/view"
+    try makeCopy(at: path)
+    try drop(numbers.sorted(), from: path)
+    let view = try open(path, .readOnly)
+    // After an error the whole of `work` is removed.
+    try body(view)
+    try close(view)
+    TemporaryDirectory.remove(path)
   }
 
   /// Moves records that fail their checks to the spool's quarantine, and counts what stays.

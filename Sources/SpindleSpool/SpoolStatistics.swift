@@ -43,10 +43,12 @@ public struct SpoolStatistics: Sendable {
   public var stray: UInt64 = 0
   /// What could not be read; nothing of it is in the figures.
   public var lostRanges: [SpoolLostRange] = []
+  /// The spool's quarantine.
+  public var quarantine = QuarantineStatistics()
 }
 
 extension RocksSpool {
-  /// Counts everything in the spool, with bounded memory.
+  /// Counts everything in the spool and its quarantine, with bounded memory.
   ///
   /// - Throws: ``SpindleError``: `closed`, `overloaded` when too many walks are under way, or
   ///   `CancellationError`.
@@ -63,6 +65,9 @@ extension RocksSpool {
         if let damage = walk.damage { self.metrics?.met(damage) }
         var statistics = tally.statistics
         statistics.lostRanges = walk.lostRanges
+        let aside = try self.walkQuarantineBlocking { self.stopReason(flag) }
+        if let damage = aside.damage { self.metrics?.met(damage) }
+        statistics.quarantine = aside.found
         return statistics
       }
     }

@@ -15,18 +15,23 @@ public struct SpoolVerification: Sendable {
   public var strayKeys: [String] = []
   /// Stretches whose table blocks could not be read.
   public var lostRanges: [SpoolLostRange] = []
+  /// The spool's quarantine. Its blocks are checked; its messages are not, as they may be there
+  /// because they are damaged.
+  public var quarantine = QuarantineStatistics()
 
   /// The most ids kept; more damage is only counted, so that memory stays bounded.
   public static let damagedIDLimit = 1_000
 
-  /// Whether everything in the spool is as it was stored.
-  public var isIntact: Bool { damaged == 0 && stray == 0 && lostRanges.isEmpty }
+  /// Whether everything in the spool is as it was stored, and its quarantine can be read.
+  public var isIntact: Bool {
+    damaged == 0 && stray == 0 && lostRanges.isEmpty && quarantine.lostRanges.isEmpty
+  }
 }
 
 extension RocksSpool {
   /// Reads everything and checks the checksums of blocks and records. It changes nothing and
   /// leaves the block cache as it is; a damaged block shuts the spool's gate as any read of it
-  /// would.
+  /// would, but for one of the quarantine.
   ///
   /// - Throws: ``SpindleError``: `closed`, `overloaded` when too many walks are under way, or
   ///   `CancellationError`.
@@ -57,6 +62,9 @@ extension RocksSpool {
         result.stray = UInt64(stray.count)
         result.strayKeys = stray.examples
         result.lostRanges = walk.lostRanges
+        let aside = try self.walkQuarantineBlocking { self.stopReason(flag) }
+        if let damage = aside.damage { self.metrics?.met(damage) }
+        result.quarantine = aside.found
         return result
       }
     }

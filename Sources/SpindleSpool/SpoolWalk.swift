@@ -9,7 +9,8 @@ package import SpindleStore
 /// - No iterator is held for long: it pins tables and memtables that could be dropped. It is given
 ///   back after ``entryLimit`` entries, after ``byteLimit`` bytes, or when the visitor asks; the
 ///   next begins behind the last key. Without a snapshot the walk so moves with the present.
-/// - Damage shuts the family's gate and is told as a lost range.
+/// - Damage is told as a lost range, and shuts the family's gate where the caller does not say
+///   otherwise.
 /// - A table of level 0 that no read gets past, since it does not open, is left out: the walk goes
 ///   on in a ``ReducedView``, which it keeps to its end, with what others hold of the same keys.
 ///   That view is of one moment; messages stored after it are not given.
@@ -70,14 +71,20 @@ package struct SpoolWalk {
   /// Tables in front of which the entries of others were looked for already.
   private var passedGaps: Set<UInt64> = []
 
+  /// - Parameters:
+  ///   - start: The first key that is looked at.
+  ///   - shutsGate: False where damage is no reason to refuse the family's writes.
   package init(
-    _ store: Store, _ family: StoreFamily, snapshot: Snapshot? = nil,
-    stopReason: @escaping () -> (any Error)?
+    _ store: Store, _ family: StoreFamily, snapshot: Snapshot? = nil, from start: [UInt8] = [],
+    shutsGate: Bool = true, stopReason: @escaping () -> (any Error)?
   ) {
+    position = start
     whole = store.database
     wholeFamily = family.columnFamily
     leavesOut = true
-    failure = { store.failure($0, reading: family) }
+    failure =
+      shutsGate
+      ? { store.failure($0, reading: family) } : { store.described($0, reading: family) }
     self.snapshot = snapshot
     self.stopReason = stopReason
   }
@@ -255,7 +262,7 @@ package struct SpoolWalk {
     return true
   }
 
-  /// Notes damage, which shuts the gate of the family.
+  /// Notes damage.
   private mutating func note(_ error: RocksError) throws {
     let error = view?.translated(error) ?? error
     let failure = self.failure(error)

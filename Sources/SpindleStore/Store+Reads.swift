@@ -167,6 +167,11 @@ extension Store {
   /// Turns a failed read into an error, and tells the family's gate.
   package func failure(_ error: RocksError, reading family: StoreFamily) -> SpindleError {
     family.health.record(error)
+    return described(error, reading: family)
+  }
+
+  /// The same for reads whose damage is no reason to stop the family's writes.
+  package func described(_ error: RocksError, reading family: StoreFamily) -> SpindleError {
     let plain = error.spindleError
     return SpindleError(
       plain.kind, "reading \(family.name): \(plain.message)", path: path, reason: plain.reason)

@@ -27,6 +27,11 @@ public enum StoreEvent: Sendable, Equatable {
   /// The quarantine of a spool has no room for a message, which stays in the spool. Told once until
   /// something is taken out.
   case quarantineFull(spool: String, detail: String)
+  /// Damage hides a part of a spool's quarantine, which is missing in its count.
+  case quarantineCountPartial(spool: String, detail: String)
+  /// A message could not be set aside for another reason than a full quarantine, such as damage in
+  /// there, and stays in the spool.
+  case notQuarantined(spool: String, id: String, detail: String)
   /// A walk over a spool ended. `skipped` counts messages left out for their time and stray keys;
   /// of those, `ahead` were made more than a minute after the wall clock's time.
   case enumerated(

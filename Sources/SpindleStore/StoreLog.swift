@@ -82,6 +82,14 @@ struct StoreLog: Sendable {
       Line(
         level: .error, message: "a quarantine is full and messages stay in their spool",
         facts: [("spool", spool), ("detail", detail)])
+    case .quarantineCountPartial(let spool, let detail):
+      Line(
+        level: .error, message: "a part of a quarantine is damaged and not counted",
+        facts: [("spool", spool), ("detail", detail)], pointsAtEngine: true)
+    case .notQuarantined(let spool, let id, let detail):
+      Line(
+        level: .error, message: "a message could not be set aside and stays in its spool",
+        facts: [("spool", spool), ("id", id), ("detail", detail)])
     case .enumerated(
       let spool, let count, let skipped, let ahead, let corrupt, let lostRanges, let error):
       Line(

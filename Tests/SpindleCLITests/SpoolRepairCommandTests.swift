@@ -1,6 +1,7 @@
 import Foundation
 import SpindleCore
 import SpindleIO
+import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
@@ -218,6 +219,56 @@ import Testing
       #expect(try swept.object()["removed"] as? Int == 1)
       #expect(try await spool(place, "orphans", "--older-than", "0").status == 0)
       try await spool(place, "orphans", "--meta", "none").expectRefusal("no spool none")
+    }
+  }
+
+  @Test func aDamagedQuarantineIsTold() async throws {
+    try await withPlace { place in
+      var ids: [SpoolID] = []
+      var table: UInt64 = 0
+      let value = { (number: Int) in numberedValue(number, bytes: 5_000) }
+      try await withStore(place.store) { store in
+        let spool = try await RocksSpool(store: store, name: "main")
+        for number in 0..<8 {
+          ids.append(spool.makeID())
+          try await spool.store(ids[number], value(number), forceSync: false, deadline: nil)
+          if number < 6 { try await spool.quarantine(ids[number], reason: "a test") }
+        }
+        let family = try #require(store.existingFamily("spool:main.quarantine")).columnFamily
+        try await store.blocking {
+          // The end of the spool's view of its opening is the beginning of one.
+          try store.database.setOptions(["disable_auto_compactions": "true"], of: family)
+          try store.database.flush(family)
+        }
+        table = try #require(try store.database.tableFiles(of: family).first).number
+      }
+      let path = place.store + "/rocks/" + Database.tableFileName(table)
+      var bytes = try Files.read(path, limit: .max)
+      bytes[try #require(bytes.firstRange(of: value(3))).lowerBound] ^= 0xFF
+      try writeFile(bytes, to: path)
+      for verb in ["verify", "stats"] {
+        let found = try await spool(place, verb, "--json")
+        #expect(found.status == 2, "\(verb)")
+        let report = try found.object()
+        #expect((report["lostRanges"] as? [Any])?.isEmpty == true)
+        #expect((report["quarantineLostRanges"] as? [Any])?.count == 1)
+        let text = try await spool(place, verb)
+        #expect(text.status == 2 && text.text.contains("the keys of the quarantine from "))
+      }
+      let list = try await spool(place, "quarantine", "list")
+      #expect(list.status == 2 && list.text.split(separator: "\n").count == 5)
+      #expect(list.problems.contains("the keys from "))
+      #expect(!list.text.contains(ids[3].description))
+      // Moves of what is intact go on, one command each.
+      for (verb, number) in [("add", 6), ("restore", 0), ("purge", 1)] {
+        let moved = try await spool(place, "quarantine", verb, ids[number].description)
+        #expect(moved.status == 0, "\(moved.problems)")
+      }
+      try await spool(place, "quarantine", "restore", ids[3].description)
+        .expectRefusal("the quarantine of spool main is damaged")
+      #expect(try await spool(place, "repair", "--apply").status == 0)
+      #expect(try await spool(place, "verify").status == 0)
+      #expect(try await spool(place, "quarantine", "list").status == 0)
     }
   }
 

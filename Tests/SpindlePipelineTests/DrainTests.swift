@@ -1,9 +1,11 @@
 import SpindleCore
 import SpindleDiagnostics
+import SpindleIO
 import SpindleOpLog
 import SpindleRocks
 import SpindleSpool
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 @testable import SpindlePipeline
@@ -242,6 +244,65 @@ import Testing
         #expect(try await pipeline.quarantinedIDs().count == 4)
         #expect(pipeline.nextIndex("p") == 30)
         #expect(try await StoreCheck(pipeline.store).run().findings == [])
+      }
+    }
+  }
+
+  @Test(arguments: ["taken", "damaged", "shut"])
+  func whatAQuarantineDoesNotTakeStaysSpooledAndTheRestGoesOn(_ cause: String) async throws {
+    try await withPlace { place in
+      var maker = MessageMaker("p")
+      let messages = (0..<10).map { maker.next(line($0)) }
+      let refused = numberedID(cause == "shut" ? 3 : 1)
+      let junk = numberedValue(1, bytes: 5_000)
+      let quarantineName = "spool:" + IngestPipeline.name + ".quarantine"
+      let table = try await place.withStore { store in
+        let spool = try await RocksSpool(store: store, name: IngestPipeline.name)
+        func put(_ id: SpoolID, _ bytes: [UInt8]) async throws {
+          try await spool.store(id, bytes, forceSync: false, deadline: nil)
+        }
+        for number in 0..<3 {
+          try await put(numberedID(number), junk)
+          try await spool.quarantine(numberedID(number), reason: "a test")
+        }
+        try await put(refused, [9])
+        for (number, message) in messages.enumerated() {
+          try await put(numberedID(10 + number), message)
+        }
+        let family = try #require(store.existingFamily(quarantineName)).columnFamily
+        try await store.blocking {
+          // The end of the spool's view of its opening is the beginning of one.
+          try store.database.setOptions(["disable_auto_compactions": "true"], of: family)
+          try store.database.flush(family)
+        }
+        return try #require(try store.database.tableFiles(of: family).first).number
+      }
+      if cause == "damaged" {
+        let path = place.path + "/rocks/" + Database.tableFileName(table)
+        var bytes = try Files.read(path, limit: .max)
+        // That of the message in the middle, whose id the refused one has.
+        let key = try #require(bytes.firstRange(of: refused.bytes)).upperBound
+        bytes[key + 100] ^= 0xFF
+        try writeFile(bytes, to: path)
+      }
+      try await place.withStore { store in
+        if cause == "shut" {
+          store.existingFamily(quarantineName)?.health.shutForOperator(note: "a test")
+        }
+        let spool = try await RocksSpool(store: store, name: IngestPipeline.name)
+        let pipeline = try await IngestPipeline(store: store, spool: spool)
+        try await pipeline.drain()
+        #expect(pipeline.nextIndex("p") == 10)
+        #expect(try await pipeline.ids() == [refused])
+        #expect(pipeline.heldCount == 1)
+        // What comes later is applied.
+        let ingest = try await pipeline.ingest(producer: "q")
+        try await ingest.store(Array(line(1).utf8), durability: .buffered)
+        try await ingest.drained()
+        #expect(try await pipeline.ids() == [refused])
+        await ingest.close()
+        await pipeline.close()
+        try await spool.shutdown()
       }
     }
   }

@@ -274,6 +274,84 @@ struct SpoolRepairTests {
     }
   }
 
+  @Test(
+    "What one damaged table gave is not taken away for its lack in the next",
+    arguments: [TableFault.missing, .noFooter], 0..<3)
+  func rescuedStaysRescued(kind: TableFault, hiding: Int) async throws {
+    try await withPlace { place in
+      let ids = (0..<300).map { id(atMilliseconds: UInt64($0 * 1_000 + 1_000)) }
+      let value = { (number: Int) in numberedValue(number, bytes: 1_000) }
+      // Stored in the elder of the two tables that open and removed in the younger; and the other
+      // way round, over a message in a sound table.
+      let removed = id(atMilliseconds: 31_500)
+      let restored = id(atMilliseconds: 61_500)
+      let readable = (0..<3).filter { $0 != hiding }
+      let tables = try await place.withSpool { spool in
+        try spool.setOptions(["disable_auto_compactions": "true"])
+        try await spool.put(restored, value(1_001))
+        try await spool.compact()
+        for part in 0..<3 {
+          for number in stride(from: part, to: 300, by: 3) {
+            try await spool.put(ids[number], value(number))
+          }
+          if part == readable[0] {
+            try await spool.put(removed, value(1_000))
+            try await spool.remove(restored)
+          } else if part == readable[1] {
+            try await spool.remove(removed)
+            try await spool.put(restored, value(1_001))
+          }
+          try await spool.flush()
+        }
+        return try spool.tables.filter { $0.level == 0 }.sorted { $0.number < $1.number }
+      }
+      #expect(tables.count == 3)
+      try place.damage(tables[hiding].number, kind)
+      // In blocks of different keys, and in two of the same.
+      let struck = [
+        90 + readable[0], 150 + readable[1], 240 + readable[0], 240 + readable[1],
+      ]
+      for part in readable {
+        let path = place.pathOfTable(tables[part].number)
+        var bytes = try Files.read(path, limit: .max)
+        for number in struck where number % 3 == part {
+          bytes[try #require(bytes.firstRange(of: value(number))).lowerBound] ^= 0xFF
+        }
+        try writeFile(bytes, to: path)
+      }
+      let given = try await place.withSpool("main", .reader) { spool in
+        try await spool.all().entries.compactMap { entry in
+          if case .item(let id, _) = entry { id } else { nil }
+        }
+      }
+      #expect(given.count > 150)
+      let trial = try await repair(place, applies: false)
+      let report = try await repair(place)
+      #expect(report.tables.count == 3)
+      #expect(trial.intact == report.intact && trial.rescued == report.rescued)
+      var stored = [restored: value(1_001)]
+      for number in ids.indices where number % 3 != hiding {
+        // A block has four messages of its table.
+        if struck.contains(where: { $0 % 3 == number % 3 && abs($0 - number) <= 9 }) { continue }
+        stored[ids[number]] = value(number)
+      }
+      #expect(stored.count >= 173)
+      try await place.withSpool { spool in
+        for number in ids.indices where stored[ids[number]] == nil {
+          guard let bytes = try await spool.loadIfPresent(ids[number]) else { continue }
+          #expect(number % 3 != hiding && bytes == value(number))
+          stored[ids[number]] = bytes
+        }
+      }
+      #expect(stored.count == 185)
+      #expect(Set(given).subtracting(stored.keys).isEmpty)
+      // Each once; what the sound table has is no more than kept.
+      #expect(report.rescued == UInt64(stored.count - 1))
+      #expect(report.intact == UInt64(stored.count))
+      try await expectHealed(place, stored)
+    }
+  }
+
   @Test("What lies between two damaged blocks is listed and kept, however narrow")
   func intactBlockBetweenDamagedOnes() async throws {
     try await withPlace { place in
