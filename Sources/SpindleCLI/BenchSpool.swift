@@ -107,9 +107,9 @@ final class BenchSpool: Sendable {
 
   // MARK: Numbers
 
-  /// When the first id was asked for, after the spool was opened: as from callers that make an id
-  /// and store it.
-  private static let firstMilliseconds = SystemClock().wallMilliseconds
+  /// The time of the first id: ten minutes ahead, so that none is old when it is stored, as it is
+  /// not for callers that make an id and store it.
+  private static let firstMilliseconds = SystemClock().wallMilliseconds + 600_000
 
   /// An id like the raw program's for a number: version 7, 4,096 a millisecond.
   private static func id(_ number: Int) throws -> SpoolID {

@@ -31,7 +31,9 @@ struct SpoolCommand: AsyncParsableCommand {
     func withSpool(_ body: (RocksSpool) async throws -> Void) async throws {
       try await withReader(options.store) { store in
         try SpoolCommand.checkPresence(of: name, in: store)
-        try await body(try await RocksSpool(store: store, name: name, settings: .ofTool))
+        let spool = try await RocksSpool(store: store, name: name, settings: .ofTool)
+        if let problem = spool.quotaProblem { Output.problem("note: \(problem)") }
+        try await body(spool)
       }
     }
 
@@ -92,7 +94,13 @@ struct SpoolCommand: AsyncParsableCommand {
   struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Print the ids of all messages, one a line.",
-      discussion: "Example:\n  spindle spool list --store data --name ingest")
+      discussion: """
+        Without --json the messages are not looked into. With it, exit code 2: some are damaged, and
+        named. Exit code 1: what could not be read at all is missing.
+
+        Example:
+          spindle spool list --store data --name ingest
+        """)
     @OptionGroup var target: Target
     @Flag(help: "Print an array of {id, bytes, created}.") var json = false
 
@@ -106,6 +114,7 @@ struct SpoolCommand: AsyncParsableCommand {
 
     func run() async throws {
       try await reportingErrors {
+        var isIntact = true
         try await target.withSpool { spool in
           guard json else {
             // The ids alone: the messages are not decoded, nor handed from thread to thread.
@@ -121,15 +130,18 @@ struct SpoolCommand: AsyncParsableCommand {
             switch entry {
             case .item(let id, let data): try rows.add(row(id, bytes: data.count, damage: nil))
             case .corrupt(let id, let error):
+              isIntact = false
               Output.problem("the message \(id) is damaged: \(error)")
               try rows.add(row(id, bytes: 0, damage: error))
             }
+            guard Output.hasReader else { return }
           }
           rows.finish()
           let outcome = await walk.finished()
           // What was found comes first: a store that is damaged is when it is wanted most.
           if let error = outcome.error { throw error }
         }
+        if !isIntact { throw ExitCode(2) }
       }
     }
 

@@ -1,5 +1,4 @@
 import ArgumentParser
-import Foundation
 import Spindle
 import SpindleCore
 import SpindleSpool
@@ -11,7 +10,8 @@ struct SpoolOrphansCommand: AsyncParsableCommand {
     abstract: "Find the bodies of a paired spool that belong to no envelope.",
     discussion: """
       A crash or a failed removal leaves them. Without --apply it removes nothing. Exit code 0: none
-      was found, or all were removed; 2: some are left. A pair on files must not be open elsewhere.
+      was found, or all were removed; 2: some are left. A pair on files must not be open elsewhere;
+      a directory that is no spool (lock, new and data) is refused and left as it is.
 
       Example:
         spindle spool orphans --store data --meta envelopes --data bodies
@@ -25,7 +25,12 @@ struct SpoolOrphansCommand: AsyncParsableCommand {
   var dataDirectory: String?
   @Option(help: "The name of the spool of envelopes.") var meta = "meta"
   @Option(help: "The name of the spool of bodies.") var data = "data"
-  @Option(name: .customLong("older-than"), help: "Leave younger bodies alone; seconds.")
+  @Option(
+    name: .customLong("older-than"),
+    help: """
+      Leave younger bodies alone, by the time in their id; seconds. An id more than a day ahead of \
+      the clock has none: its body is looked at.
+      """)
   var age: UInt32 = 3_600
   @Flag(help: "Remove what is found. The store must not be running.") var apply = false
   @Flag(help: "Print an object {examined, orphans, removed, unjudged, ids}.") var json = false
@@ -80,11 +85,7 @@ struct SpoolOrphansCommand: AsyncParsableCommand {
   private func sweepDirectories() async throws -> Bool {
     var spools: [LocalDiskSpool] = []
     for path in [metaDirectory, dataDirectory].compactMap(\.self) {
-      // Opening would make one.
-      guard FileManager.default.fileExists(atPath: path + "/data") else {
-        throw SpindleError(.notFound, "there is no spool on files at \(path)", path: path)
-      }
-      spools.append(try LocalDiskSpool(path: path, flush: true))
+      spools.append(try LocalDiskSpool(existingAt: path, onlyLooks: !apply))
     }
     let pair = try PairedSpool(meta: spools[0], data: spools[1])
     do {

@@ -163,7 +163,8 @@ struct SpoolStatsCommand: AsyncParsableCommand {
     var strayKeys: UInt64
     var quarantined: UInt64
     var quarantinedBytes: UInt64
-    /// The quota that the spool's application recorded; missing where there is no limit.
+    /// The quota that the spool's application recorded; missing where there is no limit, and where
+    /// it cannot be read, which standard error tells.
     var quotaBytes: UInt64?
     var quotaEntries: UInt64?
     var lostRanges: [LostRow]

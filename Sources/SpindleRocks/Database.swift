@@ -290,7 +290,7 @@ internal import Synchronization
     defer { engine.leave() }
     try unsafe checked { error in
       unsafe withCharacters(change.key) { key, keyCount in
-        guard change.isPut else {
+        guard !change.isRemoval else {
           return unsafe rocksdb_delete_cf(
             engine.pointer, writeNoSlowdown, family.handle, key, keyCount, error)
         }

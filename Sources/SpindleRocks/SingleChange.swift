@@ -1,6 +1,7 @@
 /// One put or removal of borrowed bytes, for a write that nothing else is part of.
 @safe public struct SingleChange: ~Copyable, ~Escapable {
-  let isPut: Bool
+  /// Whether it removes its key.
+  public let isRemoval: Bool
   let key: Span<UInt8>
   let header: Span<UInt8>
   let payload: Span<UInt8>
@@ -8,7 +9,7 @@
   /// Stores a value in two parts, so that a header needs no copy of the payload.
   @_lifetime(copy key, copy header, copy payload)
   public init(putting header: Span<UInt8>, _ payload: Span<UInt8>, under key: Span<UInt8>) {
-    isPut = true
+    isRemoval = false
     self.key = key
     self.header = header
     self.payload = payload
@@ -17,7 +18,7 @@
   /// Removes a key; an absent one is no error.
   @_lifetime(copy key)
   public init(removing key: Span<UInt8>) {
-    isPut = false
+    isRemoval = true
     self.key = key
     header = Span()
     payload = Span()

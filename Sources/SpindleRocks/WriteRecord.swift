@@ -116,11 +116,18 @@ public struct WriteRecord: Sendable {
 
   /// Adds one change.
   public mutating func append(_ change: borrowing SingleChange, _ family: UInt32) {
-    if change.isPut {
-      put(family, key: change.key, header: change.header, payload: change.payload)
-    } else {
+    if change.isRemoval {
       delete(family, key: change.key)
+    } else {
+      put(family, key: change.key, header: change.header, payload: change.payload)
     }
+  }
+
+  /// Whether every operation removes something. Looks at all of them.
+  public var onlyRemoves: Bool {
+    var puts = 0
+    forEach { operation, _, _, _ in if operation == .put { puts += 1 } }
+    return puts == 0
   }
 
   /// Empties the record and keeps its memory.

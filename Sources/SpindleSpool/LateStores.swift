@@ -5,11 +5,13 @@ internal import Synchronization
 /// another host, brought back from quarantine, or held up by a stall.
 ///
 /// A walk that is to give what was stored before its start tells them apart by this, as the time in
-/// their id does not.
+/// their id does not. One that is being stored under an old id is left out too: it may be written
+/// and not synced yet, and whoever stores it has it. It is noted before it can be seen for this. One
+/// that grew old while it waited is noted right after the write.
 final class LateStores: Sendable {
-  /// How much older than the newest stored id an id must be to be noted: the ids of callers that
-  /// store at once differ by less.
-  static let marginTicks: Int64 = 10_000_000
+  /// How much older than the wall clock an id must be to be noted: the ids of callers that store at
+  /// once differ by less. With what the clock may lag behind, everything older than a second is.
+  static let marginTicks: Int64 = 9_000_000
   /// The last this many are known at least, and twice as many at most: 3 MiB.
   static let limit = 32_768
 
@@ -17,48 +19,58 @@ final class LateStores: Sendable {
     var present: [SpoolID: SpoolInstant] = [:]
     /// Those noted before the present ones; forgotten when these are full.
     var former: [SpoolID: SpoolInstant] = [:]
+    /// How many stores of each id are under way; as many as there are callers.
+    var underWay: [SpoolID: Int] = [:]
   }
 
   private let clock: any StoreClock
-  /// The newest time of an id that was stored, in ticks: with it, most stores need no look at the
-  /// clock.
-  private let newest: Atomic<Int64>
   private let state = Mutex(State())
   /// Whether any message was noted. Walks ask for each of theirs, and mostly none was.
   private let isEmpty = Atomic<Bool>(true)
 
-  init(clock: any StoreClock) {
-    self.clock = clock
-    newest = Atomic(SpoolInstant(unixMilliseconds: clock.wallMilliseconds).ticks)
+  init(clock: any StoreClock) { self.clock = clock }
+
+  /// Begins a store. A new id costs one look at the kernel's clock of the last tick, some 10 ns.
+  ///
+  /// - Returns: Whether the id is old; to be given to ``end(_:isLate:isStored:waited:)``.
+  func begin(_ id: SpoolID) -> Bool {
+    guard isOld(id) else { return false }
+    isEmpty.store(false, ordering: .releasing)
+    state.withLock { $0.underWay[id, default: 0] += 1 }
+    return true
   }
 
-  /// Notes a message that was stored.
-  func note(_ id: SpoolID) {
-    let ticks = id.created.ticks
-    let seen = newest.load(ordering: .relaxed)
-    if ticks >= seen {
-      // Lower values of others may win; that only lets more ids be looked at.
-      newest.store(ticks, ordering: .relaxed)
-      return
-    }
-    guard seen - ticks > Self.marginTicks else { return }
-    let now = SpoolInstant(unixMilliseconds: clock.wallMilliseconds)
-    // The newest may be one from the future.
-    guard now.ticks > ticks, now.ticks - ticks > Self.marginTicks else { return }
+  /// Ends a store that was begun.
+  ///
+  /// - Parameters:
+  ///   - isStored: Whether the message is there now; else it is as if the store had never been.
+  ///   - waited: Whether the store may have taken long enough for a new id to become old.
+  func end(_ id: SpoolID, isLate: Bool, isStored: Bool, waited: Bool) {
+    guard isLate || isStored && waited && isOld(id) else { return }
     isEmpty.store(false, ordering: .releasing)
     state.withLock { state in
-      if state.present.count >= Self.limit {
-        state.former = state.present
-        state.present.removeAll(keepingCapacity: true)
+      if isStored {
+        if state.present.count >= Self.limit {
+          state.former = state.present
+          state.present.removeAll(keepingCapacity: true)
+        }
+        state.present[id] = SpoolInstant(unixMilliseconds: clock.wallMilliseconds)
       }
-      state.present[id] = now
+      guard isLate, let count = state.underWay[id] else { return }
+      state.underWay[id] = count > 1 ? count - 1 : nil
     }
   }
 
-  /// Whether the message is known to have been stored at a time or later.
+  private func isOld(_ id: SpoolID) -> Bool {
+    let now = SpoolInstant(unixMilliseconds: clock.coarseWallMilliseconds)
+    return id.created.ticks < now.ticks - Self.marginTicks
+  }
+
+  /// Whether the message is known to have been stored at a time or later, or is being stored.
   func contains(_ id: SpoolID, storedFrom start: SpoolInstant) -> Bool {
     if isEmpty.load(ordering: .acquiring) { return false }
     return state.withLock { state in
+      if state.underWay[id] != nil { return true }
       guard let stored = state.present[id] ?? state.former[id] else { return false }
       return stored >= start
     }

@@ -43,20 +43,38 @@ struct LocalDiskDirectory: Sendable {
   /// Locks the directory, tries it out and creates what is missing. The lock comes before
   /// anything else is changed; the leftovers of a killed process are removed under it, before a
   /// store can have one.
-  func open() throws -> (lock: FileLock, warnings: [DirectoryProbe.Warning]) {
+  ///
+  /// - Parameter isExpected: Whether a spool has to be there already; see ``checkPresence()``.
+  /// - Parameter keepsLeftovers: Whether nothing is created and what a killed process left stays as it
+  ///   is, for one who only looks.
+  func open(
+    isExpected: Bool = false, keepsLeftovers: Bool = false
+  ) throws -> (lock: FileLock, warnings: [DirectoryProbe.Warning]) {
     guard !Files.exists(path) || Files.isDirectory(path) else {
       throw SpindleError(
         .invalidArgument, "\(path) is not a directory; expected a spool or a new path", path: path)
     }
+    if isExpected { try checkPresence() }
     return try withSpindleErrors {
       try Files.createDirectory(path)
       let lock = try DirectoryProbe.explaining(path) { try takeLock() }
       let warnings = try DirectoryProbe.run(path)
+      if keepsLeftovers { return (lock, warnings) }
       for part in [new, data, quarantine] { try Files.createDirectory(part) }
       try synchronizeNames()
       try finishRestores()
       try removeLeftovers()
       return (lock, warnings)
+    }
+  }
+
+  /// Throws where no spool has ever been opened. One name alone, such as `data`, is that of many
+  /// directories that are none.
+  private func checkPresence() throws {
+    guard Files.exists(lock), Files.isDirectory(new), Files.isDirectory(data) else {
+      throw SpindleError(
+        .notFound, "there is no spool on files at \(path); expected lock, new and data in it",
+        path: path)
     }
   }
 
@@ -95,14 +113,34 @@ struct LocalDiskDirectory: Sendable {
   }
 
   /// Removes what a killed process was writing, and reasons whose message is not in quarantine.
-  /// What cannot be removed is in nobody's way.
+  /// What cannot be removed is in nobody's way, nor are files that a spool would not name so.
   private func removeLeftovers() throws(IOFailure) {
-    for name in try Files.names(in: new) { try? Files.remove(new + "/" + name) }
-    for name in try Files.names(in: quarantine) where name.hasSuffix(Self.reasonSuffix) {
-      let reason = quarantine + "/" + name
-      let message = String(reason.dropLast(Self.reasonSuffix.count))
-      if (try? Files.isThere(message)) == false { try? Files.remove(reason) }
+    for name in try Files.names(in: new) where Self.isTemporary(name) {
+      try? Files.remove(new + "/" + name)
     }
+    for name in try Files.names(in: quarantine) where name.hasSuffix(Self.reasonSuffix) {
+      guard let id = Self.id(named: name.dropLast(Self.reasonSuffix.count)) else { continue }
+      if (try? Files.isThere(quarantined(id))) == false { try? Files.remove(reason(id)) }
+    }
+  }
+
+  /// What a probe is called in `new`, before its number.
+  static let probeName = "probe"
+
+  /// Whether a spool gives such a name to a file in `new`: an id, that of a reason or of a probe,
+  /// and a number behind it.
+  static func isTemporary(_ name: String) -> Bool {
+    guard let dot = name.lastIndex(of: "."), dot != name.startIndex else { return false }
+    let number = name[name.index(after: dot)...]
+    guard !number.isEmpty, number.allSatisfy({ $0.isASCII && $0.isNumber }) else { return false }
+    let stem = name[..<dot]
+    if stem == probeName { return true }
+    return id(named: stem.hasSuffix(reasonSuffix) ? stem.dropLast(reasonSuffix.count) : stem) != nil
+  }
+
+  private static func id(named name: Substring) -> SpoolID? {
+    guard let id = SpoolID(text: String(name)), id.description == name else { return nil }
+    return id
   }
 }
 

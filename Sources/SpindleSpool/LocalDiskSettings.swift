@@ -55,6 +55,7 @@ public struct LocalDiskSettings: Sendable {
     guard failuresToShut >= 1 else {
       throw refuse("failuresToShut is \(failuresToShut); expected 1 or more")
     }
+    try capacityFloor.validate()
     guard probeInterval > .zero else {
       throw refuse("probeInterval is \(probeInterval); expected more than 0 s")
     }

@@ -116,12 +116,26 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
     try self.init(path: path, settings: settings, clock: clock)
   }
 
+  /// Opens a spool that is there, for a tool. A directory that is no spool is refused before
+  /// anything in it is touched.
+  ///
+  /// - Parameter onlyLooks: Whether the caller changes nothing: what a killed process left stays
+  ///   too.
+  /// - Throws: As ``init(path:flush:)``, and `notFound` where there is no spool.
+  package convenience init(existingAt path: String, onlyLooks: Bool) throws {
+    try self.init(
+      path: path, settings: LocalDiskSettings(flush: true), clock: SystemClock(),
+      hooks: LocalDiskHooks(), isExpected: true, keepsLeftovers: onlyLooks)
+  }
+
   package init(
-    path: String, settings: LocalDiskSettings, clock: any StoreClock, hooks: LocalDiskHooks
+    path: String, settings: LocalDiskSettings, clock: any StoreClock, hooks: LocalDiskHooks,
+    isExpected: Bool = false, keepsLeftovers: Bool = false
   ) throws {
     try settings.validate()
     let directory = LocalDiskDirectory(path)
-    let (lock, warnings) = try directory.open()
+    let (lock, warnings) = try directory.open(
+      isExpected: isExpected, keepsLeftovers: keepsLeftovers)
     self.path = directory.path
     self.settings = settings
     self.warnings = warnings.map(\.description)
@@ -249,7 +263,7 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
       try await blocking { [self] in
         judgeSpace()
         guard let (bytes, failures) = gate.probe else { return }
-        let path = temporaryPath("probe")
+        let path = temporaryPath(LocalDiskDirectory.probeName)
         try Files.create(
           path, parts: [[UInt8](repeating: 0x5A, count: bytes)], sync: true)
         try Files.remove(path)

@@ -35,7 +35,9 @@ extension PairedSpool {
   ///
   /// - Parameters:
   ///   - age: Younger ones are left alone, by the time in their id. 0 or more; the default is one
-  ///     hour.
+  ///     hour. The time of an id that is more than a day ahead of the clock is none: its body is
+  ///     looked at whatever the age. One that is less ahead counts as young until the clock has
+  ///     passed it.
   ///   - dryRun: True: nothing is removed. The default is false.
   /// - Throws: ``SpindleError``: `invalidArgument` for a negative age, and what stopped the sweep;
   ///   what was removed before stays removed, and the sweep may be repeated.
@@ -54,19 +56,22 @@ extension PairedSpool {
     let milliseconds = seconds * 1000 + UInt64(age.components.attoseconds / 1_000_000_000_000_000)
     let now = clock.wallMilliseconds
     let cutoff = now - min(milliseconds, now)
-    let sweep = try await sweep(before: SpoolInstant(unixMilliseconds: cutoff), dryRun: dryRun)
+    let past = SpoolInstant(unixMilliseconds: cutoff)
+    // No id that a spool makes is further ahead.
+    let future = SpoolInstant(unixMilliseconds: now &+ RocksSpool.floorAheadMilliseconds)
+    let sweep = try await sweep(dryRun: dryRun) { $0.created < past || $0.created > future }
     if !dryRun { schedule.swept(before: cutoff) }
     return sweep
   }
 
-  private func sweep(before cutoff: SpoolInstant, dryRun: Bool) async throws -> Sweep {
+  private func sweep(dryRun: Bool, _ isDue: (SpoolID) -> Bool) async throws -> Sweep {
     var sweep = Sweep()
     if let data = data as? RocksSpool {
       // Ids alone, in pages that bound the memory; a walk would copy every body.
       var last: SpoolID?
       while true {
         let page = try await data.ids(from: last, limit: 1_000)
-        for id in page where id != last && id.created < cutoff {
+        for id in page where id != last && isDue(id) {
           try await judge(id, dryRun: dryRun, &sweep)
         }
         guard let next = page.last, next != last else { break }
@@ -78,8 +83,7 @@ extension PairedSpool {
       let walk = try data.enumerate(into: channel, startTime: SpoolInstant(ticks: .max))
       for await entry in channel {
         switch entry {
-        case .item(let id, _) where id.created < cutoff,
-          .corrupt(let id, _) where id.created < cutoff:
+        case .item(let id, _) where isDue(id), .corrupt(let id, _) where isDue(id):
           try await judge(id, dryRun: dryRun, &sweep)
         default: continue
         }

@@ -80,16 +80,16 @@ struct PairInOneStore: PairChanges {
 
   func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      _ = try await meta.commitMove(
-        syncs: flushesStores, counting: { [(meta, $0.meta), (data, $0.data)] }
-      ) { batch in
-        guard let meta = try meta.stageRestorationBlocking(id, into: &batch) else {
-          throw SpindleError(.notFound, "no such key \(id) in quarantine")
+      try await notingStore(of: id, in: [meta, data]) {
+        _ = try await meta.commitMove(
+          syncs: flushesStores, counting: { [(meta, $0.meta), (data, $0.data)] }
+        ) { batch in
+          guard let meta = try meta.stageRestorationBlocking(id, into: &batch) else {
+            throw SpindleError(.notFound, "no such key \(id) in quarantine")
+          }
+          return (meta: meta, data: try data.stageRestorationBlocking(id, into: &batch))
         }
-        return (meta: meta, data: try data.stageRestorationBlocking(id, into: &batch))
       }
-      meta.noteStored(id)
-      data.noteStored(id)
     }
   }
 
@@ -143,15 +143,31 @@ struct PairInOneStore: PairChanges {
     let dataCall: SpoolCall
     do { dataCall = try data.begin(operation) } catch { throw meta.fail(metaCall, error) }
     do {
-      try await commitCounted(
-        id, batch, changes, syncs: syncs, deadline: deadline,
-        policy: isRemoval ? meta.removePolicy : meta.storePolicy)
-      for change in changes where change.recordBytes != nil { change.spool.noteStored(id) }
+      let stores = changes.filter { $0.recordBytes != nil }.map(\.spool)
+      try await notingStore(of: id, in: stores) {
+        try await commitCounted(
+          id, batch, changes, syncs: syncs, deadline: deadline,
+          policy: isRemoval ? meta.removePolicy : meta.storePolicy)
+      }
       meta.end(metaCall, bytes: changes.first { $0.spool === meta }?.payloadBytes ?? 0)
       data.end(dataCall, bytes: changes.first { $0.spool === data }?.payloadBytes ?? 0)
     } catch {
       _ = data.fail(dataCall, error)
       throw meta.fail(metaCall, error)
+    }
+  }
+
+  /// Runs what stores a message in each of the spools.
+  private func notingStore(
+    of id: SpoolID, in spools: [RocksSpool], _ body: () async throws -> Void
+  ) async throws {
+    let noted = spools.map { (spool: $0, isLate: $0.lateStores.begin(id)) }
+    do {
+      try await body()
+      for (spool, isLate) in noted { spool.noteStored(id, isLate: isLate) }
+    } catch {
+      for (spool, isLate) in noted { spool.noteNotStored(id, isLate: isLate) }
+      throw error
     }
   }
 

@@ -17,25 +17,29 @@ enum RecordedQuota {
 
   /// Records the quota of the settings, or takes the recorded one, on a thread that may block.
   ///
-  /// - Returns: The quota that holds.
+  /// - Returns: The quota that holds; and for a reader, who stores nothing, why the recorded one is
+  ///   not known.
   static func settle(
     _ settings: SpoolSettings, of name: String, in store: Store
-  ) throws -> SpoolQuota {
-    guard let family = store.existingFamily("default") else { return settings.quota }
+  ) throws -> (quota: SpoolQuota, problem: SpindleError?) {
+    let own = (settings.quota, nil as SpindleError?)
+    guard let family = store.existingFamily("default") else { return own }
     if settings.usesRecordedQuota {
-      guard settings.quota.isUnlimited else { return settings.quota }
-      guard let bytes = try store.getBlocking(family, key: key(of: name)) else {
-        return settings.quota
-      }
-      guard let quota = decode(bytes) else {
+      guard settings.quota.isUnlimited else { return own }
+      do {
+        guard let bytes = try store.getBlocking(family, key: key(of: name)) else { return own }
+        if let quota = decode(bytes) { return (quota, nil) }
         throw SpindleError(
           .corruption,
-          "the recorded quota of the spool \(name) is damaged; the next opening by its application "
-            + "records it anew", path: store.path)
+          "the recorded quota of the spool \(name) is damaged or of a newer version; the next "
+            + "opening by its application records it anew", path: store.path)
+      } catch let error as SpindleError
+        where store.view != .owned && [.corruption, .io].contains(error.kind)
+      {
+        return (settings.quota, error)
       }
-      return quota
     }
-    guard store.view == .owned else { return settings.quota }
+    guard store.view == .owned else { return own }
     do {
       let recorded = try store.getBlocking(family, key: key(of: name))
       let wanted = settings.quota.isUnlimited ? nil : encode(settings.quota)
@@ -51,7 +55,7 @@ enum RecordedQuota {
     } catch is SpindleError {
       // Shut gates and damage are told by those who look; what is intact stays readable.
     }
-    return settings.quota
+    return own
   }
 
   static func encode(_ quota: SpoolQuota) -> [UInt8] {

@@ -94,11 +94,32 @@ extension RocksSpool {
   }
 
   /// Notes a message that was stored. Lets the next look at the oldest begin at it where it is
-  /// older than what was seen: brought back from quarantine, or under a given id. Mostly two
-  /// relaxed loads.
-  func noteStored(_ id: SpoolID) {
+  /// older than what was seen: brought back from quarantine, or under a given id. Mostly one
+  /// relaxed load.
+  ///
+  /// - Parameters:
+  ///   - isLate: What ``LateStores/begin(_:)`` said before the commit.
+  ///   - waited: Whether the commit may have waited.
+  func noteStored(_ id: SpoolID, isLate: Bool, waited: Bool = true) {
     if id.uuid.version == 7 { lowerOldest(to: id.uuid.high) }
-    lateStores.note(id)
+    lateStores.end(id, isLate: isLate, isStored: true, waited: waited)
+  }
+
+  /// Runs what stores a message.
+  func notingStore(of id: SpoolID, _ body: () async throws -> Void) async throws {
+    let isLate = lateStores.begin(id)
+    do {
+      try await body()
+      noteStored(id, isLate: isLate)
+    } catch {
+      noteNotStored(id, isLate: isLate)
+      throw error
+    }
+  }
+
+  /// Takes back that a message was about to be stored.
+  func noteNotStored(_ id: SpoolID, isLate: Bool) {
+    lateStores.end(id, isLate: isLate, isStored: false, waited: false)
   }
 
   private func lowerOldest(to value: UInt64) {

@@ -176,11 +176,12 @@ extension RocksSpool: QuarantiningSpool {
   /// stays in quarantine.
   public func restoreQuarantined(_ id: SpoolID) async throws {
     try await holding(id) {
-      let move = try await commitMove(counting: { [(self, $0)] }) { batch in
-        try self.stageRestorationBlocking(id, into: &batch)
+      try await notingStore(of: id) {
+        let move = try await commitMove(counting: { [(self, $0)] }) { batch in
+          try self.stageRestorationBlocking(id, into: &batch)
+        }
+        guard move != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
       }
-      guard move != nil else { throw absent(id, in: "the quarantine of spool \(name)") }
-      noteStored(id)
     }
   }
 

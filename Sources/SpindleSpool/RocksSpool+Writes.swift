@@ -8,8 +8,10 @@ extension RocksSpool {
     _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws {
     let call = try begin(.store)
+    let isLate = lateStores.begin(id)
     do {
       try checkSize(data)
+      var waited = true
       let durability = forceSync || settings.flush ? Durability.synced : .buffered
       let isHeld = beginChange(id)
       defer { endChange(id) }
@@ -31,7 +33,8 @@ extension RocksSpool {
               policy: storePolicy)
           }
         }
-        if attempt != .written {
+        waited = attempt != .written
+        if waited {
           var batch = Batch(reservingBytes: data.count + 64)
           batch.joinsGroupLane = isHeld
           if isPlain {
@@ -44,9 +47,10 @@ extension RocksSpool {
             policy: storePolicy)
         }
       }
-      noteStored(id)
+      noteStored(id, isLate: isLate, waited: waited)
       end(call, bytes: data.count)
     } catch {
+      noteNotStored(id, isLate: isLate)
       throw fail(call, error)
     }
   }
@@ -257,6 +261,7 @@ extension RocksSpool {
     guard claim(id) else { throw SpindleError(.conflict, "the message \(id) is being changed") }
     do {
       let call = try begin(.store)
+      let isLate = lateStores.begin(id)
       do {
         try checkSize(data)
         let durability = forceSync || settings.flush ? Durability.synced : .buffered
@@ -272,10 +277,11 @@ extension RocksSpool {
           try await storage.commit(
             batch, durability: durability, deadline: deadline, policy: storePolicy)
         }
-        noteStored(id)
+        noteStored(id, isLate: isLate)
         end(call, bytes: data.count)
         return header
       } catch {
+        noteNotStored(id, isLate: isLate)
         throw fail(call, error)
       }
     } catch {

@@ -46,6 +46,9 @@ public final class RocksSpool: Spool {
   let quarantineLedger: QuarantineLedger
   /// The quota that holds: that of the settings, or the recorded one.
   public let quota: SpoolQuota
+  /// Why a reader does not know the recorded quota, which it would only show; ``quota`` is without
+  /// limits then. nil otherwise.
+  package let quotaProblem: SpindleError?
   /// nil when the process had no metrics backend when the spool was opened.
   let metrics: SpoolMetrics?
   /// The first half of the oldest id that the metrics saw last; 0 is none yet.
@@ -107,14 +110,15 @@ public final class RocksSpool: Spool {
     loadPermits = settings.concurrentLoads.map { Permits($0, clock: clock) }
     // What follows reads, and may find damage.
     let events = metrics == nil ? nil : store.eventsFromNowOn
-    let (floor, quota, usage) = try await store.blocking {
-      let quota = try RecordedQuota.settle(settings, of: name, in: store)
+    let (floor, quota, problem, usage) = try await store.blocking {
+      let (quota, problem) = try RecordedQuota.settle(settings, of: name, in: store)
       return (
-        try Self.greatestID(store, family), quota,
+        try Self.greatestID(store, family), quota, problem,
         quota.isUnlimited || store.view != .owned ? nil : try Self.count(store, family)
       )
     }
     self.quota = quota
+    quotaProblem = problem
     ledger = usage.map {
       SpoolLedger(
         of: "the spool \(name)", quota: quota, holding: $0.usage, isPartial: $0.isPartial,
@@ -138,12 +142,13 @@ public final class RocksSpool: Spool {
     try StoreFamily.validate("spool:" + name)
   }
 
-  /// How far ahead of the wall clock an id may be to be the floor of new ones: ten years. A clock
-  /// that was set back by less reorders nothing; beyond it an id from elsewhere would move every
-  /// later id out of all bounds.
-  static let floorAheadMilliseconds: UInt64 = 3_653 * 24 * 3_600_000
+  /// How far ahead of the wall clock an id may be to be the floor of new ones: a day. A clock that
+  /// was set back by less, as from a wrong time zone, reorders nothing. An id from further ahead
+  /// comes from elsewhere: it would take the age from every message stored after it, for walks by a
+  /// start time and for sweeps.
+  static let floorAheadMilliseconds: UInt64 = 24 * 3_600_000
 
-  /// The greatest id of version 7 up to ten years ahead of the clock. The walk from there to the
+  /// The greatest id of version 7 up to a day ahead of the clock. The walk from there to the
   /// front passes ids of other versions, which lie anywhere, and keys that are no ids.
   private static func greatestID(_ store: Store, _ family: StoreFamily) throws -> SpoolID? {
     let limit = min(store.clock.wallMilliseconds &+ floorAheadMilliseconds, 1 << 48 - 1)
@@ -192,7 +197,7 @@ public final class RocksSpool: Spool {
   public var usage: SpoolUsage? { ledger?.usage }
 
   /// A new id, greater than those made since the opening, and than every id of version 7 that the
-  /// spool held then and that is not more than ten years ahead of the clock.
+  /// spool held then and that is not more than a day ahead of the clock.
   public func makeID() -> SpoolID { generator.next() }
 
   // MARK: Spool

@@ -12,6 +12,7 @@ extension RocksSpoolParameters {
     if let limitConcurrentLoads { settings.concurrentLoads = limitConcurrentLoads }
     if let limitConcurrentRemoves { settings.concurrentRemoves = limitConcurrentRemoves }
     if let maxSpoolBytes { settings.quota.bytes = UInt64(maxSpoolBytes) }
+    if let maxSpoolEntries { settings.quota.entries = UInt64(maxSpoolEntries) }
     if let maxQuarantinedEntries {
       settings.quarantineQuota.entries = UInt64(maxQuarantinedEntries)
     }

@@ -107,6 +107,8 @@ public struct RocksSpoolParameters: Sendable, Equatable {
   /// The most bytes of stored records. A store that would exceed it is refused. The default is no
   /// limit.
   public var maxSpoolBytes: Int?
+  /// The most messages. A store that would exceed it is refused. The default is no limit.
+  public var maxSpoolEntries: Int?
   /// The most messages in the spool's quarantine; what would exceed it stays in the spool. The
   /// default is 100,000.
   public var maxQuarantinedEntries: Int?
@@ -149,6 +151,7 @@ public struct RocksSpoolParameters: Sendable, Equatable {
     case enableBlobFiles = "enable_blob_files"
     case minBlobSize = "min_blob_size"
     case maxSpoolBytes = "max_spool_bytes"
+    case maxSpoolEntries = "max_spool_entries"
     case maxQuarantinedEntries = "max_quarantined_entries"
     case maxQuarantinedBytes = "max_quarantined_bytes"
     case payloadCompression = "payload_compression"
@@ -201,6 +204,7 @@ public struct RocksSpoolParameters: Sendable, Equatable {
     try check(.rateLimitBytesPerSecond, rateLimitBytesPerSecond, 1...Self.sizeLimit)
     try check(.minBlobSize, minBlobSize, sizes)
     try check(.maxSpoolBytes, maxSpoolBytes, 0...Int.max)
+    try check(.maxSpoolEntries, maxSpoolEntries, 0...Int.max)
     try check(.maxQuarantinedEntries, maxQuarantinedEntries, 0...Int.max)
     try check(.maxQuarantinedBytes, maxQuarantinedBytes, 0...Int.max)
     for (name, duration) in [
@@ -299,6 +303,7 @@ extension RocksSpoolParameters: Codable {
     enableBlobFiles = try reader.boolean(.enableBlobFiles)
     minBlobSize = try reader.size(.minBlobSize)
     maxSpoolBytes = try reader.size(.maxSpoolBytes)
+    maxSpoolEntries = try reader.integer(.maxSpoolEntries)
     maxQuarantinedEntries = try reader.integer(.maxQuarantinedEntries)
     maxQuarantinedBytes = try reader.size(.maxQuarantinedBytes)
     payloadCompression = try reader.choice(
@@ -341,6 +346,7 @@ extension RocksSpoolParameters: Codable {
     try put(.enableBlobFiles, enableBlobFiles)
     try put(.minBlobSize, minBlobSize)
     try put(.maxSpoolBytes, maxSpoolBytes)
+    try put(.maxSpoolEntries, maxSpoolEntries)
     try put(.maxQuarantinedEntries, maxQuarantinedEntries)
     try put(.maxQuarantinedBytes, maxQuarantinedBytes)
     try put(.payloadCompression, payloadCompression?.rawValue)

@@ -42,6 +42,7 @@ internal import SpindleStore
 ///     "enable_blob_files": true,
 ///     "min_blob_size": "4 KiB",
 ///     "max_spool_bytes": "100 GiB",
+///     "max_spool_entries": 50000000,
 ///     "max_quarantined_entries": 100000,
 ///     "max_quarantined_bytes": "1 GiB",
 ///     "payload_compression": "lz4"
@@ -69,7 +70,8 @@ public struct SpoolDefinition: Sendable, Equatable {
   public var name: String
   /// The default is `local_disk`.
   public var kind = Kind.localDisk
-  /// The directory of a spool of the kind `local_disk`, which needs one; others have none.
+  /// The directory of a spool of the kind `local_disk`, which needs one; others have none. What a
+  /// spool of that kind may hold is no part of a definition: ``LocalDiskSettings/quota``.
   public var path: String?
   /// Whether every store is durable before it returns. The default is false.
   public var flush = false
@@ -97,6 +99,12 @@ public struct SpoolDefinition: Sendable, Equatable {
         "the parameter \"\(name.rawValue)\" of the spool \(printable(self.name)) \(what)")
     }
     try RocksSpool.checkName(name)
+    for (name, minimum) in [(.minFreeSpace, minFreeSpace), (.minFreeInodes, minFreeInodes)]
+      as [(Name, FreeMinimum?)]
+    {
+      guard let minimum, let percent = minimum.percent, percent > 100 else { continue }
+      throw refuse(name, "is \(minimum.text); expected 0 % to 100 %")
+    }
     switch kind {
     case .localDisk:
       guard let path, !path.isEmpty else {

@@ -43,7 +43,7 @@ extension Store {
     var attempt = try Self.attempt(of: await combiner.join(change, to: family))
     if attempt == nil {
       try checkOpen()
-      if let refusal = health.refusal() ?? family.gateRefusal { throw refusal }
+      if let refusal = family.gateRefusal { throw refusal }
       let hasTurn = combiner.begin()
       defer { if hasTurn { combiner.end() } }
       attempt = try engine.writeInline(change, to: family) ? .written : .waits

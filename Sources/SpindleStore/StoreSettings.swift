@@ -4,18 +4,20 @@ public import SpindleRocks
 
 /// How a store is opened. Plain values; clocks and test hooks are injected apart.
 public struct StoreSettings: Sendable {
-  /// The part of a file system that stays free.
+  /// The part of a file system that stays free. Below it a store still takes batches that only
+  /// delete, as they free space, until a tenth of the floor is left.
   public struct CapacityFloor: Sendable, Equatable {
     /// Writes stop when fewer bytes are free than this, or than ``percent`` of the whole,
     /// whichever is less. The default leaves it to ``percent``.
     public var bytes: UInt64 = .max
-    /// The default is 10 %: what is deleted by compactions alone must have room to be rewritten.
+    /// 0 to 100. The default is 10 %: what is deleted by compactions alone must have room to be
+    /// rewritten.
     public var percent: UInt64 = 10
     /// Writes stop when fewer inodes are free than this, or than ``inodePercent`` of the whole,
     /// whichever is less. The default leaves it to ``inodePercent``. Not applied where inodes have
     /// no fixed number.
     public var inodes: UInt64 = .max
-    /// The default is 10 %.
+    /// 0 to 100. The default is 10 %.
     public var inodePercent: UInt64 = 10
     public init() {}
     /// No floor: writes go on until the disk itself refuses.
@@ -105,6 +107,7 @@ public struct StoreSettings: Sendable {
         "the settings familyLimit, groupQueueLimit, groupQueueByteLimit and blockingThreads must "
           + "be at least 1")
     }
+    try capacityFloor.validate()
     if let walSyncInterval, !Self.walSyncIntervals.contains(walSyncInterval) {
       throw SpindleError(
         .invalidArgument,

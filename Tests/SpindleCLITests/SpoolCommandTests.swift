@@ -72,6 +72,35 @@ import Testing
     }
   }
 
+  @Test func listNamesWhatIsDamagedAndStopsWithItsReader() async throws {
+    try await withPlace { place in
+      // Some 300 KB of rows: more than a pipe holds.
+      let count = 3_000
+      var ids: [SpoolID] = []
+      try await withStore(place.store) { store in
+        let spool = try await RocksSpool(store: store, name: "main")
+        for _ in 0..<count {
+          ids.append(spool.makeID())
+          try await spool.store(ids[ids.count - 1], [1], forceSync: false, deadline: nil)
+        }
+      }
+      #expect(try await spindle("spool", "list", "--store", place.store, "--json").status == 0)
+      try await damage(place, ids[count - 1])
+      let whole = try await spindle("spool", "list", "--store", place.store, "--json")
+      #expect(whole.status == 2)
+      #expect(whole.problems.contains("the message \(ids[count - 1]) is damaged"))
+      let rows = try whole.objects()
+      #expect(rows.count == count)
+      #expect(rows.filter { $0["damage"] != nil }.count == 1)
+      // The reader leaves long before the damaged one.
+      let command = "\(spindleProgram) spool list --store \(place.store) --json"
+      let cut = try await RunningCommand([
+        "bash", "-c", "\(command) | head -c 10 > /dev/null; exit ${PIPESTATUS[0]}",
+      ]).result()
+      #expect(cut.status == 0 && cut.problems == "", "\(cut.problems)")
+    }
+  }
+
   @Test("A-C-4: compacting an unknown spool is refused, a known one shrinks")
   func compact() async throws {
     try await withPlace { place in

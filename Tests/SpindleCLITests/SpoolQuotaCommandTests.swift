@@ -16,6 +16,36 @@ import Testing
     }
   }
 
+  @Test func anUnreadableQuotaHidesNoMessage() async throws {
+    try await withPlace { place in
+      var ids: [SpoolID] = []
+      try await asApplication(place, quota: SpoolQuota(entries: 2)) { spool in
+        ids.append(spool.makeID())
+        try await spool.store(ids[0], [1, 2, 3], forceSync: false, deadline: nil)
+      }
+      try await withStore(place.store) { store in
+        var batch = Batch()
+        let family = try #require(store.existingFamily("default"))
+        batch.put(family, key: Array("spool-quota:main".utf8), value: [9])
+        try await store.commit(batch, durability: .buffered)
+      }
+      for words in [["list"], ["get", ids[0].description], ["verify"], ["stats", "--json"]] {
+        let read = try await RunningCommand(
+          [spindleProgram, "spool"] + words + ["--store", place.store]
+        ).result()
+        #expect(read.status == 0, "\(words) \(read.problems)")
+        #expect(read.problems.contains("spindle: note: the recorded quota of the spool main is"))
+        if words[0] == "stats" {
+          let report = try read.object()
+          #expect(report["messages"] as? Int == 1 && report["quotaEntries"] == nil)
+        }
+      }
+      // Who would store does not know what is allowed.
+      try await spindle("spool", "put", "--store", place.store, place.file("message", "hello"))
+        .expectRefusal("the recorded quota of the spool main is damaged")
+    }
+  }
+
   @Test func putAndRestoreAreRefusedAtTheRecordedQuota() async throws {
     try await withPlace { place in
       let quota = SpoolQuota(bytes: 5_000, entries: 2)

@@ -199,6 +199,45 @@ import Testing
     }
   }
 
+  @Test func orphansLeavesDirectoriesThatAreNoSpoolsAlone() async throws {
+    try await withPlace { place in
+      let (meta, data) = (place.directory + "/pa", place.directory + "/pb")
+      try await LocalDiskSpool(path: meta, flush: false).shutdown()
+      for (name, bytes) in [("data/x", 1), ("new/report.txt", 2), ("quarantine/notes.reason", 3)] {
+        let path = data + "/" + name
+        try FileManager.default.createDirectory(
+          atPath: Files.directory(of: path), withIntermediateDirectories: true)
+        try Data([UInt8(bytes)]).write(to: URL(fileURLWithPath: path))
+      }
+      let before = try FolderState(of: data)
+      for words in [[], ["--apply"]] {
+        try await RunningCommand(
+          [spindleProgram, "spool", "orphans", "--meta-dir", meta, "--data-dir", data] + words
+        ).result().expectRefusal("there is no spool on files at \(data)", "expected lock, new")
+        #expect(try FolderState(of: data) == before)
+      }
+    }
+  }
+
+  /// What a killed process was writing is for the next owner to remove.
+  @Test func orphansWithoutApplyRemovesNothing() async throws {
+    try await withPlace { place in
+      let (meta, data) = (place.directory + "/meta", place.directory + "/data")
+      let leftovers = [
+        meta + "/new/\(numberedID(1)).3", meta + "/quarantine/\(numberedID(2)).reason",
+      ]
+      for path in [meta, data] { try await LocalDiskSpool(path: path, flush: false).shutdown() }
+      for path in leftovers { try Data([1]).write(to: URL(fileURLWithPath: path)) }
+      for (words, isKept) in [([], true), (["--apply"], false)] as [([String], Bool)] {
+        let done = try await RunningCommand(
+          [spindleProgram, "spool", "orphans", "--meta-dir", meta, "--data-dir", data] + words
+        ).result()
+        #expect(done.status == 0, "\(done.problems)")
+        for path in leftovers { #expect(Files.exists(path) == isKept, "\(path)") }
+      }
+    }
+  }
+
   @Test func orphansAreFoundAndSwept() async throws {
     try await withPlace { place in
       try await withStore(place.store) { store in

@@ -266,6 +266,70 @@ struct EnumerationTests {
     }
   }
 
+  @Test("R-ENUM-3: an old id is noticed however long nothing was stored before it")
+  func derivedMessagesAreNoticedAfterARest() async throws {
+    try await withPlace { (place) async throws in
+      let opened = place.wall.wallMilliseconds
+      try await place.withSpool { (spool) async throws in
+        place.wall.set(opened + 60_000)
+        let start = SpoolInstant(unixMilliseconds: opened + 60_000)
+        try await spool.put(id(atMilliseconds: opened + 30_000), [1])
+        // A second old to the tick, and one just younger, which is made now as far as is known.
+        try await spool.put(id(atMilliseconds: opened + 59_000), [2])
+        try await spool.put(id(atMilliseconds: opened + 59_900), [3])
+        let (entries, outcome) = try await spool.all(before: start)
+        #expect(entries == [.item(id: id(atMilliseconds: opened + 59_900), data: [3])])
+        #expect(outcome.skipped == 2)
+      }
+    }
+  }
+
+  @Test("R-ENUM-3: a message under an old id is left out from its write on, before its sync")
+  func messagesBeingStoredAreNotGiven() async throws {
+    try await withPlace { (place) async throws in
+      let (reached, go) = (ThreadSemaphore(), ThreadSemaphore())
+      var hooks = StoreHooks.manual
+      hooks.beforeSync = {
+        reached.signal()
+        _ = go.wait(milliseconds: 20_000)
+      }
+      let wall = ManualWall()
+      let store = try await Store.open(
+        at: place.path, settings: .small, access: .owner, clock: wall, hooks: hooks)
+      let spool = try await RocksSpool(store: store, name: "main")
+      let now = wall.wallMilliseconds
+      let old = id(atMilliseconds: now - 5_000)
+      async let stored: Void = spool.put(old, [1], forceSync: true)
+      while !reached.wait(milliseconds: 0) { await Task.yield() }
+      // Written, as a look finds, and not acknowledged.
+      #expect(try await spool.load(old) == [1])
+      let start = SpoolInstant(unixMilliseconds: now)
+      #expect(try await spool.all(before: start).outcome.skipped == 1)
+      go.signal()
+      try await stored
+      #expect(try await spool.all(before: start).outcome.skipped == 1)
+      for _ in 0..<10 { go.signal() }
+      try await store.close()
+    }
+  }
+
+  @Test("R-ENUM-3: a message whose replacement under its old id is refused is given")
+  func refusedStoresHideNothing() async throws {
+    try await withPlace { (place) async throws in
+      let now = place.wall.wallMilliseconds
+      let old = id(atMilliseconds: now - 5_000)
+      try await place.withSpool { try await $0.put(old, [1]) }
+      try await place.withSpool { (spool) async throws in
+        spool.storage.health.shutForOperator(note: "a test")
+        await expectError(.unavailable) { try await spool.put(old, [2]) }
+        await expectError(.unavailable) { try await spool.put(old, [2], forceSync: true) }
+        spool.storage.health.openForOperator()
+        let (entries, _) = try await spool.all(before: SpoolInstant(unixMilliseconds: now))
+        #expect(entries == [.item(id: old, data: [1])])
+      }
+    }
+  }
+
   @Test("R-ENUM-3: a message made after the start in the same millisecond is left out")
   func messagesOfTheStartsMillisecondAreSkipped() async throws {
     try await withPlace { (place) async throws in

@@ -232,8 +232,15 @@ struct LocalDiskEnumerationTests {
   func leftoversAreRemovedAtOpen() async throws {
     let path = try TestDirectory.path("spool")
     try await withDiskSpool { try await $0.put(id(atMilliseconds: 1_000), [1]) }
-    try writeFile([1, 2], to: path + "/new/leftover")
+    let leftovers = ["\(newIDs.next()).17", "\(newIDs.next()).reason.2", "probe.1"]
+    for name in leftovers { try writeFile([1, 2], to: path + "/new/" + name) }
     try writeFile([1], to: path + "/quarantine/\(newIDs.next()).reason")
+    // Nothing of the spool's.
+    let others = [
+      "/new/report.txt", "/new/\(newIDs.next())", "/new/\(newIDs.next()).x", "/new/.5",
+      "/quarantine/notes.reason",
+    ]
+    for name in others { try writeFile([7], to: path + name) }
     let (reached, go) = (ThreadSemaphore(), ThreadSemaphore())
     try await withDiskSpool(
       LocalDiskSettings(),
@@ -244,6 +251,10 @@ struct LocalDiskEnumerationTests {
         }
       },
       { (spool) async throws in
+        for name in others {
+          #expect(try Files.read(path + name) == [7])
+          try Files.remove(path + name)
+        }
         #expect(try spool.namesInNew() == [])
         #expect(try Files.names(in: path + "/quarantine") == [])
         let id = id(atMilliseconds: 2_000)

@@ -150,6 +150,33 @@ struct PairedSpoolFailureTests {
     }
   }
 
+  @Test(
+    "A body whose id is far ahead of the clock is swept, and moves no message behind it",
+    arguments: PairShape.allCases)
+  func sweepingTheFuture(shape: PairShape) async throws {
+    try await withPlace { (place) async throws in
+      let now = place.wall.wallMilliseconds
+      let (year, day): (UInt64, UInt64) = (365 * 24 * hour, 24 * hour)
+      let far = id(atMilliseconds: now + 5 * year)
+      let near = id(atMilliseconds: now + day)
+      try await place.withPair(shape) { (fixture) async throws in
+        try await fixture.dataSpool.put(far, [1])
+      }
+      try await place.withPair(shape) { (fixture) async throws in
+        let made = fixture.dataSpool.makeID()
+        #expect(made.created == SpoolInstant(unixMilliseconds: now))
+        for id in [made, near] { try await fixture.dataSpool.put(id, [1]) }
+        #expect(try await fixture.pair.sweepOrphans().ids == [far])
+        fixture.place.wall.set(now + hour + 1)
+        #expect(try await fixture.pair.sweepOrphans().ids == [made])
+        // Less far ahead is young until then.
+        #expect(try await fixture.pair.sweepOrphans(olderThan: .zero).ids == [])
+        fixture.place.wall.set(now + day + 1)
+        #expect(try await fixture.pair.sweepOrphans(olderThan: .zero).ids == [near])
+      }
+    }
+  }
+
   @Test("A meta that cannot be read stops no sweep, keeps its body, and can be removed")
   func unreadableMetas() async throws {
     try await withNewPair(.apart) { (fixture) async throws in

@@ -77,13 +77,20 @@ struct RecordedQuotaTests {
   @Test("A damaged record is an error for tools, and recorded anew by the application")
   func damagedRecords() async throws {
     try await with(limit) { (spool) async throws in
+      try await spool.put(numberedID(1), [1])
       let family = try #require(spool.storage.existingFamily("default"))
       var batch = Batch()
       batch.put(family, key: RecordedQuota.key(of: "main"), value: [1, 2, 3])
       try await spool.storage.commit(batch, durability: .buffered)
     }
     await expectError(.corruption) { try await with(usesRecorded: true) { _ in } }
-    try await with(limit) { #expect($0.quota == limit) }
+    // A reader would only show it; the messages are intact.
+    try await with(usesRecorded: true, .reader) { (spool) async throws in
+      #expect(spool.quota == SpoolQuota())
+      #expect(spool.quotaProblem?.kind == .corruption)
+      #expect(try await spool.load(numberedID(1)) == [1])
+    }
+    try await with(limit) { #expect($0.quota == limit && $0.quotaProblem == nil) }
     try await with(usesRecorded: true) { #expect($0.quota == limit) }
   }
 

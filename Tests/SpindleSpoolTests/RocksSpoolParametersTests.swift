@@ -66,6 +66,7 @@ import Testing
     #expect(parameters.errorUnlatchDuration == .seconds(300))
     #expect(parameters.rateLimitBytesPerSecond == 200_000_000)
     #expect(parameters.maxSpoolBytes == 100 << 30 && parameters.payloadCompression == .lz4)
+    #expect(parameters.maxSpoolEntries == 50_000_000)
   }
 
   @Test func whatIsWrittenIsReadBackAndCompact() throws {
@@ -182,6 +183,7 @@ import Testing
       ("rate_limit_bytes_per_sec", "0", "expected 1 to"),
       ("memtable_huge_page_size", "9223372036854775807", "expected 0 to"),
       ("max_spool_bytes", "-1", "expected 0 to"),
+      ("max_spool_entries", "-1", "expected 0 to"),
       ("max_quarantined_entries", "-1", "expected 0 to"),
       ("max_quarantined_bytes", "-1", "expected 0 to"),
       ("wal_sync_interval", "0", "expected 1 ms to 60 s"),
@@ -275,6 +277,23 @@ import Testing
     }
   }
 
+  @Test func sharesOfMoreThanTheWholeAreRefused() async throws {
+    for (number, minimum) in [FreeMinimum.percent(101), .percent(.max)].enumerated() {
+      var definition = SpoolDefinition(name: "a", kind: .rocksDB)
+      definition.minFreeSpace = minimum
+      #expect(throws: SpindleError.self, "\(number)") { try definition.validate() }
+      (definition.minFreeSpace, definition.minFreeInodes) = (.percent(100), minimum)
+      let text = await expectError(.invalidArgument) { try definition.validate() }
+      #expect(text.contains("\"min_free_inodes\" of the spool a is \(minimum.text); expected"))
+      var settings = LocalDiskSettings()
+      settings.capacityFloor.percent = try #require(minimum.percent)
+      let path = "/nonexistent/spool"
+      await expectError(.invalidArgument) {
+        _ = try LocalDiskSpool(path: path, settings: settings)
+      }
+    }
+  }
+
   // MARK: Effect
 
   @Test func aSpoolsPartReachesItsSettings() throws {
@@ -282,7 +301,8 @@ import Testing
       #"""
       {"store_deadline": "2s", "limit_concurrent_stores": 3, "limit_concurrent_loads": 4,
        "limit_concurrent_removes": 5, "error_latch_duration": 1, "error_unlatch_duration": "1m",
-       "allow_error_unlatch": false, "max_spool_bytes": 77, "payload_compression": "zstd",
+       "allow_error_unlatch": false, "max_spool_bytes": 77, "max_spool_entries": 8,
+       "payload_compression": "zstd",
        "max_quarantined_entries": 5, "max_quarantined_bytes": "1 MiB"}
       """#)
     var base = SpoolSettings()
@@ -295,7 +315,7 @@ import Testing
     #expect(spool.concurrentLoads == 4 && spool.concurrentRemoves == 5)
     #expect(spool.gate.errorLatchDuration == .seconds(1))
     #expect(spool.gate.errorUnlatchDuration == .seconds(60) && !spool.gate.allowsErrorUnlatch)
-    #expect(spool.quota.bytes == 77 && spool.compression == .zstd)
+    #expect(spool.quota == SpoolQuota(bytes: 77, entries: 8) && spool.compression == .zstd)
     #expect(spool.quarantineQuota == SpoolQuota(bytes: 1 << 20, entries: 5))
     // What no parameter names stays.
     #expect(spool.payloadByteLimit == 5 && spool.flush)
