@@ -132,6 +132,12 @@ void RunExec(const OpLogRun& run) {
   }));
 }
 
+// An entry as it is handed out.
+struct Entry {
+  uint64_t index, timestamp;
+  std::string key, value;
+};
+
 void RunRead(const OpLogRun& run) {
   Database db(run.dir, Options());
   const auto peer = PeerNumber(0);
@@ -142,25 +148,28 @@ void RunRead(const OpLogRun& run) {
   paged.batch = kPage;
   Print(MeasureBatches(paged, 1, [&](uint64_t, uint64_t) {
     rocksdb::ReadOptions options;
+    options.readahead_size = 64 << 10;
     const std::string upper = EntryKey(peer.data(), UINT64_MAX);
     const rocksdb::Slice bound(upper);
     options.iterate_upper_bound = &bound;
     const std::unique_ptr<rocksdb::Iterator> row(db->NewIterator(options, db.family()));
-    uint64_t found = 0;
-    for (row->Seek(EntryKey(peer.data(), next)); row->Valid() && found < kPage; row->Next()) {
-      if (row->key().size() != kKeyOfEntry || row->value().size() < kRowHeader ||
-          BigEndian64(row->key().data() + 1 + kPeerBytes) != next || row->value()[0] != 2) {
+    std::vector<Entry> page;
+    page.reserve(kPage);
+    for (row->Seek(EntryKey(peer.data(), next)); row->Valid() && page.size() < kPage; row->Next()) {
+      const rocksdb::Slice key = row->key(), value = row->value();
+      if (key.size() != kKeyOfEntry || value.size() < kRowHeader ||
+          BigEndian64(key.data() + 1 + kPeerBytes) != next || value[0] != 2) {
         throw std::runtime_error("a row is damaged");
       }
-      const size_t key_bytes = static_cast<unsigned char>(row->value()[kRowHeader - 1]);
-      const std::string key(row->value().data() + kRowHeader, key_bytes);
-      const std::string value(row->value().data() + kRowHeader + key_bytes,
-                              row->value().size() - kRowHeader - key_bytes);
-      bytes += key.size() + value.size() + BigEndian64(row->value().data() + 2) % 2;
+      const size_t key_bytes = static_cast<unsigned char>(value[kRowHeader - 1]);
+      const char* start = value.data() + kRowHeader;
+      if (value.size() < kRowHeader + key_bytes) throw std::runtime_error("a row is damaged");
+      page.push_back({next, BigEndian64(value.data() + 2), std::string(start, key_bytes),
+                      std::string(start + key_bytes, value.data() + value.size())});
       next += 1;
-      found += 1;
     }
     Check(row->status());
+    for (const Entry& entry : page) bytes += entry.key.size() + entry.timestamp % 2;
   }));
   if (next < std::min<uint64_t>(run.Ops(), 1) || bytes == 0) {
     throw std::runtime_error("nothing was read");

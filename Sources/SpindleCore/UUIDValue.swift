@@ -79,8 +79,9 @@ public struct UUIDValue: Hashable, Sendable, CustomStringConvertible {
 
   /// Appends the sixteen bytes, most significant first.
   public func append(to bytes: inout [UInt8]) {
-    bytes.appendBigEndian(high)
-    bytes.appendBigEndian(low)
+    unsafe Swift.withUnsafeBytes(of: (high.bigEndian, low.bigEndian)) {
+      unsafe bytes.append(contentsOf: $0)
+    }
   }
 
   /// 32 lower-case hexadecimal digits without hyphens.

@@ -140,8 +140,7 @@ package final class CursorBoard: Sendable {
 
   package func advance(_ peer: PeerID, to next: UInt64) {
     content.withLock { content in
-      guard next > content.cursors[peer] else { return }
-      content.cursors.advance(peer, to: next)
+      guard content.cursors.raise(peer, to: next) else { return }
       if content.watchers.isEmpty { return }
       content.watchers.removeAll { $0.state?.isFinished ?? true }
       for watcher in content.watchers { watcher.state?.advance(peer, to: next) }

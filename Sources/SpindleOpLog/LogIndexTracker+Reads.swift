@@ -137,42 +137,34 @@ extension LogIndexTracker {
   public func readEntries(
     peer: PeerID, from index: UInt64, limit: Int
   ) async throws -> [(UInt64, DecodedEntry<Op>)] {
-    try await space.store.blocking {
-      try readEntriesBlocking(peer: peer, from: index, limit: limit)
-    }
+    try await readPage(peer: peer, from: index, limit: limit, byteLimit: .max)
+      .map { ($0.index, $0.entry) }
   }
 
   public func readPage(
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
-    try await space.store.blocking {
-      try collect(peer: peer, from: index, limit: limit, byteLimit: byteLimit) { index, row in
-        (index, try Self.decode(row, peer: peer, index: index))
-      }
+    let space = space
+    let rows = try await space.store.blocking {
+      try space.rows(of: peer, from: index, limit: limit, byteLimit: byteLimit)
     }
-  }
-
-  package func readEntriesBlocking(
-    peer: PeerID, from index: UInt64, limit: Int
-  ) throws -> [(UInt64, DecodedEntry<Op>)] {
-    try collect(peer: peer, from: index, limit: limit) { index, row in
-      (index, try Self.decode(row, peer: peer, index: index))
-    }
+    return try Op.entries(of: rows)
   }
 
   /// The same without rebuilding the ops, for tools that know only the log.
   public func readRows(
     peer: PeerID, from index: UInt64, limit: Int
   ) async throws -> [IndexedOpLogRow] {
-    try await space.store.blocking { try readRowsBlocking(peer: peer, from: index, limit: limit) }
+    let space = space
+    return try await space.store.blocking {
+      try space.rows(of: peer, from: index, limit: limit, byteLimit: .max)
+    }.rows()
   }
 
   package func readRowsBlocking(
     peer: PeerID, from index: UInt64, limit: Int
   ) throws -> [IndexedOpLogRow] {
-    try collect(peer: peer, from: index, limit: limit) { index, row in
-      IndexedOpLogRow(index: index, row: row)
-    }
+    try space.rows(of: peer, from: index, limit: limit, byteLimit: .max).rows()
   }
 
   /// The row at one index; nil where there is none, or none any more.
@@ -188,46 +180,10 @@ extension LogIndexTracker {
     return try Self.decode(bytes.span, peer: peer, index: index)
   }
 
-  private func collect<Element>(
-    peer: PeerID, from index: UInt64, limit: Int,
-    byteLimit: Int = .max, _ make: (UInt64, OpLogRow) throws -> Element
-  ) throws -> [Element] {
-    guard limit > 0 else { return [] }
-    var elements: [Element] = []
-    // A page at once: an array that grows throws a larger and a larger block away, and each of them
-    // makes malloc tidy up the small ones.
-    elements.reserveCapacity(min(limit, LogPage.entryLimit))
-    var byteCount = 0
-    var options = IterationOptions(
-      lowerBound: OpLogKeys.entry(peer, index), upperBound: OpLogKeys.upperBound(of: peer))
-    // A log is read from one end to the other, and what was read is not soon read again: it is not
-    // to push the state out of the cache.
-    options.fillsCache = false
-    var iterator = try space.store.iterator(space.log, options)
-    // After the view of the rows was taken: a row that is gone from it is below this floor.
-    let floor = try space.floor(of: peer).next
-    guard index >= floor else {
-      throw LogTrackerError.compacted(peer: peer, oldest: floor).spindleError
-    }
-    iterator.seekToFirst()
-    while iterator.isValid {
-      let index = try decodeKey(iterator.key).index
-      byteCount += OpLogKeys.entryByteCount + iterator.value.count
-      elements.append(try make(index, try Self.decode(iterator.value, peer: peer, index: index)))
-      guard elements.count < limit, byteCount < byteLimit else { return elements }
-      iterator.next()
-    }
-    try checkStatus(iterator)
-    return elements
-  }
-
   // MARK: Decoding
 
   func decodeKey(_ key: Span<UInt8>) throws -> (peer: PeerID, index: UInt64) {
-    guard let decoded = OpLogKeys.decodeEntry(key) else {
-      throw LogTrackerError.corruptKey(prefix: prefix, byteCount: key.count).spindleError
-    }
-    return decoded
+    try space.decodeKey(key)
   }
 
   static func decode(
@@ -255,10 +211,56 @@ extension LogIndexTracker {
 
   /// Tells the end of the data from a read that failed.
   func checkStatus(_ iterator: borrowing DatabaseIterator) throws {
+    try space.checkStatus(iterator)
+  }
+}
+
+extension OpLogSpace {
+  /// Reads rows of one peer from an index on, as many as there are up to a limit; the last is the
+  /// one that reaches the limit of bytes.
+  fileprivate func rows(
+    of peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
+  ) throws -> StoredRows {
+    var rows = StoredRows(of: peer)
+    guard limit > 0 else { return rows }
+    var byteCount = 0
+    var options = IterationOptions(
+      lowerBound: OpLogKeys.entry(peer, index), upperBound: OpLogKeys.upperBound(of: peer))
+    // A log is read from one end to the other, and what was read is not soon read again: it is not
+    // to push the state out of the cache.
+    options.fillsCache = false
+    // A whole page in one read or two, where RocksDB would read block after block.
+    if limit >= LogPage.entryLimit { options.readaheadBytes = 64 << 10 }
+    var iterator = try store.iterator(log, options)
+    // After the view of the rows was taken: a row that is gone from it is below this floor.
+    let floor = try floor(of: peer).next
+    guard index >= floor else {
+      throw LogTrackerError.compacted(peer: peer, oldest: floor).spindleError
+    }
+    iterator.seekToFirst()
+    while iterator.isValid {
+      let index = try decodeKey(iterator.key).index
+      byteCount += OpLogKeys.entryByteCount + rows.append(iterator.value, at: index, limit: limit)
+      guard rows.count < limit, byteCount < byteLimit else { return rows }
+      iterator.next()
+    }
+    try checkStatus(iterator)
+    return rows
+  }
+
+  fileprivate func decodeKey(_ key: Span<UInt8>) throws -> (peer: PeerID, index: UInt64) {
+    guard let decoded = OpLogKeys.decodeEntry(key) else {
+      throw LogTrackerError.corruptKey(prefix: prefix, byteCount: key.count).spindleError
+    }
+    return decoded
+  }
+
+  /// Tells the end of the data from a read that failed.
+  fileprivate func checkStatus(_ iterator: borrowing DatabaseIterator) throws {
     do throws(RocksError) {
       try iterator.checkStatus()
     } catch {
-      throw space.store.failure(error, reading: space.log)
+      throw store.failure(error, reading: log)
     }
   }
 }

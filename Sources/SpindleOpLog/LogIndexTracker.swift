@@ -136,12 +136,12 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
     to batch: inout Batch
   ) throws(LogTrackerError) -> ChainHead {
     let head = (head ?? .seed(of: peer)).appending(row.hash(peer: peer, index: index))
-    try add(row.chained(head), peer: peer, index: index, to: &batch)
+    try add(row, chain: head, peer: peer, index: index, to: &batch)
     return head
   }
 
   private func add(
-    _ row: OpLogRow, peer: PeerID, index: UInt64, to batch: inout Batch
+    _ row: OpLogRow, chain: ChainHead? = nil, peer: PeerID, index: UInt64, to batch: inout Batch
   ) throws(LogTrackerError) {
     guard index < .max else { throw .indexOverflow(peer: peer) }
     if isSQLCompatible,
@@ -150,13 +150,14 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
       throw .integerOutOfRange(peer: peer, value: value)
     }
     // The rows below a floor are gone, so the commit could not see that they were there.
-    let floor = space.memory.floor(of: peer).next
+    let (floor, indexes) = space.memory.state(for: peer)
     guard index >= floor else { throw .takenBelowFloor(peer: peer, index: index, floor: floor) }
     let key = OpLogKeys.entry(peer, index)
     let value = row.value ?? []
     batch.requireAbsent(space.log, key: key, owner: "oplog")
-    batch.put(space.log, key: key.span, header: row.header.span, payload: value.span)
-    for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: space.memory.indexes) {
+    batch.put(space.log, key: key.span, header: row.header(chain).span, payload: value.span)
+    if indexes.isEmpty { return }
+    for key in OpLogIndexKey.keys(of: row, peer: peer, index: index, in: indexes) {
       batch.put(space.log, key: key, value: [])
     }
   }

@@ -1,3 +1,5 @@
+public import SpindleCore
+
 /// One change that a log records. What an op says and does is its owner's matter; how it travels is
 /// said here, how it is stored by a refinement such as ``IndexableOp``.
 ///
@@ -33,6 +35,40 @@ public protocol IndexableOp: Op {
   static func fromIndexParts(
     tag: UInt8, key: [UInt8]?, value: [UInt8]?
   ) throws(CodecError) -> Self
+
+  /// Rebuilds the entries of a page of rows, in their order. Not to be defined: it is a demand so
+  /// that what is given below is compiled for each op, where the op is defined.
+  ///
+  /// - Throws: ``SpindleError`` with `corruption`, or `unsupportedFormat` for an unknown tag, naming
+  ///   peer and index of the first row or op that cannot be read.
+  static func entries(
+    of rows: StoredRows
+  ) throws(SpindleError) -> [(index: UInt64, entry: DecodedEntry<Self>)]
+}
+
+extension IndexableOp {
+  @inlinable
+  public static func entries(
+    of rows: StoredRows
+  ) throws(SpindleError) -> [(index: UInt64, entry: DecodedEntry<Self>)] {
+    var entries: [(index: UInt64, entry: DecodedEntry<Self>)] = []
+    entries.reserveCapacity(rows.count)
+    for number in 0..<rows.count {
+      let row = try rows.row(number)
+      if let hash = row.expungedHash {
+        entries.append((index: rows.indices[number], entry: .expunged(hash)))
+        continue
+      }
+      do throws(CodecError) {
+        let op = try fromIndexParts(tag: row.tag, key: row.key, value: row.value)
+        let entry = LogEntry(serverUser: row.serverUser, timestamp: row.timestamp, op: op)
+        entries.append((index: rows.indices[number], entry: .logEntry(entry)))
+      } catch {
+        throw rows.failure(number, error)
+      }
+    }
+    return entries
+  }
 }
 
 /// The wire form of an op that says nothing else: its tag, then key and value as they are stored.

@@ -25,6 +25,15 @@ final class OpLogMemory: Sendable {
     }
   }
 
+  /// What a new entry of a peer has to know.
+  func state(for peer: PeerID) -> (floor: UInt64, indexes: OpLogIndexes) {
+    content.withLock { content in
+      // Few logs were ever trimmed.
+      let floor = content.floors.isEmpty ? 0 : content.floors[peer]?.next ?? 0
+      return (floor, content.indexes)
+    }
+  }
+
   /// The indexes that every new entry enters.
   var indexes: OpLogIndexes { content.withLock { $0.indexes } }
 

@@ -99,7 +99,10 @@ public struct OpLogRow: Sendable, Equatable {
   // MARK: Bytes
 
   /// The record's bytes before the value, so that a large value needs no copy of its own.
-  package var header: [UInt8] {
+  package var header: [UInt8] { header(chain) }
+
+  /// The same as a link of a chain.
+  func header(_ chain: ChainHead?) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(headerLimit)
     appendHeader(chain: chain, to: &bytes)
@@ -145,8 +148,7 @@ public struct OpLogRow: Sendable, Equatable {
     tag = try reader.readUInt8()
     serverUser = flags & Flag.user != 0 ? UserID(try reader.readUUID()) : nil
     if version == Self.chainedVersion {
-      let bytes = try reader.readBytes(EntryHash.byteCount)
-      chain = EntryHash(bytes: bytes).map(ChainHead.init)
+      chain = ChainHead(try EntryHash(from: &reader))
     }
     key = flags & Flag.noKey == 0 ? try reader.readBlob() : nil
     if flags & Flag.noValue == 0 {

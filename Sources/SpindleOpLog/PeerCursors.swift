@@ -30,7 +30,17 @@ public struct PeerCursors: Sendable, Hashable {
 
   /// Moves a peer forward; a position below the present one changes nothing.
   public mutating func advance(_ peer: PeerID, to next: UInt64) {
-    if next > self[peer] { positions[peer] = next }
+    _ = raise(peer, to: next)
+  }
+
+  /// The same, telling whether the peer was moved.
+  mutating func raise(_ peer: PeerID, to next: UInt64) -> Bool {
+    if next == 0 { return false }
+    guard let before = positions.updateValue(next, forKey: peer), before >= next else {
+      return true
+    }
+    positions[peer] = before
+    return false
   }
 
   /// Takes the greater position of each peer.

@@ -165,16 +165,24 @@ extension Processor: LogProcessor {
     case .one(let index, let entry):
       end = await add(entry, index, request, &position, &count, &turn) ?? .complete
     case .several(let entries):
-      for (index, entry) in entries {
-        guard let reason = await add(entry, index, request, &position, &count, &turn) else {
-          continue
-        }
-        end = reason
-        break
-      }
+      end = await add(entries, request, &position, &count, &turn)
     }
     if count > 0 { bench.move(peer, to: position) }
     return .applied(count: count, end)
+  }
+
+  /// Adds entries to a turn until one cannot be added; apart from ``apply(_:_:_:)`` so that one
+  /// entry pays nothing for what only several need.
+  private func add(
+    _ entries: ArraySlice<(index: UInt64, entry: DecodedEntry<R.Op>)>, _ request: ApplyRequest,
+    _ position: inout LogPosition, _ count: inout Int, _ turn: inout Turn
+  ) async -> ApplyEnd {
+    for place in entries.indices {
+      let reason = await add(
+        entries[place].entry, entries[place].index, request, &position, &count, &turn)
+      if let reason { return reason }
+    }
+    return .complete
   }
 
   /// Adds one entry to a turn, if it is the next.

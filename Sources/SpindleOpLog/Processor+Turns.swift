@@ -245,10 +245,9 @@ extension Processor {
       entries: turn.entryCount, calls: turn.callCount, skipped: turn.skippedCount)
     clock.committed(turn.clock)
     if bench.changes.count == 1 {
-      let peer = bench.changes[0].peer
-      board.advance(peer, to: bench[peer].next)
+      board.advance(bench.changes[0].peer, to: bench.changes[0].next)
     } else {
-      board.advance(bench.changes.map { (peer: $0.peer, next: bench[$0.peer].next) })
+      board.advance(bench.changes.map { (peer: $0.peer, next: $0.next) })
     }
     bench.keep()
     counters.commits.add()
@@ -259,19 +258,34 @@ extension Processor {
   /// An entry is applied whatever becomes of its event.
   private func makeEvents(_ states: [R.ApplyState]) {
     if states.isEmpty { return }
+    var lost = 0
+    if let outbox {
+      lost = add(states, to: outbox)
+    } else {
+      for index in states.indices {
+        do { _ = try reducer.postApply(states[index]) } catch { lost += 1 }
+      }
+    }
+    if lost == 0 { return }
+    counters.eventsLost.add(lost)
+    metrics?.lostEvents(lost)
+  }
+
+  /// Makes events for a publisher; a function of its own, because nobody specializes it, and then
+  /// all that it names is looked up though it may not be used.
+  ///
+  /// - Returns: How many were lost.
+  private func add(_ states: [R.ApplyState], to outbox: EventOutbox<R.Event>) -> Int {
     var events: [R.Event] = []
     var lost = 0
     for state in states {
       do {
-        if let event = try reducer.postApply(state), outbox != nil { events.append(event) }
+        if let event = try reducer.postApply(state) { events.append(event) }
       } catch {
         lost += 1
       }
     }
-    if let outbox, !events.isEmpty { lost += outbox.add(events) }
-    if lost == 0 { return }
-    counters.eventsLost.add(lost)
-    metrics?.lostEvents(lost)
+    return events.isEmpty ? lost : lost + outbox.add(events)
   }
 
   // MARK: Entries

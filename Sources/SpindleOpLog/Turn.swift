@@ -7,7 +7,7 @@ struct Bench: Sendable {
   /// Where each peer's log ends, with what the batch in the making adds.
   private(set) var positions: [PeerID: LogPosition]
   /// What the batch in the making changed, to take it back.
-  private(set) var changes: [(peer: PeerID, before: LogPosition?)] = []
+  private(set) var changes: [(peer: PeerID, before: LogPosition?, next: UInt64)] = []
 
   /// Peers whose rows may be other than their positions say, because a commit failed that may be
   /// stored all the same. Nobody is served before they were read again.
@@ -30,19 +30,19 @@ struct Bench: Sendable {
   subscript(peer: PeerID) -> LogPosition { positions[peer] ?? .start }
 
   mutating func move(_ peer: PeerID, to position: LogPosition) {
-    changes.append((peer, positions.updateValue(position, forKey: peer)))
+    changes.append((peer, positions.updateValue(position, forKey: peer), position.next))
   }
 
   /// Takes back the changes from a number on.
   mutating func rollBack(to count: Int) {
-    while changes.count > count, let (peer, before) = changes.popLast() {
-      positions[peer] = before
+    while changes.count > count, let change = changes.popLast() {
+      positions[change.peer] = change.before
     }
   }
 
   /// Takes back every change of a batch of which nobody knows whether it is stored.
   mutating func doubt() {
-    for (peer, _) in changes { doubtful.insert(peer) }
+    for change in changes { doubtful.insert(change.peer) }
     rollBack(to: 0)
   }
 

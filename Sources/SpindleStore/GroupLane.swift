@@ -68,6 +68,12 @@ final class GroupLane: Sendable {
 
   // MARK: Callers
 
+  /// How much larger than an unconditional batch one may be that is written on its caller's thread.
+  /// Here that is a page of 256 entries: who put it together and read what it hangs on has used its
+  /// thread for longer than the write takes, and the writer would have to fetch all of it from the
+  /// cache of another processor, as the next page does what the writer left.
+  private static let inlineFactor = 2
+
   /// Commits a batch in the order of enqueueing.
   ///
   /// - Throws: what the commit gave, `overloaded` or `deadlineExceeded` when no room came in time,
@@ -75,7 +81,7 @@ final class GroupLane: Sendable {
   func commit(
     _ batch: consuming Batch, durability: Durability, deadline: WriteDeadline
   ) async throws {
-    if durability == .buffered, batch.byteCount <= settings.inlineByteLimit,
+    if durability == .buffered, batch.byteCount <= Self.inlineFactor * settings.inlineByteLimit,
       try commitIfIdle(&batch)
     {
       return

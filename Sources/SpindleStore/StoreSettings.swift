@@ -49,8 +49,9 @@ public struct StoreSettings: Sendable {
   /// The most bytes that one group writes at once; one batch alone may exceed it. The default is
   /// 4 MiB: larger groups add latency and no speed.
   public var groupByteLimit = 4 << 20
-  /// Batches up to this size are written on the caller's thread. The default is 64 KiB: a larger
-  /// copy into the log takes long enough to be felt by other tasks.
+  /// Batches up to this size are written on the caller's thread, and conditional ones up to twice
+  /// the size. The default is 64 KiB: a larger copy into the log takes long enough to be felt by
+  /// other tasks.
   public var inlineByteLimit = 64 << 10
   /// The largest value in bytes. The default is 1 GiB; the engine's own limit is 4 GiB, and a
   /// batch is held in memory several times over.
