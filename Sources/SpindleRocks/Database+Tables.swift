@@ -38,7 +38,8 @@ extension Database {
     return check
   }
 
-  /// The numbers of the tables of each family by the manifest, whether their files are there or not.
+  /// The numbers of the tables of each family by the manifest, whether their files are there or
+  /// not.
   /// May be asked beside a running owner; nothing is changed.
   ///
   /// - Parameter empty: A directory without files, in the place of the log's, which is not read.

@@ -151,6 +151,24 @@ final class Follower: Sendable {
   }
 }
 
+extension Store {
+  /// Moves a reader beside a running owner on to what was written since.
+  ///
+  /// - Returns: false where tables are damaged, so that it cannot move on: all that is intact is
+  ///   shown by opening the store anew, and reads tell what is not.
+  package func catchUp() async throws -> Bool {
+    try await blocking {
+      do {
+        return try self.follower?.catchUp() ?? false
+      } catch let error as RocksError {
+        throw error.spindleError
+      } catch let error as IOFailure {
+        throw error.spindleError
+      }
+    }
+  }
+}
+
 extension Files {
   fileprivate static func logs(in path: String) throws(IOFailure) -> [String] {
     try names(in: path).filter { $0.hasSuffix(".log") }

@@ -63,7 +63,7 @@ public final class Store: Sendable {
   private let intervalSyncer: IntervalSyncer?
   private let lock: Mutex<FileLock?>
   /// nil for an owner, for a reader of a store that is shut, and where tables are damaged.
-  private let follower: Follower?
+  let follower: Follower?
   private let closed = Atomic<Bool>(false)
   private let isClosingDone = Atomic<Bool>(false)
   /// Held while closing is under way, on a thread of the pool.
@@ -572,22 +572,6 @@ public final class Store: Sendable {
 
   /// How often the writing of a group was tried, and how many records were built for it.
   package var groupCounts: (attempts: Int, records: Int) { engine?.groupCounts ?? (0, 0) }
-
-  /// Moves a reader beside a running owner on to what was written since.
-  ///
-  /// - Returns: false where tables are damaged, so that it cannot move on: all that is intact is
-  ///   shown by opening the store anew, and reads tell what is not.
-  package func catchUp() async throws -> Bool {
-    try await blocking {
-      do {
-        return try self.follower?.catchUp() ?? false
-      } catch let error as RocksError {
-        throw error.spindleError
-      } catch let error as IOFailure {
-        throw error.spindleError
-      }
-    }
-  }
 
   /// Runs a call that may block, such as a scan, on the store's own threads.
   package func blocking<Value: Sendable>(
