@@ -377,8 +377,8 @@ import Testing
     guard spool.claim(id) else { return }
     if quarantines {
       defer { spool.release(id) }
-      #expect(
-        try await spool.storage.blocking { try spool.quarantineBlocking(id, reason: "a test") })
+      // Where the quarantine has another message under the id, this one stays.
+      _ = try await spool.storage.blocking { try spool.quarantineBlocking(id, reason: "a test") }
     } else {
       try await drainClaimed(id, of: spool)
     }
