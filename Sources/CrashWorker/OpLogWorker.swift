@@ -11,7 +11,7 @@ import Synchronization
 ///   each line says how far a peer is acknowledged, `PEER NEXT`;
 /// - `oplog-die STORE apply|commit COUNT`: executes until an entry was applied COUNT times, then
 ///   dies before its batch is committed, or as soon as that was written;
-/// - `oplog-upkeep STORE trim|index|import WRITES [FILE]`: says `ready`, does the upkeep and says
+/// - `oplog-upkeep STORE trim|index|import|rebuild WRITES [FILE]`: says `ready`, does the upkeep and says
 ///   `done`; dies behind the given number of written batches, or waits to be killed for 0.
 struct OpLogWorker {
   let store: Store
@@ -43,6 +43,10 @@ struct OpLogWorker {
     typealias Tracker = LogIndexTracker<MaxRegisterOp>
     // Made before the first write is counted.
     let trimmed = kind == "trim" ? try await Tracker(store: store, prefix: "crash") : nil
+    let log =
+      kind == "rebuild"
+      ? try await Processor<MaxRegister, Tracker>(
+        reducer: MaxRegister(), store: store, prefix: "crash", selfID: crashPeer(0)) : nil
     CrashWorker.say("ready")
     if count > 0 { CrashWorker.writesLeft.store(count, ordering: .relaxed) }
     switch kind {
@@ -57,6 +61,7 @@ struct OpLogWorker {
     case "import":
       try await OpLogArchive(path: arguments[5], store: store).install(
         prefix: "copy", indexes: .byTime)
+    case "rebuild": try await log?.rebuildState()
     default: exit(64)
     }
     CrashWorker.say("done")

@@ -58,7 +58,7 @@ extension LogIndexTracker {
   @discardableResult
   public func sweepTokens(now: UInt64, limit: Int = 1_024) async throws -> Int {
     let batch = try await space.store.blocking {
-      var batch = Batch()
+      var batch = Batch.upkeep
       var upper: [UInt8] = [OpLogKeys.tokenExpirySubspace]
       if now < .max { upper.appendBigEndian(now + 1) } else { upper[0] += 1 }
       let options = IterationOptions(

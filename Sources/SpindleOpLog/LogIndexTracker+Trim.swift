@@ -28,8 +28,9 @@ extension LogIndexTracker {
   ///     ``acknowledge(replica:cursors:)``. Without any acknowledgement nothing is trimmed.
   ///   - forced: Whether acknowledgements are left out of account.
   /// - Throws: ``SpindleError``: `corruption` for a row that cannot be read and `notFound` for a
-  ///   hole where the floor is to be, `conflict` when another trim ran at the same time; or
-  ///   `CancellationError` between two batches. What was removed until then stays removed.
+  ///   hole where the floor is to be, `conflict` when another trim ran at the same time,
+  ///   `unavailable` with the reason `rebuild_unfinished` while the state is made anew, which needs
+  ///   every row; or `CancellationError` between two batches. What was removed until then stays removed.
   /// - Complexity: O(bytes of the rows removed). The disk space comes back with compactions.
   public func trim(below cursors: PeerCursors, forced: Bool = false) async throws -> OpLogTrim {
     let acknowledged = forced ? nil : try await leastAcknowledged()
@@ -67,6 +68,8 @@ extension LogIndexTracker {
       : rowBlocking(peer: peer, index: 0).map { $0.chain == nil } ?? false
     let key = OpLogKeys.floor(peer)
     var batch = Batch()
+    // Half a state needs every row.
+    batch.requireAbsent(space.log, key: OpLogKeys.rebuildingKey, owner: "rebuilding")
     if present.next == 0 {
       batch.requireAbsent(space.log, key: key, owner: "floor")
     } else {
@@ -75,7 +78,11 @@ extension LogIndexTracker {
     batch.put(space.log, key: key, value: OpLogSpace.encode(floor))
     // A row that was there is taken still.
     batch.keepMemory(of: space.log)
-    try space.store.commitBlocking(batch)
+    do {
+      try space.store.commitBlocking(batch)
+    } catch let error as SpindleError where error.reason == "rebuilding" {
+      throw LogTrackerError.unfinishedRebuild(prefix).spindleError
+    }
     space.memory.raise([peer: floor])
   }
 
@@ -88,7 +95,7 @@ extension LogIndexTracker {
     var options = IterationOptions(
       lowerBound: OpLogKeys.entry(peer, start), upperBound: OpLogKeys.entry(peer, floor))
     options.fillsCache = false
-    var batch = Batch()
+    var batch = Batch.upkeep
     var count: UInt64 = 0
     var next: UInt64?
     try space.store.scan(space.log, options) { key, value in

@@ -21,6 +21,8 @@ public enum LogTrackerError: Error, Sendable, Equatable {
   case damagedMeta(prefix: String, String)
   /// The prefix is half of an import that was interrupted.
   case unfinishedImport(String)
+  /// The state is half of one that is being made anew.
+  case unfinishedRebuild(String)
   /// The entries asked for were trimmed away; `oldest` is the first that is there.
   case compacted(peer: PeerID, oldest: UInt64)
   /// The index is below the peer's floor: it was taken, and its row was trimmed away.
@@ -76,6 +78,12 @@ public enum LogTrackerError: Error, Sendable, Equatable {
         "an import into the op-log \(printable(prefix)) was interrupted; import the same file "
           + "again",
         reason: "import_unfinished")
+    case .unfinishedRebuild(let prefix):
+      SpindleError(
+        .unavailable,
+        "the state of the op-log \(printable(prefix)) is being made anew and is not whole; opening "
+          + "the log with the program that writes it completes that",
+        reason: "rebuild_unfinished")
     case .compacted(let peer, let oldest):
       SpindleError(
         .notFound,

@@ -58,10 +58,7 @@ extension LogIndexTracker {
   private func requireWholeState(in snapshot: Snapshot?) throws {
     let key = OpLogKeys.rebuildingKey
     try space.store.scan(space.log, options(from: key, to: key + [0], in: snapshot)) { _, _ in
-      throw SpindleError(
-        .unavailable,
-        "the state of the op-log \(printable(prefix)) is being made anew; open the log with the "
-          + "program that writes it first", reason: "rebuild_unfinished")
+      throw LogTrackerError.unfinishedRebuild(prefix).spindleError
     }
   }
 

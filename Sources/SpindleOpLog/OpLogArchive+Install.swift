@@ -88,13 +88,13 @@ struct ArchiveInstallation: Sendable {
   private func storeContent(
     progress: (OpLogArchive.Progress) -> Void, isStoreSound: inout Bool
   ) throws {
-    var batch = Self.emptyBatch
+    var batch = Batch.upkeep
     var now = OpLogArchive.Progress()
     func flush() throws {
       isStoreSound = false
       try space.store.commitBlocking(batch)
       isStoreSound = true
-      batch = Self.emptyBatch
+      batch = Batch.upkeep
       progress(now)
     }
     let indexes = space.memory.indexes
@@ -125,7 +125,7 @@ struct ArchiveInstallation: Sendable {
 
   /// Empties the prefix again.
   private func undo() throws {
-    var batch = Self.emptyBatch
+    var batch = Batch.upkeep
     for (family, lower) in [(space.log, [OpLogKeys.metaSubspace + 1]), (space.data, nil)] {
       var isDone = false
       while !isDone {
@@ -136,18 +136,11 @@ struct ArchiveInstallation: Sendable {
           return isDone
         }
         try space.store.commitBlocking(batch)
-        batch = Self.emptyBatch
+        batch = Batch.upkeep
       }
     }
     batch.delete(space.log, key: OpLogKeys.installingKey)
     try space.store.commitBlocking(batch)
-  }
-
-  /// What fitted into the exported store fits here, with its index keys.
-  private static var emptyBatch: Batch {
-    var batch = Batch()
-    batch.movesStoredValues = true
-    return batch
   }
 
   private func begin() throws {

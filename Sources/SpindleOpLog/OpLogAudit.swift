@@ -322,6 +322,11 @@ package struct OpLogAudit {
     if key == OpLogKeys.installingKey {
       report.add("an import was interrupted; import the same file again")
     }
+    if key == OpLogKeys.rebuildingKey {
+      report.notes.append(
+        "the state is being made anew and is not whole; the program that writes the log completes "
+          + "that when it opens it")
+    }
   }
 
   // MARK: Ends

@@ -52,7 +52,7 @@ extension OpLogSpace {
     var options = IterationOptions(
       lowerBound: [OpLogKeys.entrySubspace], upperBound: [OpLogKeys.entrySubspace + 1])
     options.fillsCache = false
-    var batch = Batch()
+    var batch = Batch.upkeep
     try store.scan(log, options) { key, value in
       guard let (peer, index) = OpLogKeys.decodeEntry(key) else {
         throw LogTrackerError.corruptKey(prefix: prefix, byteCount: key.count).spindleError
@@ -70,10 +70,20 @@ extension OpLogSpace {
       }
       if batch.count >= Self.rowsPerBatch || batch.byteCount >= Self.bytesPerBatch {
         try store.commitBlocking(batch)
-        batch = Batch()
+        batch = .upkeep
       }
       return true
     }
     try store.commitBlocking(batch)
+  }
+}
+
+extension Batch {
+  /// A batch that is made from what the store holds and must not be refused for its size: its bounds
+  /// are ours, and the limit of a value may be lower or have been lowered since.
+  static var upkeep: Batch {
+    var batch = Batch()
+    batch.movesStoredValues = true
+    return batch
   }
 }

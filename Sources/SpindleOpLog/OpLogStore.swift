@@ -72,8 +72,12 @@ where R.Event: RoutableEvent {
 
 extension Processor {
   /// The state and the cursors at one moment between two commits.
+  ///
+  /// - Throws: ``SpindleError`` with `unavailable`, reason `rebuild_unfinished`, for half a state;
+  ///   see ``rebuildState()``; what the store throws.
   public func snapshot() async throws -> (state: ReducerView, cursors: PeerCursors) {
     try await exclusively { [self] in
+      try requireWholeState()
       do throws(RocksError) {
         let snapshot = try store.database.snapshot()
         return (ReducerView(store, data, snapshot: snapshot), board.cursors)

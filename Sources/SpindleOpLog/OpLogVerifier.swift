@@ -23,7 +23,8 @@ public struct OpLogReport: Sendable, Equatable {
   /// One sentence each, in the order of the keys; empty for a sound log.
   public internal(set) var findings: [String] = []
 
-  /// What is no damage for certain and may hint at a loss: one sentence each.
+  /// What is no damage for certain and may hint at a loss, and a state that is not whole: one
+  /// sentence each.
   public internal(set) var notes: [String] = []
 
   var untold: UInt64 = 0

@@ -293,6 +293,7 @@ extension Processor {
   private func process(
     _ request: Request, _ turn: inout Turn, _ bench: inout Bench
   ) async -> Reply {
+    do { try requireWholeState() } catch { return request.failure(error) }
     let before = turn.entryCount
     defer { if turn.entryCount > before { turn.callCount += 1 } }
     if request.isRaw { turn.followsCursors = false }

@@ -54,6 +54,9 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   /// The task that publishes the gauges.
   let publishing = Mutex<Task<Void, Never>?>(nil)
   let writerMemory = WriterMemory()
+  /// False after ``rebuildState()`` failed in between. Written by who leads, before the next request
+  /// is served.
+  let isStateWhole = Atomic(true)
   private let claim: Mutex<WriterClaim?>
 
   /// Opens the op-log of a prefix, which no other processor may have open, and creates it where it

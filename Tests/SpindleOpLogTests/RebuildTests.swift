@@ -69,6 +69,13 @@ import Testing
         let data = try await store.family("data:app")
         batch.put(data, key: [0x01, 0x72, 0x31], value: [9])
         batch.put(data, key: [0x7F], value: Array("foreign".utf8))
+        // More than one batch removes, before what is to stay and behind it.
+        for space: UInt8 in [0x00, 0x80] {
+          for number in UInt8(0)..<200 {
+            let key = [space, number] + Array(repeating: number, count: 4_000)
+            batch.put(data, key: key, value: [])
+          }
+        }
         try await store.commit(batch, durability: .buffered)
         #expect(try await store.content(of: ["data:app"]) != state)
         #expect(try await log.rebuildState() == 598)

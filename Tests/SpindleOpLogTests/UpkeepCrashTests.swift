@@ -6,8 +6,8 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-/// A process that is killed while it trims, builds an index or imports leaves a log that is whole,
-/// and doing the same once more completes it.
+/// A process that is killed while it trims, builds an index, imports or makes the state anew leaves
+/// a log that is whole, and doing the same once more completes it.
 @Suite(.temporaryDirectory) struct UpkeepCrashTests {
   typealias RegisterLog = Processor<MaxRegister, RegisterTracker>
 
@@ -217,5 +217,46 @@ import Testing
       #expect(try await image(store, copy) == whole)
       #expect(try await report(store, "copy").indexRows == 2 * Self.rowCount)
     }
+  }
+
+  @Test func aStateWhoseMakingWasKilledIsMadeByTheNextOpen() async throws {
+    let origin = try await makeStore(indexes: [])
+    let source = try await Store.small(at: origin)
+    let tracker = try await RegisterTracker(store: source, prefix: "crash")
+    let whole = try await image(source, tracker)
+    // What no row tells, and more than one batch removes.
+    var batch = Batch()
+    for number in UInt8(0)..<250 {
+      let key = [0xF0, number] + Array(repeating: number, count: 10_000)
+      batch.put(tracker.dataFamily, key: key, value: [])
+    }
+    try await source.commit(batch, durability: .buffered)
+    let before = try await image(source, tracker)
+    try await source.close()
+    var halves = 0
+    try await withKilledUpkeep(of: origin, "rebuild") { store in
+      let tracker = try await RegisterTracker(store: store, prefix: "crash")
+      let mark = try await store.get(tracker.logFamily, key: OpLogKeys.rebuildingKey)
+      let notes = try await report(store).notes
+      #expect(notes.contains { $0.contains("is not whole") } == (mark != nil))
+      var found = try await image(store, tracker)
+      if mark != nil {
+        if found.state != before.state, found.state != whole.state { halves += 1 }
+        await expectError(.unavailable, reason: "rebuild_unfinished") {
+          _ = try await tracker.trim(below: PeerCursors([Self.peers[0]: 9]), forced: true)
+        }
+        found.state = whole.state
+        #expect(found == whole)
+      } else {
+        #expect(found == before || found == whole)
+      }
+      let log = try await RegisterLog(
+        reducer: MaxRegister(), store: store, prefix: "crash", selfID: Self.peers[0])
+      #expect(try await image(store, tracker) == found)
+      #expect(try await report(store).notes == notes.filter { !$0.contains("is not whole") })
+      #expect(try await log.exec(MaxRegisterOp("register 1", 1)).index == Self.rowCount)
+      await log.close()
+    }
+    #expect(halves > 5)
   }
 }
