@@ -77,7 +77,8 @@ struct SpoolVerifyCommand: AsyncParsableCommand {
     commandName: "verify",
     abstract: "Check the checksums of every block and every message of a spool.",
     discussion: """
-      Of its quarantine the blocks are checked, too. Changes nothing. Exit code 0: everything is as it was stored; 2: findings.
+      Of its quarantine the blocks are checked, too. Changes nothing. Exit code 0: everything is
+      as it was stored; 2: findings.
 
       Example:
         spindle spool verify --store data --name ingest

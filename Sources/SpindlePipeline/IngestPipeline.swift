@@ -151,8 +151,8 @@ public final class IngestPipeline: Sendable {
   }
 
   /// Messages that stay in the spool as they can be neither applied nor set aside: the quarantine
-  /// is full, damaged, or has another message under the id. They are tried again by the next run. At
-  /// most 4,096 are counted.
+  /// is full, damaged, or has another message under the id. They are tried again by the next run.
+  /// At most 4,096 are counted.
   public var heldCount: Int { worker.heldCount }
 
   /// Stops applying. What is spooled stays for the next run. A spool that the pipeline opened

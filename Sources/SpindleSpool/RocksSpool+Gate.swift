@@ -6,8 +6,9 @@ extension RocksSpool {
   /// ``StoreHealth/status``.
   public var gateStatus: GateStatus { family.health.status }
 
-  /// The same of the spool's quarantine, whose gate stops moves in and out of it; nil while there is
-  /// no quarantine. Damage met by a read of one message in there shuts it; counts and lists do not.
+  /// The same of the spool's quarantine, whose gate stops moves in and out of it; nil while there
+  /// is no quarantine. Damage met by a read of one message in there shuts it; counts and lists do
+  /// not.
   public var quarantineGateStatus: GateStatus? { quarantineFamily?.health.status }
 
   /// Shuts the gate at an operator's wish: stores and removes are refused, loads go on.

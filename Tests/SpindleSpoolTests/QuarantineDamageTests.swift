@@ -129,11 +129,11 @@ struct QuarantineDamageTests {
             try spool.quarantineBlocking(ids[7], reason: "a test")
           }
           #expect(!isMoved)
-          let told = await events.next()
-          if case .notQuarantined("main", ids[7].description, _) = told {
-          } else {
-            Issue.record("\(told, default: "nothing")")
+          var told: [String] = []
+          if case .notQuarantined(let name, let id, _)? = await events.next() {
+            told = [name, id]
           }
+          #expect(told == ["main", ids[7].description])
           spool.release(ids[7])
           #expect(try await spool.load(ids[7]) == value(7))
           // Not while the damage is there.
