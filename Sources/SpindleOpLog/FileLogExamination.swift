@@ -23,7 +23,8 @@ struct FileLogExamination: Sendable {
   /// Files of which no entry is used: their header cannot be read, or they start within the segment
   /// before them.
   var useless: [String] = []
-  /// Segments that cannot be judged: an I/O error, or a newer version wrote them.
+  /// Segments that cannot be judged: an I/O error, a newer version wrote them, or one with a higher
+  /// limit of their size.
   var unreadable: [SpindleError] = []
   /// The lowest start of a file; nil for no file.
   var first: UInt64?
@@ -56,7 +57,7 @@ extension SegmentFiles {
       let path = folder.segment(of: peer, start: start)
       let segment: LoadedSegment<Op>?
       do throws(SpindleError) { segment = try load(peer, start: start) } catch {
-        if error.kind == .corruption {
+        if error.kind == .corruption, try !isAboveLimit(peer, start: start) {
           examination.useless.append(path)
         } else {
           examination.unreadable.append(error)

@@ -40,7 +40,8 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
 
   /// Looks into the folder, and tells of each peer the end of what can be read.
   ///
-  /// - Complexity: O(peers) when nothing changed; what was added is read and checked.
+  /// - Complexity: O(peers) when nothing changed, up to 16,384 of them; what was added is read and
+  ///   checked. With more than 16 peers the whole of a segment may be, which it was added to.
   public func cursors() async throws -> PeerCursors { try await survey().cursors }
 
   /// As ``cursors()``, and what is wrong with the last segment of a peer.
@@ -98,7 +99,7 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   /// The head of a peer's chain before an index, as the segment tells that holds it or ends there.
   ///
   /// - Throws: as ``readSince(peer:from:)`` where the segment's beginning cannot be read.
-  /// - Complexity: the segment is read, where it is not at hand.
+  /// - Complexity: the segment is read, where it is not at hand and does not end there.
   public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
     try await blocking { files in try files.head(of: peer, before: index) }
   }
@@ -121,12 +122,12 @@ extension SegmentFiles {
   /// The index behind a peer's last entry that can be read, and what is wrong behind it. Only what
   /// was read counts: a cursor that is too high would fence the peer's own writer for ever.
   fileprivate func end(of peer: PeerID) -> (next: UInt64, failure: SpindleError?) {
-    var last: LoadedSegment<Op>?
+    var last: SegmentEnd?
     var failure: SpindleError?
     do throws(SpindleError) {
       for start in try starts(of: peer).reversed() where last == nil {
         // One whose beginning cannot be read does not hide those before it.
-        do throws(SpindleError) { last = try load(peer, start: start) } catch {
+        do throws(SpindleError) { last = try end(peer, start: start) } catch {
           failure = failure ?? error
         }
       }
@@ -143,8 +144,9 @@ extension SegmentFiles {
 
   fileprivate func head(of peer: PeerID, before index: UInt64) throws -> ChainHead? {
     if index == 0 { return .seed(of: peer) }
-    guard let start = try starts(of: peer).last(where: { $0 <= index }),
-      let segment = try load(peer, start: start)
+    guard let start = try starts(of: peer).last(where: { $0 <= index }) else { return nil }
+    if let end = try end(peer, start: start), end.next == index { return end.head }
+    guard let segment = try load(peer, start: start)
     else { return nil }
     do throws(CodecError) { return try segment.content.head(before: index) } catch {
       throw Self.damage(error, path: segment.path, offset: 0)
@@ -164,7 +166,7 @@ extension SegmentFiles {
     }
     if place > 0 { try checkLink(segment, after: starts[place - 1], of: peer) }
     if index < segment.next { return segment.content.page(from: index) }
-    if let damage = try damage(behind: segment, of: peer, isLast: isLast) { throw damage }
+    if let damage = try damage(behind: segment.end, of: peer, isLast: isLast) { throw damage }
     return []
   }
 }

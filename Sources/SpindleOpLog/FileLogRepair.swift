@@ -12,8 +12,8 @@ public struct FileLogRepair: Sendable {
   public internal(set) var lost: [Range<UInt64>] = []
   /// Where the files are now that were damaged.
   public internal(set) var setAside: [String] = []
-  /// Why segments could not be judged: an I/O error, or a newer version wrote them. They are left
-  /// alone.
+  /// Why segments could not be judged: an I/O error, a newer version wrote them, or they are larger
+  /// than ``FileLogSettings/segmentByteLimit``, which may have been higher. They are left alone.
   public internal(set) var unreadable: [SpindleError] = []
 
   /// Whether nothing was wrong.

@@ -17,7 +17,8 @@ public struct FileLogSettings: Sendable {
   /// that is larger is damage, and an entry that would make one is refused when it is written. The
   /// default is 64 MiB, 64 times the rotation size; at least twice that size and at most 1 GiB are
   /// used. Whoever needs larger entries than it leaves room for beside ``rotationByteCount`` raises
-  /// it with all who share the folder.
+  /// it with all who share the folder. Own segments that are larger, since it was lowered, are left
+  /// alone; where one of the last two is, nothing is published until it is raised again.
   public var segmentByteLimit = 64 << 20
 
   /// Takes a line for each time that own files were mended. The default, nil, is a logger with the

@@ -16,9 +16,58 @@ struct LoadedSegment<Op: IndexableOp>: Sendable {
 
   var next: UInt64 { content.state.next }
 
+  var end: SegmentEnd {
+    SegmentEnd(
+      identity: identity, fileSize: fileSize, start: content.state.header.start,
+      next: content.state.next, head: content.state.head, byteCount: content.state.byteCount,
+      failure: content.failure, isTorn: isTorn)
+  }
+
   /// The failure behind the last whole entry, told with its place.
   func damage(_ failure: CodecError) -> SpindleError {
     SegmentFiles<Op>.damage(failure, path: path, offset: content.state.byteCount)
+  }
+}
+
+/// Where a segment ended when it was read. Without its entries, so that those of many peers are
+/// kept.
+struct SegmentEnd: Sendable {
+  fileprivate let identity: FileIdentity
+  fileprivate let fileSize: UInt64
+  let start: UInt64
+  let next: UInt64
+  /// The chain's head there; nil without a chain.
+  let head: ChainHead?
+  /// Bytes of the header and of all whole entries.
+  let byteCount: Int
+  /// Why what follows them is no entry; nil where nothing does.
+  let failure: CodecError?
+  /// As ``LoadedSegment/isTorn``.
+  let isTorn: Bool
+}
+
+/// The ends of segments by their files' names.
+private struct SegmentEnds: Sendable {
+  private var ends: [String: (end: SegmentEnd, use: UInt64)] = [:]
+  private var useCount: UInt64 = 0
+
+  /// The end of a file that is as it was.
+  mutating func end(
+    at path: String, _ identity: FileIdentity, _ fileSize: UInt64
+  ) -> SegmentEnd? {
+    guard let known = ends[path]?.end, known.identity == identity, known.fileSize == fileSize
+    else { return nil }
+    keep(known, at: path, limit: .max)
+    return known
+  }
+
+  mutating func keep(_ end: SegmentEnd, at path: String, limit: Int) {
+    useCount += 1
+    ends[path] = (end, useCount)
+    guard ends.count > limit else { return }
+    let uses = ends.values.map(\.use).sorted()
+    let middle = uses[uses.count / 2]
+    ends = ends.filter { $0.value.use >= middle }
   }
 }
 
@@ -33,6 +82,10 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// The most bytes of the files kept, so that segments with large entries do not fill memory. One
   /// is always kept, since its pages are read one after the other.
   private static var keptByteLimit: Int { 64 << 20 }
+  /// The most segments whose end is remembered, each of about 200 bytes with its name: the last
+  /// ones of as many peers. Beyond it the half that was used longest ago is forgotten, and read
+  /// again.
+  private static var endLimit: Int { 16_384 }
   /// The most files remembered as none, each a name and a sentence. Beyond it the oldest are looked
   /// at again, which costs little beside opening them.
   private static var rejectedLimit: Int { 4_096 }
@@ -53,6 +106,7 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   private let byteLimit: Int
   /// Oldest use first.
   private let kept = Mutex<[LoadedSegment<Op>]>([])
+  private let ends = Mutex(SegmentEnds())
   /// Oldest first.
   private let rejected = Mutex<[Rejected]>([])
   private let readCount = Atomic<Int>(0)
@@ -80,12 +134,49 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   ///   large, or whose header cannot be read or is another segment's; `unsupportedFormat`; `io`.
   func load(_ peer: PeerID, start: UInt64) throws(SpindleError) -> LoadedSegment<Op>? {
     let path = folder.segment(of: peer, start: start)
-    var file: FileReader
-    do throws(IOFailure) { file = try FileReader(path) } catch {
+    guard let file = try open(path) else { return nil }
+    return try load(file, path, peer, start)
+  }
+
+  /// Where a segment ends. Reads it only where it changed since its end was found.
+  ///
+  /// - Returns: as ``load(_:start:)``, as are the errors.
+  func end(_ peer: PeerID, start: UInt64) throws(SpindleError) -> SegmentEnd? {
+    let path = folder.segment(of: peer, start: start)
+    guard let file = try open(path) else { return nil }
+    let (identity, size) = (file.identity, file.size)
+    if let known = ends.withLock({ $0.end(at: path, identity, size) }) { return known }
+    return try load(file, path, peer, start)?.end
+  }
+
+  /// - Returns: nil where there is no file.
+  private func open(_ path: String) throws(SpindleError) -> FileReader? {
+    do throws(IOFailure) { return try FileReader(path) } catch {
       if error.isNotFound { return nil }
       throw error.spindleError
     }
-    let known = kept.withLock { kept in kept.first { $0.path == path } }
+  }
+
+  /// Whether a file begins as its name says and is larger than a segment may be: it was written by
+  /// a higher limit.
+  func isAboveLimit(_ peer: PeerID, start: UInt64) throws(SpindleError) -> Bool {
+    let path = folder.segment(of: peer, start: start)
+    guard var file = try open(path), file.size > UInt64(byteLimit) else { return false }
+    let first = try piece(of: &file, max(Self.pieceByteCount, 2 * magic.count))
+    guard let header = try? header(in: first, path: path) else { return false }
+    return header.peer == peer && header.start == start
+  }
+
+  private func load(
+    _ opened: consuming FileReader, _ path: String, _ peer: PeerID, _ start: UInt64
+  ) throws(SpindleError) -> LoadedSegment<Op>? {
+    var file = opened
+    let known = kept.withLock { kept -> LoadedSegment<Op>? in
+      guard let place = kept.firstIndex(where: { $0.path == path }) else { return nil }
+      let segment = kept.remove(at: place)
+      kept.append(segment)
+      return segment
+    }
     if let known, known.identity == file.identity, known.fileSize == file.size { return known }
     if let rejected = rejection(of: path, file) {
       if let failure = rejected.failure { throw failure }
@@ -261,10 +352,12 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// Lets the next look read all from the disk, also what seems unchanged.
   func forget() {
     kept.withLock { $0 = [] }
+    ends.withLock { $0 = SegmentEnds() }
     rejected.withLock { $0 = [] }
   }
 
   private func keep(_ segment: LoadedSegment<Op>) {
+    ends.withLock { $0.keep(segment.end, at: segment.path, limit: Self.endLimit) }
     kept.withLock { kept in
       kept.removeAll { $0.path == segment.path }
       kept.append(segment)
@@ -282,17 +375,18 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   ///
   /// - Throws: ``SpindleError`` where the mark of what was acknowledged cannot be read.
   func damage(
-    behind segment: LoadedSegment<Op>, of peer: PeerID, isLast: Bool
+    behind end: SegmentEnd, of peer: PeerID, isLast: Bool
   ) throws(SpindleError) -> SpindleError? {
-    guard let failure = segment.content.failure else { return nil }
-    guard isLast, segment.isTorn else { return segment.damage(failure) }
+    guard let failure = end.failure else { return nil }
+    let path = folder.segment(of: peer, start: end.start)
+    let damage = Self.damage(failure, path: path, offset: end.byteCount)
+    guard isLast, end.isTorn else { return damage }
     // A length that was changed looks like an entry on its way. Where the writer had acknowledged
     // more in no more bytes than are here, it is none.
     let mark = try AcknowledgedMark.read(folder.mark(of: peer))
-    guard let mark, mark.start == segment.content.state.header.start, mark.next > segment.next,
-      segment.fileSize >= mark.byteCount
+    guard let mark, mark.start == end.start, mark.next > end.next, end.fileSize >= mark.byteCount
     else { return nil }
-    return segment.damage(failure)
+    return damage
   }
 
   // MARK: Chains
@@ -302,10 +396,10 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   ///
   /// - Throws: ``SpindleError`` with `corruption`, reason `corrupt_segment`.
   func checkLink(_ segment: LoadedSegment<Op>, after start: UInt64, of peer: PeerID) throws {
-    guard !segment.isLinked, let previous = try load(peer, start: start) else { return }
+    guard !segment.isLinked, let previous = try end(peer, start: start) else { return }
     let header = segment.content.state.header
     guard previous.next >= header.start else { return }
-    guard previous.next == header.start, Self.agree(previous.content.state.head, header.head) else {
+    guard previous.next == header.start, Self.agree(previous.head, header.head) else {
       throw SpindleError(
         .corruption,
         "the log file \(segment.path) does not follow the one before it, which ends at index "

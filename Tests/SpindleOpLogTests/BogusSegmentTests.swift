@@ -67,6 +67,62 @@ import Testing
     }
   }
 
+  @Test func theEndsOfManyPeersAreFoundWithoutReadingThemAgain() async throws {
+    try await withFolder { folder in
+      let peers = (1...40).map { peer(UInt64($0)) }
+      for peer in peers {
+        let sink = try await folder.sink(peer)
+        try await sink.write(indexed(0..<5))
+        try sink.close()
+      }
+      let puller = folder.puller()
+      let first = try await puller.survey()
+      #expect(first.cursors == PeerCursors(Dictionary(uniqueKeysWithValues: peers.map { ($0, 5) })))
+      let count = puller.readByteCount
+      for _ in 0..<3 {
+        #expect(try await puller.survey().cursors == first.cursors)
+        for peer in peers {
+          #expect(try await puller.cursor(of: peer) == 5)
+          let head = try await puller.chainHead(of: peer, before: 5)
+          #expect(head == (try chain(notes(0..<5), of: peer)))
+        }
+      }
+      #expect(puller.readByteCount == count)
+      // What was added to one is found, and what damaged another.
+      let sink = try await folder.sink(peers[7])
+      try await sink.write(indexed(5..<9))
+      try sink.close()
+      var bytes = try Files.read(folder.path(0, of: peers[9]))
+      bytes[bytes.count - 3] ^= 1
+      try Files.remove(folder.path(0, of: peers[9]))
+      try writeFile(bytes, to: folder.path(0, of: peers[9]))
+      let second = try await puller.survey()
+      #expect(second.cursors[peers[7]] == 9 && second.cursors[peers[9]] == 4)
+      #expect(Array(second.failures.keys) == [peers[9]])
+      let changed = puller.readByteCount
+      #expect(try await puller.survey().failures[peers[9]]?.reason == "corrupt_segment")
+      #expect(puller.readByteCount == changed)
+    }
+  }
+
+  @Test func aSegmentThatIsReadAllTheTimeStaysAtHand() async throws {
+    try await withFolder { folder in
+      for number in UInt64(1)...40 {
+        let sink = try await folder.sink(peer(number))
+        try await sink.write(indexed(0..<5))
+        try sink.close()
+      }
+      let puller = folder.puller()
+      _ = try await puller.readSince(peer: peer(1), from: 0)
+      for number in UInt64(2)...40 {
+        _ = try await puller.readSince(peer: peer(number), from: 0)
+        let count = puller.readByteCount
+        _ = try await puller.readSince(peer: peer(1), from: 0)
+        #expect(puller.readByteCount == count)
+      }
+    }
+  }
+
   /// A number of files that are none, all newer than the good one.
   @Test func manyBogusFilesAreReadOnce() async throws {
     try await withFolder { folder in

@@ -142,6 +142,47 @@ import Testing
     }
   }
 
+  /// What a lower limit refuses is none the worse.
+  @Test(arguments: [false, true])
+  func segmentsAboveALoweredLimitAreLeftAlone(isLast: Bool) async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await StoredLog(store)
+        try await log.exec("first")
+        try await log.exec(String(repeating: "x", count: 6_000))
+        if !isLast { for number in 0..<9 { try await log.exec("\(number)") } }
+        var folder = try FileLogPlace(store: store)
+        folder.settings.rotationByteCount = 1_000
+        folder.settings.rotationEntryCount = 5
+        folder.settings.segmentByteLimit = 10_000
+        let sink = try await folder.sink()
+        _ = try await Publisher(log: log, sink: sink).sync()
+        try sink.close()
+        let before = try all(folder)
+        folder.settings.segmentByteLimit = 5_000
+        // Where the last one is too large, there is no telling where to go on.
+        if isLast {
+          await expectError(.corruption, reason: "corrupt_segment") {
+            _ = try await mending(log, folder)
+          }
+        } else {
+          let again = try await mending(log, folder)
+          let repair = try await again.repair(from: log)
+          #expect(repair.setAside.isEmpty && repair.republished.isEmpty && repair.lost.isEmpty)
+          #expect(repair.unreadable.map(\.reason) == ["corrupt_segment"])
+          try again.close()
+        }
+        #expect(try all(folder) == before)
+        folder.settings.segmentByteLimit = 10_000
+        let last = try await mending(log, folder)
+        #expect(try await last.repair(from: log).isSound)
+        #expect(try await texts(folder).count == (isLast ? 2 : 11))
+        try last.close()
+        await log.processor.close()
+      }
+    }
+  }
+
   @Test(arguments: Harm.allCases, [false, true])
   func ownFilesAreMendedFromTheOpLog(harm: Harm, isOpen: Bool) async throws {
     try await withLog { log, folder, first in
