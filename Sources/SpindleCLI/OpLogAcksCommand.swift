@@ -63,8 +63,8 @@ struct OpLogAcksCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Note that a replica has a peer's log up to an index.",
       discussion: """
-        A lower index than the one noted changes nothing, and one above the end of the log counts as
-        its end. The store must not be running elsewhere.
+        A lower index than the one noted is believed, and one above the end of the log counts as its
+        end. A replica that was forgotten is noted again. The store must not be running elsewhere.
 
         Example:
           spindle oplog acks set --store data --replica 3f0c9a... --peer 77b1e2... --cursor 1000
@@ -87,6 +87,7 @@ struct OpLogAcksCommand: AsyncParsableCommand {
           guard let log else {
             throw SpindleError(.notFound, "the op-log \(target.prefix) is empty")
           }
+          try await log.remember(replica: replica)
           try await log.acknowledge(replica: replica, cursors: PeerCursors([peer: cursor]))
           let noted = try await log.acknowledgements()[replica]?[peer] ?? 0
           if json {
@@ -103,8 +104,9 @@ struct OpLogAcksCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Forget a replica that will not come back, so that it does not hold the log back.",
       discussion: """
-        Where it comes back it is noted again; entries that were trimmed meanwhile it must get from
-        a snapshot. The store must not be running elsewhere.
+        What it said last may be heard again, as from a folder that replicas share, and changes
+        nothing. Where it comes back and says something else it is noted again; entries that were
+        trimmed meanwhile it must get from a snapshot. The store must not be running elsewhere.
 
         Example:
           spindle oplog acks forget --store data --replica 3f0c9a...

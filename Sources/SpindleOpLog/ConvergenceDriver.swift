@@ -3,7 +3,8 @@ internal import Synchronization
 
 /// How a ``ConvergenceDriver`` pulls.
 public struct ConvergenceSettings: Sendable {
-  /// A peer that is never pulled: the own one, once its history is here. The default is nil.
+  /// A peer that is never pulled, and only compared: the own one, once its history is here. The
+  /// default is nil.
   public var skippedPeer: PeerID?
   /// How often the source is asked for its cursors, besides being watched: a folder does not tell
   /// by itself that files have come. The default is 1 s, the least 1 ms; nil asks until it was
@@ -103,6 +104,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var queue: [PeerID] = []
     var pullingCount = 0
     var newCount = 0
+    /// Where the source's log of the skipped peer ends, and whether it was found to be the one that
+    /// is here.
+    var skipped = (known: 0 as UInt64, isSame: false)
     var isRunning = false
     /// Two, because one that works does not heal the other.
     var askError: (any Error)?
@@ -199,6 +203,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       // What was cut short is found again by the next call.
       state.peers = [:]
       state.queue = []
+      state.skipped.isSame = false
       state.pullingCount = 0
       state.isRunning = false
     }
@@ -278,6 +283,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private func learn(_ survey: LogSurvey, ours: PeerCursors) async {
     await tellTarget(survey.cursors)
     state.withLock { state in
+      if let skipped = settings.skippedPeer { state.skipped.known = survey.cursors[skipped] }
       let known = Set(survey.cursors.sorted.map(\.peer)).union(survey.failures.keys)
       for peer in known.union(state.peers.keys) where peer != settings.skippedPeer {
         state.learn(peer, known: survey.cursors[peer], ours: ours[peer]) { $1 }
@@ -308,7 +314,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// time. What others told the source is asked for in any case: it changes while the log rests.
   private func acknowledge(known: PeerCursors) async {
     do {
-      let doubtful = state.withLock { $0.doubtful }
+      let doubtful = await doubtfulPeers()
       let ours = try await pull.target.cursors().leavingOut(doubtful)
       let replicas = try await pull.source.acknowledgements()
       if !state.withLock({ $0.heard.map { $0 == (replicas, ours) } ?? false }) {
@@ -323,6 +329,17 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     } catch {
       state.withLock { $0.acknowledgeError = error }
     }
+  }
+
+  /// The peers of which nobody is told what is here or there. The skipped one is compared now,
+  /// where that has not come to a result.
+  private func doubtfulPeers() async -> Set<PeerID> {
+    let (doubtful, skipped) = state.withLock { ($0.doubtful, $0.skipped) }
+    guard let peer = settings.skippedPeer, !skipped.isSame else { return doubtful }
+    let outcome = await pull.run(peer, upTo: skipped.known, taking: false)
+    guard outcome.isSame == true else { return doubtful.union([peer]) }
+    state.withLock { $0.skipped.isSame = true }
+    return doubtful
   }
 
   // MARK: Pulling

@@ -63,7 +63,8 @@ package struct OpLogAudit {
     case OpLogKeys.floorSubspace: addFloor(key: key, value: value)
     case OpLogKeys.tokenSubspace: addToken(key: key, value: value)
     case OpLogKeys.tokenExpirySubspace: addTokenExpiry(key: key, value: value)
-    case OpLogKeys.acknowledgementSubspace: addAcknowledgement(key: key, value: value)
+    case OpLogKeys.acknowledgementSubspace, OpLogKeys.forgottenSubspace:
+      addAcknowledgement(key: key, value: value)
     case OpLogKeys.rewriteSubspace: addRewrite(key: key, value: value)
     case OpLogIndexKey.timeSubspace, OpLogIndexKey.userSubspace, OpLogIndexKey.keySubspace:
       addIndexRow(key: key, value: value)
@@ -236,6 +237,8 @@ package struct OpLogAudit {
       report.add("an acknowledgement has \(value.count) bytes; expected 8")
       return
     }
+    // A forgotten replica may have had more than was ever here.
+    if key[0] == OpLogKeys.forgottenSubspace { return }
     // What is noted of a replica was here when it was noted.
     let end = ends[peer] ?? 0
     if next > end, !isPartial {

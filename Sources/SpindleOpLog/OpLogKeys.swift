@@ -16,6 +16,7 @@ package enum OpLogKeys {
   package static let tokenExpirySubspace: UInt8 = 0x06
   package static let acknowledgementSubspace: UInt8 = 0x07
   package static let rewriteSubspace: UInt8 = 0x08
+  package static let forgottenSubspace: UInt8 = 0x09
 
   package static let formatKey = meta("format")
   package static let prefixKey = meta("prefix")
@@ -86,6 +87,16 @@ package enum OpLogKeys {
   /// What every key of a replica's acknowledgements starts with.
   package static func acknowledgements(of replica: PeerID) -> [UInt8] {
     [acknowledgementSubspace] + replica.uuid.bytes
+  }
+
+  /// Where it stands how far a forgotten replica had said that it has a peer's log.
+  package static func forgotten(_ replica: PeerID, _ peer: PeerID) -> [UInt8] {
+    forgotten(replica) + peer.uuid.bytes
+  }
+
+  /// What every key of a forgotten replica's words starts with.
+  package static func forgotten(_ replica: PeerID) -> [UInt8] {
+    [forgottenSubspace] + replica.uuid.bytes
   }
 
   /// Where it stands that an entry is to be removed from published files.

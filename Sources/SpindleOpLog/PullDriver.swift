@@ -15,8 +15,8 @@ public struct PullDriver<Op: Sendable>: Sendable {
   private let metrics: PullMetrics?
 
   /// - Parameters:
-  ///   - skippedPeer: A peer that is never pulled: the own one, once its history is here. The
-  ///     default is nil, which brings back an own history that was lost.
+  ///   - skippedPeer: A peer that is never pulled, and only compared: the own one, once its history
+  ///     is here. The default is nil, which brings back an own history that was lost.
   ///   - name: The label `driver` of its metrics.
   public init(
     from source: any LogSource<Op>, into target: any LogProcessor<Op>,
@@ -39,9 +39,12 @@ public struct PullDriver<Op: Sendable>: Sendable {
     var report = PullReport()
     let survey = try await survey()
     try await pull.target.noteElsewhere(survey.cursors)
-    for (peer, known) in survey.cursors.sorted where peer != skippedPeer {
+    // Of a peer that could not be compared, or that has two histories, nobody is told anything.
+    var doubtful = Set(survey.failures.keys).subtracting(survey.cursors.sorted.map(\.peer))
+    for (peer, known) in survey.cursors.sorted {
       try Task.checkCancellation()
-      let outcome = await pull.run(peer, upTo: known)
+      let outcome = await pull.run(peer, upTo: known, taking: peer != skippedPeer)
+      if outcome.isSame != true { doubtful.insert(peer) }
       if outcome.isUpToDate { continue }
       metrics?.pulled(outcome.newCount)
       report.peers[peer] = outcome
@@ -60,11 +63,10 @@ public struct PullDriver<Op: Sendable>: Sendable {
         metrics.stopped(reason: PullPause.reason(of: outcome.error))
       }
     }
-    let forked = Set(report.peers.filter { $0.value.isSame == false }.keys)
     do {
       let replicas = try await pull.source.acknowledgements()
-      try await pull.target.noteAcknowledged(by: replicas, except: forked)
-      try await pull.target.acknowledge(to: pull.source, except: forked)
+      try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
+      try await pull.target.acknowledge(to: pull.source, except: doubtful)
     } catch {
       report.acknowledgementError = error
     }
@@ -124,13 +126,15 @@ struct PeerPull<Op: Sendable>: Sendable {
   let source: any LogSource<Op>
   let target: any LogProcessor<Op>
 
-  func run(_ peer: PeerID, upTo known: UInt64) async -> PullOutcome {
+  /// - Parameter taking: Whether the peer is pulled once it was compared.
+  func run(_ peer: PeerID, upTo known: UInt64, taking: Bool = true) async -> PullOutcome {
     var outcome = PullOutcome()
     do {
       outcome.next = try await target.cursor(of: peer)
-      outcome.isUpToDate = outcome.next >= known
+      outcome.isUpToDate = !taking || outcome.next >= known
       try await compare(peer, below: min(outcome.next, known))
       outcome.isCompared = true
+      if !taking { return outcome }
       while outcome.next < known {
         try Task.checkCancellation()
         let page = try await source.readSince(peer: peer, from: outcome.next)

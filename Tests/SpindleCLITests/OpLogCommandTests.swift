@@ -137,16 +137,20 @@ import Testing
         "--cursor", "4", "--json"
       ).object()
       #expect(again["replica"] as? String == replica && again["peer"] as? String == peer)
-      #expect(again["cursor"] as? Int == 6)
+      // One that was restored from a backup has less.
+      #expect(again["cursor"] as? Int == 4)
       let trimmed = try await spindle("oplog", "trim", "--store", place.store, "--json").object()
-      #expect(trimmed["rows"] as? Int == 6)
+      #expect(trimmed["rows"] as? Int == 4)
       let forgottenRows = try await spindle(
         "oplog", "acks", "forget", "--store", place.store, "--replica", replica, "--json"
       ).objects()
-      #expect(forgottenRows.count == 1 && forgottenRows[0]["cursor"] as? Int == 6)
-      _ = try await spindle(
+      #expect(forgottenRows.count == 1 && forgottenRows[0]["cursor"] as? Int == 4)
+      // What an operator says counts, although it is the word that was forgotten.
+      let back = try await spindle(
         "oplog", "acks", "set", "--store", place.store, "--replica", replica, "--peer", peer,
-        "--cursor", "6")
+        "--cursor", "4", "--json"
+      ).object()
+      #expect(back["cursor"] as? Int == 4)
       let forgotten = try await spindle(
         "oplog", "acks", "forget", "--store", place.store, "--replica", replica)
       #expect(forgotten.status == 0)

@@ -3,6 +3,7 @@ import SpindleIO
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 import Testing
 
 /// That drivers let replicas tell each other what they have.
@@ -108,6 +109,201 @@ import Testing
       #expect(try await left.acknowledgements()[peer(2)] == nil)
       try writeFile(Array(bytes.prefix(7)), to: path)
       #expect(try await left.acknowledgements()[peer(2)] == nil)
+    }
+  }
+
+  /// What a replica said last stays in the folder when it is gone.
+  @Test func aForgottenReplicaStaysForgottenUntilItSaysSomethingElse() async throws {
+    try await withSharedFolder { one, two, left, right in
+      try await exec(one, 10)
+      let publisher = try Publisher(log: one, sink: left.sink)
+      _ = try await publisher.sync()
+      _ = try await PullDriver(from: right, into: two).run()
+      let hears = PullDriver(from: left, into: one)
+      _ = try await hears.run()
+      #expect(try await one.tracker.acknowledgements()[peer(2)]?[peer(1)] == 10)
+      try await one.tracker.forget(replica: peer(2))
+      for _ in 0..<2 {
+        try await exec(one, 3)
+        let report = try await hears.run()
+        #expect(report.acknowledgementError == nil)
+        #expect(try await one.tracker.acknowledgements().isEmpty)
+      }
+      _ = try await publisher.sync()
+      _ = try await PullDriver(from: right, into: two).run()
+      _ = try await hears.run()
+      #expect(try await one.tracker.acknowledgements()[peer(2)]?[peer(1)] == 16)
+    }
+  }
+
+  @Test func theWordOfAForgottenReplicaIsTheOneThatItGave() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let one = try await log(store, "one", peer(1))
+        try await exec(one, 5)
+        let (tracker, replica) = (one.tracker, peer(9))
+        func say(_ cursors: [PeerID: UInt64]) async throws -> PeerCursors? {
+          try await tracker.acknowledge(replica: replica, cursors: PeerCursors(cursors))
+          return try await tracker.acknowledgements()[replica]
+        }
+        // Noted up to the end; what was above it belongs to the word that is forgotten.
+        #expect(try await say([peer(1): 8, peer(2): 4]) == PeerCursors([peer(1): 5]))
+        try await tracker.forget(replica: replica)
+        for _ in 0..<2 { #expect(try await say([peer(1): 8, peer(2): 4]) == nil) }
+        try await exec(one, 5)
+        #expect(try await say([peer(1): 8, peer(2): 4]) == nil)
+        // A word that leaves out a peer says nothing of it.
+        #expect(try await say([peer(2): 4]) == nil)
+        #expect(try await say([:]) == nil)
+        #expect(try await findings(store, "one") == [])
+        #expect(try await say([peer(1): 9, peer(2): 4]) == PeerCursors([peer(1): 9]))
+        try await tracker.forget(replica: replica)
+        #expect(try await say([peer(1): 7]) == PeerCursors([peer(1): 7]))
+        // One that had nothing.
+        try await tracker.acknowledge(replica: peer(8), cursors: PeerCursors())
+        try await tracker.forget(replica: peer(8))
+        try await tracker.acknowledge(replica: peer(8), cursors: PeerCursors())
+        #expect(try await tracker.acknowledgements()[peer(8)] == nil)
+        try await tracker.acknowledge(replica: peer(8), cursors: PeerCursors([peer(1): 1]))
+        #expect(try await tracker.acknowledgements()[peer(8)] == PeerCursors([peer(1): 1]))
+        #expect(try await findings(store, "one") == [])
+      }
+    }
+  }
+
+  /// One that was restored from a backup needs again what it had acknowledged.
+  @Test func aLowerWordOfAReplicaHoldsTheLogBack() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let one = try await log(store, "one", peer(1))
+        try await exec(one, 10)
+        let tracker = one.tracker
+        try await one.acknowledge(replica: peer(2), cursors: PeerCursors([peer(1): 9]))
+        try await one.acknowledge(replica: peer(2), cursors: PeerCursors([peer(1): 4]))
+        #expect(try await tracker.acknowledgements()[peer(2)] == PeerCursors([peer(1): 4]))
+        #expect(try await tracker.trim(below: PeerCursors([peer(1): 100])).rows == 4)
+        // Of what it does not name it has said nothing.
+        try await one.acknowledge(replica: peer(2), cursors: PeerCursors())
+        #expect(try await tracker.acknowledgements()[peer(2)] == PeerCursors([peer(1): 4]))
+      }
+    }
+  }
+
+  /// What shows that rows are lost stays when the replica repeats it, or says less of it.
+  @Test func aLowerWordAboveTheEndStaysAFinding() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        try await addChained(store, tracker, peer(1), 0..<10)
+        try await tracker.acknowledge(replica: peer(9), cursors: PeerCursors([peer(1): 9]))
+        for index in UInt64(6)..<10 {
+          try await damage(store, "app", key: OpLogKeys.entry(peer(1), index), value: nil)
+        }
+        for told: UInt64 in [9, 8] {
+          try await tracker.acknowledge(replica: peer(9), cursors: PeerCursors([peer(1): told]))
+          #expect(try await tracker.acknowledgements()[peer(9)] == PeerCursors([peer(1): told]))
+        }
+        #expect(
+          try await findings(store, "app").contains { $0.contains("newest entries are lost") })
+      }
+    }
+  }
+
+  // MARK: Peers in doubt
+
+  /// A log whose heads cannot be had of some peers, and that repeats what it was given as the words
+  /// of others.
+  private final class Hearsay: LogSource {
+    typealias Op = Note
+    private let log: Log
+    private let words: [PeerID: PeerCursors]
+    private let silent: Set<PeerID>
+    let told = Mutex<[PeerID: PeerCursors]>([:])
+
+    init(_ log: Log, words: [PeerID: PeerCursors], silent: Set<PeerID> = []) {
+      self.log = log
+      self.words = words
+      self.silent = silent
+    }
+
+    func cursors() async throws -> PeerCursors { log.cursors() }
+    func cursor(of peer: PeerID) async throws -> UInt64 { log.cursor(of: peer) }
+    func watchCursors() -> CursorWatch { log.watchCursors() }
+    func readSince(
+      peer: PeerID, from index: UInt64
+    ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
+      try await log.readSince(peer: peer, from: index)
+    }
+    func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+      if silent.contains(peer) { throw SpindleError(.io, "the head of \(peer) cannot be read") }
+      return try await log.chainHead(of: peer, before: index)
+    }
+    func acknowledgements() async throws -> [PeerID: PeerCursors] { words }
+    func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
+      told.withLock { $0[replica] = cursors }
+    }
+  }
+
+  @Test func aPeerThatCannotBeComparedIsNotAcknowledged() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let (one, two, three) = (
+          try await log(store, "one", peer(1)), try await log(store, "two", peer(2)),
+          try await log(store, "three", peer(3))
+        )
+        try await exec(one, 10)
+        try await exec(three, 2)
+        for source in [one, three] {
+          let plain = Hearsay(source, words: [:])
+          _ = try await PullDriver(from: plain, into: two).run()
+        }
+        _ = try await PullDriver(from: Hearsay(three, words: [:]), into: one).run()
+        let all = PeerCursors([peer(1): 10, peer(3): 2])
+        let source = Hearsay(one, words: [peer(9): all], silent: [peer(1)])
+        let report = try await PullDriver(from: source, into: two).run()
+        #expect(report.acknowledgementError == nil && report.peers[peer(1)]?.error != nil)
+        #expect(
+          try await two.tracker.acknowledgements()[peer(9)] == PeerCursors([peer(3): 2]))
+        #expect(source.told.withLock { $0[peer(2)] } == PeerCursors([peer(3): 2]))
+      }
+    }
+  }
+
+  /// The own log is not pulled, but the source may have another one under its name.
+  @Test(arguments: [true, false], [true, false])
+  func theSkippedPeerIsComparedBeforeItIsAcknowledged(
+    isSame: Bool, converges: Bool
+  ) async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let one = try await log(store, "one", peer(1))
+        let other = try await log(store, "other", isSame ? peer(2) : peer(1))
+        try await exec(one, 5)
+        if isSame {
+          _ = try await PullDriver(from: Hearsay(one, words: [:]), into: other).run()
+        } else {
+          try await other.exec(Note("another"))
+          try await exec(other, 4)
+        }
+        let own = PeerCursors([peer(1): 5])
+        let source = Hearsay(other, words: [peer(9): own])
+        if converges {
+          var settings = ConvergenceSettings()
+          settings.skippedPeer = peer(1)
+          settings.pollInterval = .milliseconds(5)
+          let driver = ConvergenceDriver(from: source, into: one, settings: settings)
+          let running = Task { try await driver.run() }
+          try await eventually { source.told.withLock { $0[peer(1)] != nil } }
+          running.cancel()
+          _ = await running.result
+        } else {
+          let report = try await PullDriver(from: source, into: one, skipping: peer(1)).run()
+          #expect((report.peers[peer(1)]?.error == nil) == isSame)
+        }
+        let expected = isSame ? own : PeerCursors()
+        #expect(try await one.tracker.acknowledgements()[peer(9)] == expected)
+        #expect(source.told.withLock { $0[peer(1)] } == expected)
+      }
     }
   }
 
