@@ -142,6 +142,25 @@ extension LogTracker {
   public func resetFence(of peer: PeerID) async throws {}
 }
 
+extension LogTracker {
+  /// Compares an entry with what is recorded at its index, which is below the peer's cursor.
+  ///
+  /// - Throws: ``SyncError/conflict(peer:index:)`` where another entry is recorded there;
+  ///   ``SpindleError`` with `corruption`, reason `lost_entry`, where none is and none was trimmed.
+  func checkRepeat(of entry: DecodedEntry<Op>, peer: PeerID, index: UInt64) async throws {
+    guard let offered = try hash(peer: peer, index: index, entry: entry) else { return }
+    if let recorded = try await recordedHash(peer: peer, index: index) {
+      guard offered == recorded else { throw SyncError.conflict(peer: peer, index: index) }
+    } else if let history = self as? any HistoryTracker<Op>,
+      // Read after the row: a trim that came between is seen here.
+      try await history.floor(of: peer) <= index
+    {
+      // Not taken into the hole: the state of what came later would be another in that order.
+      throw LogTrackerError.lostEntry(peer: peer, index: index).spindleError
+    }
+  }
+}
+
 /// A tracker that refuses a batch which offers a taken index. The reducer beside it need not be
 /// idempotent.
 public protocol DuplicateRejecting: LogTracker {}

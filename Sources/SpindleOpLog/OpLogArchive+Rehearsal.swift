@@ -14,7 +14,8 @@ extension OpLogArchive {
   }
 }
 
-/// Takes the entries of an archive as a processor does, but stores none.
+/// Takes the entries of an archive as a processor does, but stores none. What the log has is
+/// compared with the file as by a processor: by chains, and entry by entry.
 private final class ArchiveRehearsal<T: LogTracker>: LogProcessor where T.Op: IndexableOp {
   typealias Op = T.Op
 
@@ -36,6 +37,10 @@ private final class ArchiveRehearsal<T: LogTracker>: LogProcessor where T.Op: In
 
   func watchCursors() -> CursorWatch { CursorBoard(cursors()).watch() }
 
+  func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
+    try await tracker.chainHead(of: peer, before: index)
+  }
+
   func apply(peer: PeerID, index: UInt64, entry: DecodedEntry<T.Op>) async throws -> Applied {
     Applied(new: try await apply(peer: peer, entries: [(index, entry)]) > 0)
   }
@@ -48,12 +53,7 @@ private final class ArchiveRehearsal<T: LogTracker>: LogProcessor where T.Op: In
     var count = 0
     for (index, entry) in entries {
       if index < stored[peer] {
-        if let offered = try tracker.hash(peer: peer, index: index, entry: entry),
-          let recorded = try await tracker.recordedHash(peer: peer, index: index),
-          offered != recorded
-        {
-          throw SyncError.conflict(peer: peer, index: index)
-        }
+        try await tracker.checkRepeat(of: entry, peer: peer, index: index)
         continue
       }
       let next = cursor(of: peer)

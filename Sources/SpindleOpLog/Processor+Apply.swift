@@ -137,17 +137,7 @@ extension Processor: LogProcessor {
   private func checkRepeat(
     _ peer: PeerID, _ index: UInt64, _ entry: DecodedEntry<R.Op>
   ) async throws {
-    if let offered = try tracker.hash(peer: peer, index: index, entry: entry) {
-      if let recorded = try await tracker.recordedHash(peer: peer, index: index) {
-        guard offered == recorded else { throw SyncError.conflict(peer: peer, index: index) }
-      } else if let history = tracker as? any HistoryTracker<R.Op>,
-        // Read after the row: a trim that came between is seen here.
-        try await history.floor(of: peer) <= index
-      {
-        // Not taken into the hole: the state of what came later would be another in that order.
-        throw LogTrackerError.lostEntry(peer: peer, index: index).spindleError
-      }
-    }
+    try await tracker.checkRepeat(of: entry, peer: peer, index: index)
     counters.repeated.add()
   }
 
