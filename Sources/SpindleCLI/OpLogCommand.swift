@@ -29,18 +29,13 @@ struct OpLogCommand: AsyncParsableCommand {
     @Option(
       name: .customLong("prefix"),
       help: ArgumentHelp(
-        "The prefix of the op-log. The default is \(IngestPipeline.name); an import keeps that of "
-          + "the file.", valueName: "prefix"))
+        "The prefix of the op-log. The default is \(IngestPipeline.name), for an import the one "
+          + "that the file's log had.", valueName: "prefix"))
     var givenPrefix: String?
     var prefix: String { givenPrefix ?? IngestPipeline.name }
 
-    /// Whether the log is there. That of ingesting is empty until something was ingested.
-    ///
-    /// - Throws: ``SpindleError`` with `notFound` for any other that is not there.
     func isThere(in store: Store) throws -> Bool {
-      if store.existingFamily("oplog:" + prefix) != nil { return true }
-      if prefix == IngestPipeline.name { return false }
-      throw SpindleError(.notFound, "the store has no op-log \(prefix)")
+      try OpLogCommand.isThere(prefix, in: store)
     }
 
     /// Opens the store as its owner, which it must not be elsewhere, and the log.
@@ -54,6 +49,15 @@ struct OpLogCommand: AsyncParsableCommand {
         try await body(try await LogIndexTracker(store: spindle.store, prefix: prefix))
       }
     }
+  }
+
+  /// Whether a log is there. That of ingesting is empty until something was ingested.
+  ///
+  /// - Throws: ``SpindleError`` with `notFound` for any other that is not there.
+  static func isThere(_ prefix: String, in store: Store) throws -> Bool {
+    if store.existingFamily("oplog:" + prefix) != nil { return true }
+    if prefix == IngestPipeline.name { return false }
+    throw SpindleError(.notFound, "the store has no op-log \(prefix)")
   }
 
   static func peer(_ text: String) throws -> PeerID {

@@ -16,14 +16,16 @@ struct OpLogImportCommand: AsyncParsableCommand {
 
       With --add the entries go into a log in use, and what follows from them into its state: into
       the ingest log as if they had been ingested there, into others by their reducer,
-      \(OpLogReducer.list). Those that are there already are left alone. All are tried first: a
-      file that has another entry than the log at an index, or begins behind its end, adds nothing.
-      A log whose reducer this program does not know is added to by the program that writes it.
+      \(OpLogReducer.list). Without --prefix that is the log
+      of the prefix that they had. Those that are there already are left alone. All are tried
+      first: a file that has another entry than the log at an index, or begins behind its end, adds
+      nothing. A log whose reducer this program does not know is added to by the program that
+      writes it.
 
       Example:
         spindle oplog import --store copy ingest.oplog
         spindle oplog import --store data --add ingest.oplog
-        spindle oplog import --store data --prefix records --add records.oplog
+        spindle oplog import --store data --prefix records --add copy-of-records.oplog
       """)
   @OptionGroup var target: OpLogCommand.Target
   @Argument(help: "A file that `oplog export` wrote.") var file: String
@@ -37,7 +39,7 @@ struct OpLogImportCommand: AsyncParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
-    if reducer != nil, !add || target.prefix == IngestPipeline.name {
+    if reducer != nil, !add || target.givenPrefix == IngestPipeline.name {
       throw ValidationError("--reducer goes with --add and another prefix than the ingest log's")
     }
   }
@@ -53,15 +55,21 @@ struct OpLogImportCommand: AsyncParsableCommand {
       let line = ProgressLine(isShown: !json)
       defer { line.clear() }
       let show: @Sendable (OpLogArchive.Progress) -> Void = { line.show("adding", $0) }
+      let prefix = try target.givenPrefix ?? archive.readPrefix()
       let count: UInt64
-      if target.prefix == IngestPipeline.name {
+      if prefix == IngestPipeline.name {
+        guard reducer == nil else {
+          throw SpindleError(
+            .invalidArgument,
+            "\(Output.plain(file)) holds the op-log \(prefix), which takes no --reducer")
+        }
         count = try await IngestPipeline.add(archive, to: spindle.store, progress: show)
       } else {
-        guard try target.isThere(in: spindle.store) else { return }
+        try StoreFamily.validate("oplog:" + prefix)
+        _ = try OpLogCommand.isThere(prefix, in: spindle.store)
         let reducer = try await OpLogReducer.of(
-          target.prefix, in: spindle.store, unlessTold: self.reducer)
-        count = try await reducer.add(
-          archive, to: target.prefix, in: spindle.store, progress: show)
+          prefix, in: spindle.store, unlessTold: self.reducer)
+        count = try await reducer.add(archive, to: prefix, in: spindle.store, progress: show)
       }
       try await spindle.store.synchronize()
       line.clear()

@@ -11,7 +11,7 @@ enum ArchiveBlock {
   /// Bytes that no text file starts with and that text conversions damage.
   static let signature: [UInt8] = [0x89, 0x53, 0x50, 0x4C, 0x0D, 0x0A, 0x1A, 0x0A]
   /// The version that this code writes, and the newest it reads.
-  static let version: UInt8 = 2
+  static let version: UInt8 = 3
   static let headByteCount = 5
   static let checksumByteCount = 4
   enum Kind {
@@ -25,7 +25,8 @@ enum ArchiveBlock {
   /// beyond the bytes. A reader refuses more elements.
   static let elementsPerBlock = 1_024
   static let bytesPerBlock = 1 << 20
-  /// The most bytes in the body of a block that is neither rows nor state; a prefix has 64 at most.
+  /// The most bytes in the body of a block that is neither rows nor state; a prefix and
+  /// the name of a reducer have 64 at most.
   private static let smallBodyLimit = 512
 
   /// The most bytes that the body of a block may have.
@@ -42,7 +43,10 @@ enum ArchiveBlock {
     }
   }
 
-  case header(version: UInt8, contents: OpLogArchive.Contents, prefix: String, created: UInt64)
+  /// - Parameter state: The name of the reducer that makes the state.
+  case header(
+    version: UInt8 = ArchiveBlock.version, contents: OpLogArchive.Contents, prefix: String,
+    created: UInt64, state: String?)
   case peer(OpLogManifest.Peer)
   case rows(ArchivePage)
   case state([(key: [UInt8], value: [UInt8])])
@@ -82,11 +86,12 @@ enum ArchiveBlock {
   private var body: [UInt8] {
     var bytes: [UInt8] = []
     switch self {
-    case .header(let version, let contents, let prefix, let created):
+    case .header(let version, let contents, let prefix, let created, let state):
       bytes.append(version)
       bytes.append(contents.rawValue)
       bytes.appendBlob(Array(prefix.utf8))
       bytes.appendBigEndian(created)
+      bytes.appendBlob(Array((state ?? "").utf8))
     case .peer(let peer):
       bytes += peer.peer.uuid.bytes
       bytes.appendBigEndian(peer.first)
@@ -128,12 +133,12 @@ enum ArchiveBlock {
       guard !contents.isEmpty, contents.isSubset(of: .everything) else {
         throw .invalid("contents 0x\(hexString(CollectionOfOne(contents.rawValue))) are unknown")
       }
-      let name = try reader.readBlob()
-      let prefix = String(decoding: name, as: UTF8.self)
-      guard Array(prefix.utf8) == name else { throw .invalid("the prefix is no text") }
+      let prefix = try Self.text(try reader.readBlob(), "prefix")
+      let created = try reader.readBigEndian(UInt64.self)
+      let state = version < 3 ? "" : try Self.text(try reader.readBlob(), "name of the state")
       self = .header(
-        version: version, contents: contents, prefix: prefix,
-        created: try reader.readBigEndian(UInt64.self))
+        version: version, contents: contents, prefix: prefix, created: created,
+        state: state.isEmpty ? nil : state)
     case Kind.peer:
       let peer = PeerID(try reader.readUUID())
       let first = try reader.readBigEndian(UInt64.self)
@@ -189,6 +194,14 @@ enum ArchiveBlock {
       throw .invalid("block kind \(kind) is unknown")
     }
     try reader.requireEnd()
+  }
+
+  private static func text(
+    _ bytes: [UInt8], _ what: String
+  ) throws(DecodingFailure) -> String {
+    let text = String(decoding: bytes, as: UTF8.self)
+    guard Array(text.utf8) == bytes else { throw .invalid("the \(what) is no text") }
+    return text
   }
 
   private static func count(_ count: UInt64) throws(DecodingFailure) -> UInt64 {

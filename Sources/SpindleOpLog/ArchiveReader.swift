@@ -101,7 +101,7 @@ final class ArchiveReader {
       let block = try ArchiveBlock(
         kind: kind, version: version, body: bytes.span.extracting(ArchiveBlock.headByteCount..<body)
       )
-      if case .header(let version, _, _, _) = block { self.version = version }
+      if case .header(let version, _, _, _, _) = block { self.version = version }
       if kind != ArchiveBlock.Kind.end { digest = Self.digest(digest, bytes) }
       return block
     } catch {
@@ -208,11 +208,11 @@ struct ArchiveAudit {
   /// - Parameter digest: Of everything before the end block.
   mutating func add(_ block: ArchiveBlock, digest: EntryHash) throws(DecodingFailure) {
     switch block {
-    case .header(_, let contents, let prefix, let created):
+    case .header(_, let contents, let prefix, let created, let state):
       guard manifest == nil else { throw .invalid("a second header") }
       manifest = OpLogManifest(
-        contents: contents, prefix: prefix, created: created, peers: [], clock: nil,
-        digest: digest)
+        contents: contents, prefix: prefix, stateName: state, created: created, peers: [],
+        clock: nil, digest: digest)
     case .peer(let peer): try add(peer)
     case .rows(let page): try add(page)
     case .state(let pairs): try add(pairs)

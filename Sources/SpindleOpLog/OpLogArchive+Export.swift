@@ -37,9 +37,9 @@ extension LogIndexTracker {
       let writer = try ArchiveWriter(path, progress: progress)
       let peers = try exportedPeers(contents, in: snapshot)
       let created = space.store.clock.wallMilliseconds
+      let stateName = try exportedStateName(in: snapshot)
       try writer.add(
-        .header(
-          version: ArchiveBlock.version, contents: contents, prefix: prefix, created: created))
+        .header(contents: contents, prefix: prefix, created: created, state: stateName))
       for peer in peers { try writer.add(.peer(peer)) }
       writer.expect(elementCount(contents, peers))
       if contents.contains(.rows) {
@@ -49,9 +49,8 @@ extension LogIndexTracker {
       let clock = try exportedClock(in: snapshot)
       let digest = try writer.finish(clock: clock, peers: UInt64(peers.count))
       return OpLogManifest(
-        contents: contents, prefix: prefix, created: created, peers: peers, clock: clock,
-        rows: writer.rows, stateKeys: writer.stateKeys,
-        digest: digest)
+        contents: contents, prefix: prefix, stateName: stateName, created: created, peers: peers,
+        clock: clock, rows: writer.rows, stateKeys: writer.stateKeys, digest: digest)
     }
   }
 
@@ -64,6 +63,16 @@ extension LogIndexTracker {
         "the state of the op-log \(printable(prefix)) is being made anew; open the log with the "
           + "program that writes it first", reason: "rebuild_unfinished")
     }
+  }
+
+  private func exportedStateName(in snapshot: Snapshot?) throws -> String? {
+    let key = OpLogKeys.stateKey
+    var name: String?
+    try space.store.scan(space.log, options(from: key, to: key + [0], in: snapshot)) { _, value in
+      name = String(decoding: copyBytes(value), as: UTF8.self)
+      return false
+    }
+    return name
   }
 
   /// About how many rows and keys of state there are.
@@ -211,8 +220,7 @@ extension OpLogArchive {
     to path: String, prefix: String, contents: Contents, created: UInt64
   ) throws -> OpLogManifest {
     let writer = try ArchiveWriter(path) { _ in }
-    try writer.add(
-      .header(version: ArchiveBlock.version, contents: contents, prefix: prefix, created: created))
+    try writer.add(.header(contents: contents, prefix: prefix, created: created, state: nil))
     return OpLogManifest(
       contents: contents, prefix: prefix, created: created, peers: [], clock: nil,
       digest: try writer.finish(clock: nil, peers: 0))

@@ -8,7 +8,8 @@ extension OpLogArchive {
   /// killed process; ``Store/synchronize()`` makes it survive power loss.
   ///
   /// Crash windows. The file's digest is committed first, under a key that keeps the prefix from
-  /// being opened; the commit that removes it also stores the floors and the clock. A crash in
+  /// being opened; the commit that removes it also stores the floors, the clock and the name of the
+  /// reducer that makes the state. A crash in
   /// between leaves a prefix that refuses to open, until the same file is installed again: that
   /// writes the same keys once more and loses nothing. Where the file itself fails in between,
   /// because it was replaced or damaged after it was looked at, all that was stored is removed and
@@ -170,6 +171,8 @@ struct ArchiveInstallation: Sendable {
     var batch = Batch()
     batch.requireAbsent(space.log, key: OpLogKeys.installingKey, owner: "import")
     batch.put(space.log, key: OpLogKeys.installingKey, value: mark)
+    // A processor that had the empty prefix open may have been another reducer's.
+    batch.delete(space.log, key: OpLogKeys.stateKey)
     try space.store.commitBlocking(batch)
   }
 
@@ -191,6 +194,9 @@ struct ArchiveInstallation: Sendable {
       var bytes: [UInt8] = []
       bytes.appendBigEndian(clock.packed)
       batch.put(space.log, key: OpLogKeys.clockKey, value: bytes)
+    }
+    if let name = manifest.stateName {
+      batch.put(space.log, key: OpLogKeys.stateKey, value: Array(name.utf8))
     }
     batch.delete(space.log, key: OpLogKeys.installingKey)
     try space.store.commitBlocking(batch)

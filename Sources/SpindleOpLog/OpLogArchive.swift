@@ -66,6 +66,14 @@ public struct OpLogArchive: Sendable {
     try read(path) { _, now in progress(now) }
   }
 
+  /// The prefix that the log had. Reads the beginning of the file on the calling thread, and checks
+  /// no more of it.
+  package func readPrefix() throws -> String {
+    let reader = try ArchiveReader(path, valueByteLimit: valueByteLimit)
+    _ = try reader.next()
+    return try reader.manifest.prefix
+  }
+
   /// Applies the rows to a log in use, as if another replica had sent them. What it has already is
   /// no error, so an import that was interrupted is simply done again. State in the file is left
   /// alone: it follows from the rows.
@@ -176,6 +184,9 @@ public struct OpLogManifest: Sendable, Hashable {
   public var contents: OpLogArchive.Contents
   /// The prefix that was exported.
   public var prefix: String
+  /// The ``Reducer/stateName`` of the reducer that makes the state; nil where the log did not say
+  /// it. Files of version 1 and 2 do not tell: nil.
+  public var stateName: String?
   /// When, in milliseconds since the Unix epoch.
   public var created: UInt64
   /// In the order of the peers' bytes.

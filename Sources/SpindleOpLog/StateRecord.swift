@@ -3,6 +3,9 @@ package import SpindleStore
 
 /// What a prefix says about its state: the ``Reducer/stateName`` of the reducer that makes it.
 package enum StateRecord {
+  /// So that the header of an export has room for it.
+  private static let nameByteLimit = 64
+
   /// The name; nil for a prefix that does not say it.
   package static func name(of prefix: String, in store: Store) async throws -> String? {
     guard let log = store.existingFamily("oplog:" + prefix),
@@ -16,9 +19,15 @@ package enum StateRecord {
   /// log before any entry that the reducer applies, so no crash keeps one without the other.
   ///
   /// - Throws: ``SpindleError`` with `conflict`, reason `other_reducer`, where the state is that of
-  ///   another one.
+  ///   another one; `invalidArgument`, reason `state_name`, for a name of another length.
   static func claim(_ name: String?, of prefix: String, in store: Store) async throws {
     guard let name else { return }
+    guard 1...nameByteLimit ~= name.utf8.count else {
+      throw SpindleError(
+        .invalidArgument,
+        "the name of the reducer \(printable(name)) has \(name.utf8.count) bytes; expected 1 to "
+          + "\(nameByteLimit)", reason: "state_name")
+    }
     if let known = try await self.name(of: prefix, in: store) {
       guard known == name else {
         throw SpindleError(

@@ -80,6 +80,92 @@ import Testing
     }
   }
 
+  /// A file with the log of a peer that sorts first and another log of the peer of `place`, whose
+  /// cursor is 10.
+  private func makeFork(_ place: Place) async throws -> String {
+    let other = try place.beside("fork")
+    for (number, count) in [(UInt64(1), 2), (7, 15)] {
+      let selfID = PeerID(UUIDValue(high: 0, low: number))
+      try await withLog(other.store, MaxRegister(), selfID: selfID) { log in
+        for value in 0..<count { _ = try await log.exec(MaxRegisterOp("fork", UInt64(value))) }
+      }
+    }
+    try await withLog(place.store, MaxRegister()) { log in
+      for value in 0..<UInt64(10) { _ = try await log.exec(MaxRegisterOp("own", value)) }
+    }
+    return try await export(other, "file")
+  }
+
+  private func cursors(_ place: Place) async throws -> String {
+    try await spindle(
+      "oplog", "cursors", "--store", place.store, "--prefix", "records", "--json"
+    ).text
+  }
+
+  @Test func anotherHistoryBehindTrimmedRowsAddsNothing() async throws {
+    try await withPlace { place in
+      let file = try await makeFork(place)
+      let trimmed = try await spindle(
+        "oplog", "trim", "--store", place.store, "--prefix", "records", "--below", "10", "--force")
+      #expect(trimmed.status == 0, "\(trimmed.problems)")
+      let before = try await cursors(place)
+      try await add(file, to: place.store)
+        .expectRefusal("of peer \(Self.me) holds another entry already")
+      #expect(try await cursors(place) == before)
+    }
+  }
+
+  @Test func aLostRowLetsNothingBeAdded() async throws {
+    try await withPlace { place in
+      _ = try await makeFork(place)
+      // The same log, and rows of a peer that sorts first.
+      let copy = try place.beside("copy")
+      try copyFolder(place.store, to: copy.store)
+      try await withLog(
+        copy.store, MaxRegister(), selfID: PeerID(UUIDValue(high: 0, low: 1))
+      ) { log in _ = try await log.exec(MaxRegisterOp("first", 1)) }
+      let file = try await export(copy, "whole")
+      try await withStore(place.store) { store in
+        var batch = Batch()
+        batch.delete(
+          try await store.family("oplog:records"), key: OpLogKeys.entry(Self.me, 3))
+        try await store.commit(batch, durability: .buffered)
+      }
+      let before = try await cursors(place)
+      try await add(file, to: place.store).expectRefusal("has lost the entry at index 3")
+      #expect(try await cursors(place) == before)
+    }
+  }
+
+  @Test func withoutAPrefixTheFileSaysWhichLogIsAddedTo() async throws {
+    try await withPlace { place in
+      try await withLog(place.store, MaxRegister()) { log in
+        _ = try await log.exec(MaxRegisterOp("x", 1))
+      }
+      let file = try await export(place, "file")
+      let other = try place.beside("other")
+      try await withStore(other.store) { _ in }
+      try await spindle("oplog", "import", "--store", other.store, "--add", file)
+        .expectRefusal("no op-log records")
+      try await withLog(
+        other.store, MaxRegister(), selfID: PeerID(UUIDValue(high: 0, low: 8))
+      ) { log in _ = try await log.exec(MaxRegisterOp("y", 1)) }
+      let added = try await spindle("oplog", "import", "--store", other.store, "--add", file)
+      #expect(added.status == 0 && added.text == "added 1 rows\n", "\(added.problems)")
+      #expect(try await cursors(other).contains(Self.me.description))
+      let ingest = try await spindle("oplog", "cursors", "--store", other.store, "--json")
+      #expect(try ingest.objects().isEmpty)
+      let points = try place.file("p.lp", sampleLines(0..<10))
+      _ = try await place.counts("--producer", "p", points)
+      let log = try await export(place, "ingest", prefix: "ingest")
+      try await spindle(
+        "oplog", "import", "--store", place.store, "--add", "--reducer", "max-register", log
+      ).expectRefusal("takes no --reducer")
+      let again = try await spindle("oplog", "import", "--store", place.store, "--add", log)
+      #expect(again.text == "added 0 rows\n", "\(again.problems)")
+    }
+  }
+
   @Test func tablesAreAddedToALogInUse() async throws {
     try await withPlace { place in
       let row = RowID(table: 3, key: [1])
@@ -95,7 +181,16 @@ import Testing
         _ = try await log.exec(.write(row, [TableCell(2, Array("b".utf8))]))
       }
       let second = try await export(place, "second")
-      // The copy was never opened by a program that could have said what its state is.
+      // As a file of an older version leaves it, which does not say what its state is.
+      try await withStore(copy.store) { store in
+        let family = try await store.family("oplog:records")
+        #expect(
+          try await store.get(family, key: OpLogKeys.stateKey)
+            == Array("last-writer-wins-table".utf8))
+        var batch = Batch()
+        batch.delete(family, key: OpLogKeys.stateKey)
+        try await store.commit(batch, durability: .buffered)
+      }
       try await add(second, to: copy.store).expectRefusal(
         "does not say which reducer makes its state", "--reducer")
       try await add(second, to: copy.store, "--reducer", "max-register")
@@ -126,7 +221,8 @@ import Testing
       try await add(file, to: place.store)
         .expectRefusal("made by the reducer own, which this program does not have")
       let usage = try await spindle(
-        "oplog", "import", "--store", place.store, "--add", "--reducer", "max-register", file)
+        "oplog", "import", "--store", place.store, "--prefix", "ingest", "--add", "--reducer",
+        "max-register", file)
       #expect(usage.status == 64 && usage.problems.contains("--reducer goes with"))
     }
   }

@@ -24,7 +24,7 @@ extension ArchiveTests {
         _ = try await Tracker(store: store, prefix: "app").export(to: file)
       }
       let signature = Array(try Files.read(file)[..<8])
-      let header = Array(try Files.read(file)[8..<(8 + 5 + 14 + 4)])
+      let header = Array(try Files.read(file)[8..<(8 + 5 + 15 + 4)])
       #expect(header[0] == 1)
       func refusal(_ bytes: [UInt8], sparse count: Int = 0) throws -> String {
         try? Files.remove(file)

@@ -404,15 +404,20 @@ private final class PlainReplica: LogProcessor {
     }
   }
 
-  /// The same file as version 1 had it, where no flag of a late chain is set.
-  private func asVersion1(_ bytes: [UInt8]) -> [UInt8] {
+  /// The same file as version 1 had it, where no flag of a late chain is set, or version 2.
+  private func asVersion(_ version: UInt8, _ bytes: [UInt8]) -> [UInt8] {
     var result = Array(bytes[..<8])
     var digest = HashSuite.current.hash(result.span)
     var offset = 8
     while offset < bytes.count {
       let length = bytes[(offset + 1)..<(offset + 5)].reduce(0) { $0 << 8 | Int($1) }
       var block = Array(bytes[offset..<(offset + 5 + length)])
-      if block[0] == 1 { block[5] = 1 }
+      if block[0] == 1 {
+        block[5] = version
+        // The name of the reducer, which is empty here.
+        block.removeLast()
+        block[4] -= 1
+      }
       if block[0] == 5 { block.replaceSubrange((block.count - 32)..., with: digest.bytes) }
       block.appendBigEndian(CRC32C.mask(CRC32C.checksum(block)))
       let content = digest.bytes + block
@@ -423,6 +428,35 @@ private final class PlainReplica: LogProcessor {
     return result
   }
 
+  @Test func theNameOfTheReducerComesWithTheState() async throws {
+    try await withPlace { place in
+      let (named, plain) = (place.path + ".named", place.path + ".plain")
+      try await place.withStore { store in
+        let source = try await fill(store)
+        try await source.export(to: plain)
+        let old = place.path + ".old"
+        try writeFile(asVersion(2, try Files.read(plain)), to: old)
+        try await damage(
+          store, "app", key: OpLogKeys.stateKey, value: Array("max-register".utf8))
+        #expect(try await source.export(to: named).stateName == "max-register")
+        for (file, name) in [(named, "max-register"), (plain, nil), (old, nil)] {
+          let prefix = name ?? String(file.suffix(3))
+          // Another reducer had the prefix open while it was empty.
+          _ = try await Tracker(store: store, prefix: prefix)
+          try await damage(store, prefix, key: OpLogKeys.stateKey, value: Array("other".utf8))
+          let manifest = try await OpLogArchive(path: file, store: store).install(prefix: prefix)
+          #expect(manifest.stateName == name)
+          let copy = try await Tracker(store: store, prefix: prefix)
+          #expect(
+            try await store.get(copy.logFamily, key: OpLogKeys.stateKey)
+              == name.map { Array($0.utf8) })
+          #expect(try await copy.allPositions() == source.allPositions())
+          #expect(try await findings(store, prefix) == [])
+        }
+      }
+    }
+  }
+
   @Test func filesOfVersion1AreRead() async throws {
     try await withPlace { place in
       let (file, old) = (place.path + ".export", place.path + ".old")
@@ -431,7 +465,7 @@ private final class PlainReplica: LogProcessor {
         try await addChained(store, source, peer(1), 0..<12)
         _ = try await source.trim(below: PeerCursors([peer(1): 5]), forced: true)
         let manifest = try await source.export(to: file)
-        try writeFile(asVersion1(try Files.read(file)), to: old)
+        try writeFile(asVersion(1, try Files.read(file)), to: old)
         var read = try await OpLogArchive(path: old, store: store).install(prefix: "copy")
         #expect(read.digest != manifest.digest)
         read.digest = manifest.digest
@@ -444,7 +478,7 @@ private final class PlainReplica: LogProcessor {
         try await addChained(store, late, peer(1), 1..<3)
         try Files.remove(file)
         try await late.export(to: file)
-        try writeFile(asVersion1(try Files.read(file)), to: old)
+        try writeFile(asVersion(1, try Files.read(file)), to: old)
         let message = await expectError(.corruption, reason: "corrupt_export") {
           _ = try await OpLogArchive(path: old, store: store).verify()
         }
@@ -524,9 +558,9 @@ private final class PlainReplica: LogProcessor {
         let bytes = try Files.read(file)
         #expect(hexString(bytes.prefix(8)) == "8953504c0d0a1a0a")
         #expect(
-          hexString(bytes[8..<31]) == "010000000e" + "020303617070" + "00000000000003e8"
-            + "4b8b3089")
-        #expect(hexString(bytes[31..<61]) == "0500000039" + String(repeating: "00", count: 25))
+          hexString(bytes[8..<32]) == "010000000f" + "030303617070" + "00000000000003e8" + "00"
+            + "50bdf03b")
+        #expect(hexString(bytes[32..<62]) == "0500000039" + String(repeating: "00", count: 25))
       }
     }
   }
