@@ -29,8 +29,8 @@ struct OpLogCommand: AsyncParsableCommand {
     @Option(
       name: .customLong("prefix"),
       help: ArgumentHelp(
-        "The prefix of the op-log. The default is \(IngestPipeline.name), for an import the one that "
-          + "the file's log had.", valueName: "prefix"))
+        "The prefix of the op-log. The default is \(IngestPipeline.name), for an import the one "
+          + "that the file's log had.", valueName: "prefix"))
     var givenPrefix: String?
     var prefix: String { givenPrefix ?? IngestPipeline.name }
 

@@ -16,9 +16,11 @@ struct OpLogImportCommand: AsyncParsableCommand {
 
       With --add the entries go into a log in use, and what follows from them into its state: into
       the ingest log as if they had been ingested there, into others by their reducer,
-      \(OpLogReducer.list). Without --prefix that is the log with the prefix that they had. Those that are there already are left alone. All are tried first: a
-      file that has another entry than the log at an index, or begins behind its end, adds nothing.
-      A log whose reducer this program does not know is added to by the program that writes it.
+      \(OpLogReducer.list). Without --prefix that is the log
+      of the prefix that they had. Those that are there already are left alone. All are tried
+      first: a file that has another entry than the log at an index, or begins behind its end, adds
+      nothing. A log whose reducer this program does not know is added to by the program that
+      writes it.
 
       Example:
         spindle oplog import --store copy ingest.oplog

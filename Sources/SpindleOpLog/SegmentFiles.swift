@@ -82,8 +82,9 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// The most bytes of the files kept, so that segments with large entries do not fill memory. One
   /// is always kept, since its pages are read one after the other.
   private static var keptByteLimit: Int { 64 << 20 }
-  /// The most segments whose end is remembered, of about 200 bytes each with its name: the last ones
-  /// of as many peers. Beyond it the half that was used longest ago is forgotten, and read again.
+  /// The most segments whose end is remembered, each of about 200 bytes with its name: the last
+  /// ones of as many peers. Beyond it the half that was used longest ago is forgotten, and read
+  /// again.
   private static var endLimit: Int { 16_384 }
   /// The most files remembered as none, each a name and a sentence. Beyond it the oldest are looked
   /// at again, which costs little beside opening them.
