@@ -114,6 +114,13 @@ public struct WriteRecord: Sendable {
     count += other.count
   }
 
+  /// Whether every operation removes something. Looks at all of them.
+  public var onlyRemoves: Bool {
+    var puts = 0
+    forEach { operation, _, _, _ in if operation == .put { puts += 1 } }
+    return puts == 0
+  }
+
   /// Empties the record and keeps its memory.
   public mutating func removeAll() {
     storage.removeLast(storage.count - Self.headerBytes)

@@ -110,6 +110,9 @@ public struct Batch: Sendable {
     for family in otherFamilies { try body(family) }
   }
 
+  /// Whether the batch deletes and does nothing else.
+  var onlyRemoves: Bool { raises.isEmpty && record.onlyRemoves }
+
   /// The refusal of the first part written whose gate is shut; nil while all are open.
   var gateRefusal: SpindleError? {
     if let refusal = firstFamily?.gateRefusal { return refusal }

@@ -42,8 +42,8 @@ final class CommitEngine: Sendable {
     (groupAttempts.load(ordering: .relaxed), groupRecords.load(ordering: .relaxed))
   }
 
-  /// Throws while writes are refused.
-  func checkGate() throws { if let refusal = health.refusal() { throw refusal } }
+  /// Throws while removals are refused, too.
+  func checkGate() throws { if let refusal = health.refusal(isRemoval: true) { throw refusal } }
 
   enum Outcome {
     case written
@@ -56,7 +56,7 @@ final class CommitEngine: Sendable {
   ///
   /// - Returns: false when RocksDB is stalled; nothing was written.
   func writeInline(_ record: inout WriteRecord) throws -> Bool {
-    try health.beginWrite()
+    try health.beginWrite(isRemoval: record.onlyRemoves)
     defer { health.endWrite() }
     do throws(RocksError) {
       try database.write(&record)
@@ -141,7 +141,10 @@ final class CommitEngine: Sendable {
       var raised: [Batch.Raise] = []
       defer { raises.append(raised) }
       do {
-        if let refusal = try check(batch, overlay: &overlay, tier: .all) {
+        // One by one: below the floor of free space removals are let through beside the others.
+        if let refusal = try health.refusal(isRemoval: batch.onlyRemoves)
+          ?? check(batch, overlay: &overlay, tier: .all)
+        {
           refusals.append(refusal)
           continue
         }

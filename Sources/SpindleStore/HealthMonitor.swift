@@ -145,11 +145,13 @@ final class HealthMonitor: Sendable {
     }
   }
 
-  /// Compares free space and inodes with the floor: below it the gate shuts.
+  /// Compares free space and inodes with the floor: below it the gate shuts, but for removals while
+  /// there is room for them.
   func checkCapacity() {
     guard let space = hooks.diskSpace?() ?? (try? DiskSpace(of: directory.path)) else { return }
     let isShut = health.isLatched(.capacity)
     if let shortage = settings.capacityFloor.shortage(in: space, isShut: isShut) {
+      health.noteRoomForRemovals(settings.capacityFloor.hasRoomForRemovals(in: space))
       health.latch(.capacity, detail: shortage, noSpace: true)
     } else if isShut {
       health.unlatch(.capacity)
@@ -292,6 +294,8 @@ package struct StoreHooks: Sendable {
   package var diskSpace: (@Sendable () -> DiskSpace?)?
   /// Called on the thread that is about to sync the log for a commit.
   package var beforeSync: @Sendable () -> Void = {}
+  /// Called on the thread of ``StoreSettings/walSyncInterval`` when it has synced what was due.
+  package var afterIntervalSync: @Sendable () -> Void = {}
   /// Called on the thread that wrote a batch or a group of them, before anything else learns of it.
   package var afterWrite: @Sendable () -> Void = {}
   /// The test calls ``Store/checkHealth()`` itself.

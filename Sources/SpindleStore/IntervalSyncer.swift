@@ -18,8 +18,11 @@ final class IntervalSyncer: Sendable {
   private let thread = Mutex<NamedThread?>(nil)
   private let timer = Mutex<Task<Void, Never>?>(nil)
 
-  init(engine: CommitEngine, interval: Duration) throws {
+  private let afterLook: @Sendable () -> Void
+
+  init(engine: CommitEngine, interval: Duration, afterLook: @escaping @Sendable () -> Void) throws {
     self.engine = engine
+    self.afterLook = afterLook
     let thread = try withSpindleErrors { () throws(IOFailure) in
       try NamedThread(name: "spindle-interval") { [self] in run() }
     }
@@ -53,6 +56,7 @@ final class IntervalSyncer: Sendable {
       // Before the sync: what becomes due during it is another one.
       isDue.store(false, ordering: .releasing)
       engine.syncLogIfNeeded()
+      afterLook()
     }
   }
 }

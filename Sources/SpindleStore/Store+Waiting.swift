@@ -66,7 +66,9 @@ extension Store {
 
   /// Throws while the store or a part that the batch writes to refuses writes.
   func checkGates(_ batch: borrowing Batch) throws {
-    if let refusal = health.refusal() ?? batch.gateRefusal { throw refusal }
+    if let refusal = health.refusal(isRemoval: batch.onlyRemoves) ?? batch.gateRefusal {
+      throw refusal
+    }
   }
 
   /// A large copy into the log takes milliseconds: not on a cooperative thread. The call is one

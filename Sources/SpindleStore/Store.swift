@@ -205,7 +205,7 @@ public final class Store: Sendable {
       hooks: hooks)
     self.monitor = monitor
     intervalSyncer = try settings.walSyncInterval.map {
-      try IntervalSyncer(engine: engine, interval: $0)
+      try IntervalSyncer(engine: engine, interval: $0, afterLook: hooks.afterIntervalSync)
     }
     if let space = try? DiskSpace(of: directory.path) {
       directory.createBallast(bytes: settings.ballastBytes, space: space)

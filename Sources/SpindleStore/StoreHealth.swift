@@ -2,7 +2,8 @@ package import SpindleCore
 package import SpindleRocks
 internal import Synchronization
 
-/// The gate that stops every write of a store when writing is not safe.
+/// The gate that stops every write of a store when writing is not safe; where only free space is
+/// short, it lets removals through, see ``Cause/capacity``.
 ///
 /// Several causes may hold the gate shut at once; it opens when the last is gone. Reading the gate
 /// costs one atomic load.
@@ -16,7 +17,8 @@ public final class StoreHealth: Sendable {
     case logSyncFailed = 2
     /// A flush or compaction failed. Ends when RocksDB resumed.
     case backgroundError = 4
-    /// Less is free on the disk than the floor demands.
+    /// Less is free on the disk than the floor demands. While this is the only cause and a tenth of
+    /// the floor is free, batches that only delete are written all the same.
     case capacity = 8
     /// The operator shut the gate.
     case operatorRequest = 16
@@ -48,6 +50,8 @@ public final class StoreHealth: Sendable {
   /// Counters and the last error; its causes are filled in when it is asked for.
   private let counted = Mutex(GateStatus())
   private let writing = Atomic<Int>(0)
+  /// Whether there is room for removals below the floor of free space.
+  private let hasRoomForRemovals = Atomic<Bool>(false)
   private let events: EventBroadcaster
   private let clock: any StoreClock
 
@@ -154,10 +158,23 @@ public final class StoreHealth: Sendable {
   /// Shuts the gate for good, as the first step of closing.
   func shutForClosing() { bits.bitwiseOr(Self.closingBit, ordering: .sequentiallyConsistent) }
 
-  /// The error that a refused write gets; nil while the gate is open.
-  func refusal() -> SpindleError? {
+  /// Says whether removals may go on while the gate is shut for ``Cause/capacity`` alone.
+  func noteRoomForRemovals(_ isThere: Bool) {
+    hasRoomForRemovals.store(isThere, ordering: .sequentiallyConsistent)
+  }
+
+  /// The error that a refused write gets; nil while the gate is open, or open for it.
+  ///
+  /// - Parameter isRemoval: Whether the write deletes and does nothing else; asked for only where
+  ///   it matters.
+  func refusal(isRemoval: @autoclosure () -> Bool = false) -> SpindleError? {
     let current = bits.load(ordering: .sequentiallyConsistent)
     guard current != 0 else { return nil }
+    if current == Cause.capacity.rawValue, hasRoomForRemovals.load(ordering: .relaxed),
+      isRemoval()
+    {
+      return nil
+    }
     if current & Self.closingBit != 0 { return SpindleError(.closed, "the store is closed") }
     return details.withLock { details in
       let cause = Cause.allCases.first { $0.rawValue & current != 0 } ?? .operatorRequest
@@ -176,12 +193,18 @@ public final class StoreHealth: Sendable {
   ///
   /// The count rises before the gate is read, and whoever heals the log shuts the gate before
   /// reading the count; so a write that passed the gate is always waited for.
-  func beginWrite() throws {
+  ///
+  /// - Parameter isRemoval: As of ``refusal(isRemoval:)``.
+  func beginWrite(isRemoval: @autoclosure () -> Bool = false) throws {
     // Looked at first without counting: refused callers that come again and again must not keep
     // a cure from seeing the last write end.
-    if bits.load(ordering: .acquiring) != 0, let refusal = refusal() { throw refusal }
+    if bits.load(ordering: .acquiring) != 0, let refusal = refusal(isRemoval: isRemoval()) {
+      throw refusal
+    }
     writing.add(1, ordering: .sequentiallyConsistent)
-    if bits.load(ordering: .sequentiallyConsistent) != 0, let refusal = refusal() {
+    if bits.load(ordering: .sequentiallyConsistent) != 0,
+      let refusal = refusal(isRemoval: isRemoval())
+    {
       endWrite()
       throw refusal
     }

@@ -212,6 +212,9 @@ package final class WriteCombiner: Sendable {
     if round.isBroken || isShut { return .alone }
     do {
       return try engine.writeInline(&round.record) ? .written : .stalled
+    } catch let error as SpindleError where error.isGateRefusal {
+      // Who only removes may be let through where others are not.
+      return .alone
     } catch {
       return .failed(error)
     }

@@ -190,6 +190,94 @@ import Testing
     try await store.close()
   }
 
+  private func delete(
+    _ store: Store, _ family: StoreFamily, _ number: Int, _ durability: Durability = .buffered
+  ) async throws {
+    var batch = Batch()
+    batch.delete(family, key: numberedKey(number))
+    try await store.commit(batch, durability: durability)
+  }
+
+  @Test("A-DF-5: below the floor what only deletes is written, down to a tenth of it")
+  func removalsGoOnBelowTheFloor() async throws {
+    let disk = Shared<DiskSpace?>(space(free: 500_000_000))
+    let (store, family) = try await open(disk)
+    for number in 0..<20 { try await store.put(family, number) }
+    disk.value = space(free: 49_999_999)
+    try await store.checkHealth()
+    #expect(await refusal { try await store.put(family, 20) }?.reason == "disk_full")
+    #expect(store.health.unhealthyReason != nil)
+    try await delete(store, family, 0)
+    try await delete(store, family, 1, .synced)
+    var conditional = Batch()
+    conditional.requireEqual(family, key: numberedKey(2), bytes: numberedValue(2))
+    conditional.delete(family, key: numberedKey(2))
+    try await store.commit(conditional, durability: .buffered)
+    // A batch that also puts is refused as a whole.
+    var mixed = Batch()
+    mixed.delete(family, key: numberedKey(3))
+    mixed.put(family, key: numberedKey(30), value: [1])
+    for durability in Durability.allCases {
+      let batch = mixed
+      let error = await refusal { try await store.commit(batch, durability: durability) }
+      #expect(error?.reason == "disk_full")
+    }
+    #expect(try store.numbers(family) == Array(3..<20))
+    // The floor is 50 MB, a tenth of it 5.
+    for (free, inodes, isTaken) in [
+      (4_999_999, 50_000, false), (5_000_000, 50_000, true), (5_000_000, 99, false),
+      (5_000_000, 100, true),
+    ] as [(UInt64, UInt64, Bool)] {
+      disk.value = space(free: free, inodes: inodes)
+      try await store.checkHealth()
+      if isTaken {
+        try await delete(store, family, 3)
+      } else {
+        for durability in Durability.allCases {
+          let error = await refusal { try await delete(store, family, 3, durability) }
+          #expect(error?.reason == "disk_full", "\(free) \(inodes)")
+        }
+      }
+    }
+    // Any other cause stops everything.
+    store.health.shutForOperator(note: "a test")
+    #expect(await refusal { try await delete(store, family, 4) }?.kind == .unavailable)
+    store.health.openForOperator()
+    try await delete(store, family, 4)
+    #expect(try store.numbers(family) == Array(5..<20))
+    try await store.close()
+  }
+
+  @Test(
+    "A-DF-5: below the floor removals pass those that they meet in one write",
+    arguments: [true, false])
+  func removalsPassOthers(meetsInARound: Bool) async throws {
+    let disk = Shared<DiskSpace?>(space(free: 500_000_000))
+    let (store, family) = try await open(disk)
+    for number in 0..<20 { try await store.put(family, number) }
+    let combiner = try #require(store.combiner)
+    // The first half meets in rounds of the combiner, the other in groups.
+    if meetsInARound { #expect(combiner.begin()) }
+    disk.value = space(free: 10_000_000)
+    if !meetsInARound { try await store.checkHealth() }
+    let durability = meetsInARound ? Durability.buffered : .synced
+    let puts = (20..<40).map { number in
+      Task { await refusal { try await store.put(family, number, durability) } }
+    }
+    let deletes = (0..<20).map { number in
+      Task { try await self.delete(store, family, number, durability) }
+    }
+    if meetsInARound {
+      try await eventually { combiner.waitingCount == 40 }
+      try await store.checkHealth()
+      combiner.end()
+    }
+    for put in puts { #expect(await put.value?.reason == "disk_full") }
+    for delete in deletes { try await delete.value }
+    #expect(try store.numbers(family) == [])
+    try await store.close()
+  }
+
   @Test func tooFewInodesShutTheGate() async throws {
     let disk = Shared<DiskSpace?>(space(free: 500_000_000))
     let (store, family) = try await open(disk)
@@ -203,6 +291,20 @@ import Testing
     try await store.checkHealth()
     #expect(store.health.unhealthyReason == nil)
     try await store.close()
+  }
+
+  /// One beyond was a store that is full for ever, and a large one ended the process.
+  @Test(arguments: [101, 200, UInt64.max])
+  func sharesOfMoreThanTheWholeAreRefused(percent: UInt64) async throws {
+    for place in [\StoreSettings.CapacityFloor.percent, \.inodePercent] {
+      var settings = StoreSettings.small
+      settings.capacityFloor[keyPath: place] = percent
+      let path = try TestDirectory.path("store")
+      let error = await refusal { _ = try await Store.small(at: path, settings: settings) }
+      #expect(error?.kind == .invalidArgument)
+      #expect(error?.message.contains("ercent is \(percent); expected 0 to 100") == true)
+      #expect(!Files.exists(path))
+    }
   }
 
   @Test func aFileSystemWithoutInodesIsNeverFullOfThem() async throws {

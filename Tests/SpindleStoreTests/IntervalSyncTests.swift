@@ -66,7 +66,12 @@ import Testing
   @Test func aFailedSyncShutsTheGateAsAnyOther() async throws {
     let path = try TestDirectory.path("store")
     let clock = ManualClock()
-    let store = try await Store.small(at: path, settings: settings(.seconds(1)), clock: clock)
+    let (looks, syncs) = (Shared(0), Shared(0))
+    var hooks = StoreHooks.manual
+    hooks.beforeSync = { syncs.update { $0 += 1 } }
+    hooks.afterIntervalSync = { looks.update { $0 += 1 } }
+    let store = try await Store.small(
+      at: path, settings: settings(.seconds(1)), clock: clock, hooks: hooks)
     let family = try await store.family("spool:a")
     try await store.put(family, 0, .synced)
     try await store.put(family, 1, .buffered)
@@ -76,9 +81,13 @@ import Testing
     #expect(store.health.status.causes.map(\.reason) == ["wal_sync_failed"])
     await #expect(throws: SpindleError.self) { try await store.put(family, 2, .buffered) }
     // No other is tried.
-    let count = store.commitSyncCount
-    for _ in 0..<3 { try await pass(.seconds(1), on: clock) }
-    #expect(store.commitSyncCount == count)
+    try await eventually { looks.value == 1 }
+    let count = syncs.value
+    for look in 2...4 {
+      try await pass(.seconds(1), on: clock)
+      try await eventually { looks.value == look }
+    }
+    #expect(syncs.value == count)
     try? await store.close()
   }
 
