@@ -1,5 +1,6 @@
 import SpindleCore
 import SpindleIO
+import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
@@ -47,7 +48,7 @@ struct LowDiskTests {
         try await spool.remove(id)
         try await plain.remove(id)
       }
-      #expect(try await spool.allIDs() == [] && plain.allIDs() == [])
+      for spool in [spool, plain] { #expect(try await spool.allIDs() == []) }
       #expect(spool.usage == SpoolUsage())
       for spool in [spool, plain] { try await spool.compact() }
       // A log is deleted once no family has the last copy of anything in it.
