@@ -21,7 +21,7 @@ struct spindle_rocks_cancellation_t {
 
 namespace {
 
-/// Bytes of a batch with one put beside key and value, at most: its header, a tag and three varints.
+/// Bytes of a batch with one put beside key and value, at most: header, tag and three varints.
 constexpr size_t kPutOverheadBytes = 12 + 1 + 3 * 5;
 
 /// How often properties are read while waiting: they take RocksDB's mutex.

@@ -11,7 +11,7 @@ import Synchronization
 ///   each line says how far a peer is acknowledged, `PEER NEXT`;
 /// - `oplog-die STORE apply|commit COUNT`: executes until an entry was applied COUNT times, then
 ///   dies before its batch is committed, or as soon as that was written;
-/// - `oplog-upkeep STORE trim|index|import|rebuild WRITES [FILE]`: says `ready`, does the upkeep and says
+/// - `oplog-upkeep STORE trim|index|import|rebuild WRITES [FILE]`: says `ready`, does it and says
 ///   `done`; dies behind the given number of written batches, or waits to be killed for 0.
 struct OpLogWorker {
   let store: Store

@@ -30,7 +30,8 @@ extension LogIndexTracker {
   /// - Throws: ``SpindleError``: `corruption` for a row that cannot be read and `notFound` for a
   ///   hole where the floor is to be, `conflict` when another trim ran at the same time,
   ///   `unavailable` with the reason `rebuild_unfinished` while the state is made anew, which needs
-  ///   every row; or `CancellationError` between two batches. What was removed until then stays removed.
+  ///   every row; or `CancellationError` between two batches. What was removed until then stays
+  ///   removed.
   /// - Complexity: O(bytes of the rows removed). The disk space comes back with compactions.
   public func trim(below cursors: PeerCursors, forced: Bool = false) async throws -> OpLogTrim {
     let acknowledged = forced ? nil : try await leastAcknowledged()

@@ -39,7 +39,8 @@ public protocol IndexableOp: Op {
   /// Rebuilds the entries of a page of rows, in their order. Not to be defined: it is a demand so
   /// that what is given below is compiled for each op, where the op is defined.
   ///
-  /// - Throws: ``SpindleError`` with `corruption`, or `unsupportedFormat` for an unknown tag, naming
+  /// - Throws: ``SpindleError`` with `corruption`, or `unsupportedFormat` for an unknown tag,
+  /// naming
   ///   peer and index of the first row or op that cannot be read.
   static func entries(
     of rows: StoredRows

@@ -79,8 +79,8 @@ extension OpLogSpace {
 }
 
 extension Batch {
-  /// A batch that is made from what the store holds and must not be refused for its size: its bounds
-  /// are ours, and the limit of a value may be lower or have been lowered since.
+  /// A batch that is made from what the store holds and must not be refused for its size: its
+  /// bounds are ours, and the limit of a value may be lower or have been lowered since.
   static var upkeep: Batch {
     var batch = Batch()
     batch.movesStoredValues = true

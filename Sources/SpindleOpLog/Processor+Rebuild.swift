@@ -13,8 +13,8 @@ extension Processor where T: HistoryTracker<R.Op> {
   ///
   /// Writing calls wait until it is done; reads see a state that is not whole. Once it has its turn
   /// it goes on whoever cancels the call. After a failure that leaves half a state, writing calls
-  /// and ``snapshot()`` are refused with `unavailable`, reason `rebuild_unfinished`, until this call
-  /// or the next open completes the work.
+  /// and ``snapshot()`` are refused with `unavailable`, reason `rebuild_unfinished`, until this
+  /// call or the next open completes the work.
   ///
   /// Crash windows. All rows are read before anything is changed. A mark is committed then, on the
   /// condition that no peer has a floor, and removed last; while it is there no floor can rise. A
@@ -25,8 +25,8 @@ extension Processor where T: HistoryTracker<R.Op> {
   /// - Throws: ``SpindleError``: `conflict` with the reason `compacted` for a log whose first rows
   ///   were trimmed away or came as a snapshot, `corruption` (reason `lost_entry` for a hole) or
   ///   `unsupportedFormat` for one with rows that cannot be read, all before anything is changed;
-  ///   `conflict`, reason `blocked`, where the reducer refuses an entry whatever was applied before;
-  ///   what the reducer and the store throw.
+  ///   `conflict`, reason `blocked`, where the reducer refuses an entry whatever was applied
+  ///   before; what the reducer and the store throw.
   /// - Complexity: O(bytes of the log and the state); the log is read twice. Commits are of
   ///   ``LogPage/entryLimit`` entries or ``LogPage/byteLimit`` bytes and the last entry's writes at
   ///   most.

@@ -54,8 +54,8 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
   /// The task that publishes the gauges.
   let publishing = Mutex<Task<Void, Never>?>(nil)
   let writerMemory = WriterMemory()
-  /// False after ``rebuildState()`` failed in between. Written by who leads, before the next request
-  /// is served.
+  /// False after ``rebuildState()`` failed in between. Written by who leads, before the next
+  /// request is served.
   let isStateWhole = Atomic(true)
   private let claim: Mutex<WriterClaim?>
 

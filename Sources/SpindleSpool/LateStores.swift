@@ -6,8 +6,8 @@ internal import Synchronization
 ///
 /// A walk that is to give what was stored before its start tells them apart by this, as the time in
 /// their id does not. One that is being stored under an old id is left out too: it may be written
-/// and not synced yet, and whoever stores it has it. It is noted before it can be seen for this. One
-/// that grew old while it waited is noted right after the write.
+/// and not synced yet, and whoever stores it has it. It is noted before it can be seen for this.
+/// One that grew old while it waited is noted right after the write.
 final class LateStores: Sendable {
   /// How much older than the wall clock an id must be to be noted: the ids of callers that store at
   /// once differ by less. With what the clock may lag behind, everything older than a second is.

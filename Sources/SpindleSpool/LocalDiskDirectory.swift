@@ -45,7 +45,8 @@ struct LocalDiskDirectory: Sendable {
   /// store can have one.
   ///
   /// - Parameter isExpected: Whether a spool has to be there already; see ``checkPresence()``.
-  /// - Parameter keepsLeftovers: Whether nothing is created and what a killed process left stays as it
+  /// - Parameter keepsLeftovers: Whether nothing is created and what a killed process left stays as
+  /// it
   ///   is, for one who only looks.
   func open(
     isExpected: Bool = false, keepsLeftovers: Bool = false

@@ -29,10 +29,10 @@ extension StoreSettings.CapacityFloor {
 
   /// Whether removals may go on below the floor: while a tenth of it is free.
   ///
-  /// They are what frees space, but they write first: some 50 bytes each into the log, then a flush,
-  /// and the compaction that drops what they hide. Nine tenths are for that. In the last tenth the
-  /// disk may refuse an append at any moment, and that costs more than a removal that waits: it
-  /// stops the store until the log is replaced, for which there must be room again.
+  /// They are what frees space, but they write first: some 50 bytes each into the log, then a
+  /// flush, and the compaction that drops what they hide. Nine tenths are for that. In the last
+  /// tenth the disk may refuse an append at any moment, and that costs more than a removal that
+  /// waits: it stops the store until the log is replaced, for which there must be room again.
   package func hasRoomForRemovals(in space: DiskSpace) -> Bool {
     let (byteFloor, inodeFloor) = floors(in: space)
     return space.freeBytes >= byteFloor / 10 && space.freeInodes >= inodeFloor / 10

@@ -15,13 +15,14 @@ internal import Synchronization
 /// The owner may replace files at any time. It deletes a log when the manifest names the tables
 /// with what was in it, and a table when the manifest names it no more. So whoever lists the logs,
 /// then reads the manifest, then opens the tables, has everything that was there at the beginning,
-/// unless one of those files is gone afterwards; then it begins again.
+/// unless one of those files is gone right afterwards; then it begins again.
 final class Follower: Sendable {
   /// How often the secondary is compared, some milliseconds each, until the owner changes nothing
   /// meanwhile: it flushes or compacts some times a second at most.
   private static let comparisonLimit = 16
-  /// How often the database of one moment is opened, which reads the whole log.
-  private static let openingLimit = 4
+  /// How often the database of one moment is opened, which reads the whole log, until the owner
+  /// deletes no file meanwhile.
+  private static let openingLimit = 16
 
   let database: Database
   private let scratch: String
@@ -80,13 +81,15 @@ final class Follower: Sendable {
         let logs = try Files.logs(in: path)
         let manifest = try Manifest(in: path)
         try database.catchUpWithPrimary()
-        var lacks = false
-        if compared.withLock({ $0 }) != manifest {
-          lacks = try lacksTables()
+        // What was replayed may be deleted from now on.
+        guard Files.areThere(logs, in: path) else { continue }
+        let wasCompared = compared.withLock { $0 } == manifest
+        let isKnown = try wasCompared && Manifest(in: path) == manifest
+        if !isKnown, try lacksTables() {
+          // Damaged, unless the owner has moved on since it was caught up with.
+          if try Manifest(in: path) == manifest { return false }
+          continue
         }
-        let isUnchanged = try Manifest(in: path) == manifest
-        guard isUnchanged, Files.areThere(logs, in: path) else { continue }
-        if lacks { return false }
         compared.withLock { $0 = manifest }
         return true
       } catch {

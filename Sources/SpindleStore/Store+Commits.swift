@@ -24,7 +24,8 @@ extension Store {
     try checkOpen()
     try checkOrigin(family)
     if let refusal = family.gateRefusal { throw refusal }
-    let byteLimit = min(settings.inlineByteLimit, settings.valueByteLimit)
+    let byteLimit = min(
+      settings.inlineByteLimit, settings.valueByteLimit, LargeValues.copyingByteLimit)
     guard change.byteCount <= byteLimit, !family.isGuarded else { return nil }
     let takesTurn = change.byteCount <= WriteCombiner.batchLimit
     if takesTurn, !combiner.begin() { return .crowded }

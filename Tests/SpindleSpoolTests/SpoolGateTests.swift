@@ -278,12 +278,16 @@ private func stored(at path: String) async throws -> [SpoolID: Bytes] {
     for _ in 0..<3 {
       shared.value = disk(free: 49_000_000)
       try await fixture.pass(1)
+      #expect(fixture.spool.unhealthyReason != nil)
+      // Below a tenth of the floor removals are refused too.
+      shared.value = disk(free: 4_900_000)
+      try await fixture.pass(1)
       await fixture.expectShut("disk_full", ids[0])
       shared.value = disk(free: 61_000_000)
       try await fixture.pass(1)
       #expect(fixture.spool.unhealthyReason == nil)
     }
-    shared.value = disk(free: 500_000_000, inodes: 999, of: 100_000)
+    shared.value = disk(free: 500_000_000, inodes: 99, of: 100_000)
     try await fixture.pass(1)
     await fixture.expectShut("disk_full", ids[0])
     // A file system that counts no inodes says zero of zero.

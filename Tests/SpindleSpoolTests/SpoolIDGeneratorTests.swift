@@ -101,7 +101,7 @@ struct SpoolIDGeneratorTests {
         try await spool.put(id, [1])
         return id
       }
-      place.wall.set(1_600_000_000_000)
+      place.wall.set(1_700_000_000_000 - 23 * 3_600_000)
       try await place.withSpool { (spool) async throws in
         let next = spool.makeID()
         #expect(stored < next)
@@ -121,7 +121,7 @@ struct SpoolIDGeneratorTests {
         try await spool.putRaw(Array(repeating: 0xFF, count: 17), [3])
         return id
       }
-      place.wall.set(1_600_000_000_000)
+      place.wall.set(1_700_000_000_000 - 23 * 3_600_000)
       let next = try await place.withSpool { $0.makeID() }
       #expect(stored < next)
     }
