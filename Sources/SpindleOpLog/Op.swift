@@ -40,8 +40,7 @@ public protocol IndexableOp: Op {
   /// that what is given below is compiled for each op, where the op is defined.
   ///
   /// - Throws: ``SpindleError`` with `corruption`, or `unsupportedFormat` for an unknown tag,
-  /// naming
-  ///   peer and index of the first row or op that cannot be read.
+  ///   naming peer and index of the first row or op that cannot be read.
   static func entries(
     of rows: StoredRows
   ) throws(SpindleError) -> [(index: UInt64, entry: DecodedEntry<Self>)]

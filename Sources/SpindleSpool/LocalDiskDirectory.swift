@@ -44,10 +44,10 @@ struct LocalDiskDirectory: Sendable {
   /// anything else is changed; the leftovers of a killed process are removed under it, before a
   /// store can have one.
   ///
-  /// - Parameter isExpected: Whether a spool has to be there already; see ``checkPresence()``.
-  /// - Parameter keepsLeftovers: Whether nothing is created and what a killed process left stays as
-  /// it
-  ///   is, for one who only looks.
+  /// - Parameters:
+  ///   - isExpected: Whether a spool has to be there already; see ``checkPresence()``.
+  ///   - keepsLeftovers: Whether nothing is created and what a killed process left stays as it is,
+  ///     for one who only looks.
   func open(
     isExpected: Bool = false, keepsLeftovers: Bool = false
   ) throws -> (lock: FileLock, warnings: [DirectoryProbe.Warning]) {

@@ -15,7 +15,8 @@ internal import Synchronization
 /// The owner may replace files at any time. It deletes a log when the manifest names the tables
 /// with what was in it, and a table when the manifest names it no more. So whoever lists the logs,
 /// then reads the manifest, then opens the tables, has everything that was there at the beginning,
-/// unless one of those files is gone right afterwards; then it begins again.
+/// unless one of those files is gone right afterwards; then it begins again, with the logs that are
+/// left: what was in the others is in tables that the manifest names by then.
 final class Follower: Sendable {
   /// How often the secondary is compared, some milliseconds each, until the owner changes nothing
   /// meanwhile: it flushes or compacts some times a second at most.
@@ -74,15 +75,16 @@ final class Follower: Sendable {
   /// - Returns: Whether it shows everything that was there when it was called.
   func catchUp() throws -> Bool {
     let path = database.path
+    var logs = try Files.logs(in: path)
     var attempts = 0
     while attempts < Self.comparisonLimit {
       attempts += 1
       do {
-        let logs = try Files.logs(in: path)
+        logs = Files.stillThere(logs, in: path)
         let manifest = try Manifest(in: path)
         try database.catchUpWithPrimary()
         // What was replayed may be deleted from now on.
-        guard Files.areThere(logs, in: path) else { continue }
+        guard Files.stillThere(logs, in: path) == logs else { continue }
         let wasCompared = compared.withLock { $0 } == manifest
         let isKnown = try wasCompared && Manifest(in: path) == manifest
         if !isKnown, try lacksTables() {
@@ -122,15 +124,18 @@ final class Follower: Sendable {
     // All files at once: their owner may delete them.
     options.maxOpenFiles = -1
     var missing: Set<UInt64> = []
+    var logs = try Files.logs(in: path)
     for attempt in 1...openingLimit {
       do {
-        let logs = try Files.logs(in: path)
+        logs = Files.stillThere(logs, in: path)
         let database = try Database(
           at: path, mode: .readOnly, options: options, familyOptions: familyOptions)
         let absent = try absentTables(of: database)
         // One that was missing already when a manifest named it once more is gone for good, which
         // is for the reads to find; a log never is.
-        if absent.isSubset(of: missing), Files.areThere(logs, in: path) { return database }
+        if absent.isSubset(of: missing), Files.stillThere(logs, in: path) == logs {
+          return database
+        }
         missing = absent
         try database.close()
       } catch {
@@ -177,7 +182,7 @@ extension Files {
     try names(in: path).filter { $0.hasSuffix(".log") }
   }
 
-  fileprivate static func areThere(_ names: [String], in path: String) -> Bool {
-    names.allSatisfy { exists(path + "/" + $0) }
+  fileprivate static func stillThere(_ names: [String], in path: String) -> [String] {
+    names.filter { exists(path + "/" + $0) }
   }
 }
