@@ -50,10 +50,10 @@ class Comparison:
     def raw(self, job, size, *more):
         return lines([RAW, job, "--value-bytes", str(size), "--dir", self.options.dir, *more])[0]
 
-    def in_turn(self, *runs):
+    def in_turn(self, *runs, rounds=None):
         """The rows of each run, which are functions; all are called once a round."""
         found = [[] for _ in runs]
-        for _ in range(self.options.repeat):
+        for _ in range(rounds or self.options.repeat):
             for rows, run in zip(found, runs):
                 rows.append(run())
         return found
@@ -136,7 +136,8 @@ another thread and awaited, because a caller's own thread must not wait for the 
                 options = ["--live-bytes", str(live * MIB), "--payload", payload, "--compression",
                            compression, *few, *(["--blobs"] if blobs == "on" else [])]
                 mine, theirs = self.in_turn(lambda: self.ours("churn", 16384, *options),
-                                            lambda: self.raw("churn", 16384, *options))
+                                            lambda: self.raw("churn", 16384, *options),
+                                            rounds=1)
                 shares = [values(rows, lambda row: row["kernelBytes"] / row["storedBytes"])
                           for rows in (mine, theirs)]
                 counted = median(mine, lambda row: row["engineBytes"] / row["storedBytes"])
@@ -160,7 +161,8 @@ another thread and awaited, because a caller's own thread must not wait for the 
         return f"""## Bytes written under churn
 
 Stores and removals in turn, 16 KiB each, the removed one drawn at random from the live set; as many
-as make 2 GiB, and 4 GiB with the largest live set. Written a byte: bytes that the kernel counted as
+as make 2 GiB, and 4 GiB with the largest live set. One run each: the bytes hardly differ from run
+to run. Written a byte: bytes that the kernel counted as
 written to the disk for each payload byte stored, before compression. Held: the directory's size at
 the end. Random payloads cannot be compressed; words are a text of 2,048 different ones. Both sides
 compress the same way before the write, zstd at level 1; both keep a payload as it is that would not
