@@ -145,7 +145,8 @@ final class CommitEngine: Sendable {
   /// - Parameter record: What an earlier attempt built of the same batches, or nil. Gets the record
   ///   of those whose precondition held, for the next attempt. The conditions are judged anew each
   ///   time, because others may have committed meanwhile.
-  /// - Returns: A refusal for each batch whose precondition failed, and what became of the others.
+  /// - Returns: A refusal for each batch whose precondition failed or that the gate does not let
+  ///   through, and what became of the others.
   func commitGroup(
     _ batches: [Batch], record: inout WriteRecord?
   ) -> (refusals: [(any Error)?], outcome: Outcome) {
