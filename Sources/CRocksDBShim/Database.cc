@@ -1,3 +1,4 @@
+#include <malloc.h>
 #include <rocksdb/convenience.h>
 #include <rocksdb/transaction_log.h>
 #include <rocksdb/write_batch.h>
@@ -89,6 +90,8 @@ void spindle_rocks_put(rocksdb_t* db, const rocksdb_writeoptions_t* options,
     return db->rep->Write(options->rep, &batch);
   });
 }
+
+void spindle_rocks_return_large_blocks(int bytes) { mallopt(M_MMAP_THRESHOLD, bytes); }
 
 void spindle_rocks_resume(rocksdb_t* db, char** errptr) {
   Guarded(errptr, [&] { return db->rep->Resume(); });

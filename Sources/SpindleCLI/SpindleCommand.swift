@@ -1,5 +1,6 @@
 import ArgumentParser
 import Logging
+import SpindleRocks
 
 /// The command line. Exit codes: 0 ok, 1 failed, 2 findings, 64 usage.
 @main
@@ -22,6 +23,7 @@ struct SpindleCommand: AsyncParsableCommand {
   static func main() async {
     // A reader that goes away (`| head`) ends the output, not the store's work.
     ignoreBrokenPipes()
+    EngineMemory.returnLargeBlocks()
     // Standard error carries one sentence for each problem, no log of what the store does.
     LoggingSystem.bootstrap { _ in SwiftLogNoOpLogHandler() }
     await main(nil)

@@ -44,6 +44,8 @@ final class SpoolUpkeep: Sendable {
     }
     do throws(IOFailure) {
       _ = try NamedThread(name: thread) { [self] in
+        // Stores and loads must not be felt to wait for a walk or a compaction.
+        NamedThread.giveWay()
         body()
         ended()
       }

@@ -470,6 +470,12 @@ void spindle_rocks_drop_tables(const char *path, const uint64_t *numbers, size_t
 /// Why: Swift's Glibc module lacks renameat2.
 int spindle_rocks_exchange(const char *one, const char *other);
 
+// MARK: - Memory
+
+/// Gives every freed block of at least `bytes` back to the system at once, for the whole process.
+/// Why: Swift's Glibc module has no malloc.h.
+void spindle_rocks_return_large_blocks(int bytes);
+
 // MARK: - What the library can do
 
 /// Whether the linked library was built with a compression, a value of `rocksdb_*_compression`.
