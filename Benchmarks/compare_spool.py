@@ -20,6 +20,7 @@ from spool_goals import CHURN_GOALS, COALESCED, REASONS, Goals, speed_runs
 
 RAW = raw_program("raw_spool")
 MIB = 2**20
+DEFAULT_REPEAT = 3
 
 
 class Table:
@@ -265,9 +266,11 @@ def page(options):
     if options.repeat > 1:
         runs += ", with the least and the greatest in brackets"
     quick = " These runs were shortened (`--quick`): the figures say little." * options.quick
+    command = ("make bench-spool" if options.repeat == DEFAULT_REPEAT
+               else f"Benchmarks/compare_spool.py --repeat {options.repeat}")
     print(f"""# The spool beside plain RocksDB
 
-Machine: {machine(options.dir)}. Commit {commit()}. Command: `make bench-spool`, {minutes:.0f}
+Machine: {machine(options.dir)}. Commit {commit()}. Command: `{command}`, {minutes:.0f}
 minutes. {runs}, both sides in turn with the same options; times in microseconds. RocksDB's side
 does the same job: the same record, checksums, durability, gets and puts.{quick}
 
@@ -278,7 +281,7 @@ does the same job: the same record, checksums, durability, gets and puts.{quick}
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=DEFAULT_REPEAT)
     parser.add_argument("--dir", default=".")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", choices=["bounds", "speed", "churn", "compression"])
