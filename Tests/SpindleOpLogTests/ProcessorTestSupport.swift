@@ -200,3 +200,32 @@ final class Recorder: EventPublisher {
   func publish(_ event: RegisterRaised) { state.withLock { $0.append(event) } }
   func lostEvents() { lost.add(1, ordering: .relaxed) }
 }
+
+/// A register that asks a test before it takes an entry.
+struct ScriptedReducer: IdempotentReducer {
+  typealias Event = RegisterRaised
+  /// What becomes of an entry; nil leaves it to the register.
+  typealias Script =
+    @Sendable (MaxRegisterOp, OpContext, ReducerView) async throws -> PrepareOutcome<
+      RegisterRaised?
+    >?
+
+  let base = MaxRegister()
+  let script: Shared<Script?>
+
+  func prepare(
+    _ op: MaxRegisterOp, _ context: OpContext, _ view: ReducerView
+  ) async throws -> PrepareOutcome<RegisterRaised?> {
+    if let script = script.value, let outcome = try await script(op, context, view) {
+      return outcome
+    }
+    return try await base.prepare(op, context, view)
+  }
+
+  func apply(
+    _ op: MaxRegisterOp, _ context: OpContext, _ state: RegisterRaised?,
+    into batch: inout ReducerBatch
+  ) throws -> RegisterRaised? { try base.apply(op, context, state, into: &batch) }
+
+  func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? { state }
+}

@@ -2,37 +2,7 @@ import SpindleCore
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
-import Synchronization
 import Testing
-
-/// A register that asks a test before it takes an entry.
-private struct ScriptedReducer: IdempotentReducer {
-  typealias Event = RegisterRaised
-  /// What becomes of an entry; nil leaves it to the register.
-  typealias Script =
-    @Sendable (MaxRegisterOp, OpContext, ReducerView) async throws -> PrepareOutcome<
-      RegisterRaised?
-    >?
-
-  let base = MaxRegister()
-  let script: Shared<Script?>
-
-  func prepare(
-    _ op: MaxRegisterOp, _ context: OpContext, _ view: ReducerView
-  ) async throws -> PrepareOutcome<RegisterRaised?> {
-    if let script = script.value, let outcome = try await script(op, context, view) {
-      return outcome
-    }
-    return try await base.prepare(op, context, view)
-  }
-
-  func apply(
-    _ op: MaxRegisterOp, _ context: OpContext, _ state: RegisterRaised?,
-    into batch: inout ReducerBatch
-  ) throws -> RegisterRaised? { try base.apply(op, context, state, into: &batch) }
-
-  func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? { state }
-}
 
 /// Rows, with something that happens when a page of them is read.
 private struct WatchedTracker: HistoryTracker, DuplicateRejecting {

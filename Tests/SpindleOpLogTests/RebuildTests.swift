@@ -6,36 +6,21 @@ import Testing
 
 /// Making the state of a log anew.
 @Suite struct RebuildTests {
-  /// A register whose work can be stopped after some entries, as a crash would.
-  private struct Stopping: IdempotentReducer {
-    typealias Event = RegisterRaised
-    let base = MaxRegister()
-    let left: Countdown
+  private typealias Log = Processor<ScriptedReducer, RegisterTracker>
 
-    init(after count: Int = .max) { left = Countdown(count) }
-
-    func prepare(
-      _ op: MaxRegisterOp, _ context: OpContext, _ view: ReducerView
-    ) async throws -> PrepareOutcome<RegisterRaised?> {
-      if left.isOver() { throw TrapError() }
-      return try await base.prepare(op, context, view)
-    }
-
-    func apply(
-      _ op: MaxRegisterOp, _ context: OpContext, _ state: RegisterRaised?,
-      into batch: inout ReducerBatch
-    ) throws -> RegisterRaised? { try base.apply(op, context, state, into: &batch) }
-
-    func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? { state }
-  }
-
+  /// - Parameter count: The work stops at the entry of this number, as a crash would stop it.
   private func withLog(
     _ place: TestPlace, stoppingAfter count: Int = .max,
-    _ body: (Processor<Stopping, RegisterTracker>, Store) async throws -> Void
+    _ body: (Log, Store) async throws -> Void
   ) async throws {
+    let left = Countdown(count)
+    let script: ScriptedReducer.Script = { _, _, _ in
+      if left.isOver() { throw TrapError() }
+      return nil
+    }
     try await place.withStore { store in
-      let log = try await Processor<Stopping, RegisterTracker>(
-        reducer: Stopping(after: count), store: store, prefix: "app", selfID: me)
+      let log = try await Log(
+        reducer: ScriptedReducer(script: Shared(script)), store: store, prefix: "app", selfID: me)
       do { try await body(log, store) } catch {
         await log.close()
         throw error
@@ -45,7 +30,7 @@ import Testing
   }
 
   /// 600 entries of two peers, a marker among them.
-  private func fill(_ log: Processor<Stopping, RegisterTracker>) async throws {
+  private func fill(_ log: Log) async throws {
     for number in UInt64(0)..<2 {
       let entries = (UInt64(0)..<300).map { index in
         (
