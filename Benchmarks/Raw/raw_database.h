@@ -94,12 +94,12 @@ class ValuePool {
 
 // ---- The database
 
-inline rocksdb::DBOptions DatabaseOptions() {
+inline rocksdb::DBOptions DatabaseOptions(size_t write_buffers_bytes) {
   rocksdb::DBOptions options;
   options.create_if_missing = true;
   options.create_missing_column_families = true;
   options.paranoid_checks = false;
-  options.db_write_buffer_size = 256 * kMiB;
+  options.db_write_buffer_size = write_buffers_bytes;
   options.max_total_wal_size = 512 * kMiB;
   options.max_open_files = 512;
   options.keep_log_file_num = 10;
@@ -108,6 +108,8 @@ inline rocksdb::DBOptions DatabaseOptions() {
 
 // What the jobs set differently.
 struct DatabaseSettings {
+  // Of all families together.
+  size_t write_buffers_bytes = 256 * kMiB;
   size_t write_buffer_bytes = 64 * kMiB;
   size_t block_cache_bytes = 64 * kMiB;
   rocksdb::CompressionType compression = rocksdb::kLZ4Compression;
@@ -192,7 +194,7 @@ class Database {
 
  private:
   void Open(const DatabaseSettings& settings) {
-    auto options = DatabaseOptions();
+    auto options = DatabaseOptions(settings.write_buffers_bytes);
     if (settings.statistics) {
       options.statistics = rocksdb::CreateDBStatistics();
       options.statistics->set_stats_level(rocksdb::StatsLevel::kExceptTimers);

@@ -19,6 +19,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,7 @@
 #include <rocksdb/statistics.h>
 #include <rocksdb/write_batch.h>
 
+#include "raw_channel.h"
 #include "raw_database.h"
 #include "raw_handover.h"
 #include "raw_run.h"
@@ -34,7 +36,9 @@
 
 namespace {
 
-constexpr uint64_t kWriteBufferBytes = 256 * kMiB;
+// As a walk of a spool hands its messages over.
+constexpr size_t kHandedAtOnce = 256;
+constexpr size_t kHandedAtMost = 4096;
 
 // ---- One database and what is done to it
 
@@ -93,8 +97,9 @@ class Spool {
     }
   }
 
-  // Calls `visit` with each payload, copied.
-  uint64_t Walk(const std::function<void(std::string)>& visit) {
+  // Calls `visit` with each record.
+  template <typename Visit>
+  uint64_t Walk(const Visit& visit) {
     rocksdb::ReadOptions options;
     options.fill_cache = false;
     options.readahead_size = 2 * kMiB;
@@ -102,10 +107,30 @@ class Spool {
     uint64_t count = 0;
     for (position->SeekToFirst(); position->Valid(); position->Next()) {
       if (position->key().size() != kKeyBytes) throw std::runtime_error("a key is no id");
-      visit(PayloadOf(position->value()));
+      visit(position->value());
       count += 1;
     }
     Check(position->status());
+    return count;
+  }
+
+  // Sends the body of each record, checked, to whoever takes from the channel, which it closes.
+  uint64_t WalkInto(Channel& channel) {
+    PayloadBatch batch;
+    const auto send = [&] {
+      const size_t bytes = batch.bytes.size();
+      channel.Send(std::exchange(batch, {}));
+      batch.bytes.reserve(bytes);
+      batch.ends.reserve(kHandedAtOnce);
+    };
+    const uint64_t count = Walk([&](const rocksdb::Slice& record) {
+      const rocksdb::Slice body = BodyOf(record);
+      batch.bytes.append(body.data(), body.size());
+      batch.ends.push_back(batch.bytes.size());
+      if (batch.ends.size() == kHandedAtOnce) send();
+    });
+    send();
+    channel.Close();
     return count;
   }
 
@@ -192,16 +217,17 @@ Result Measure(const std::string& job, const Database& db, uint64_t value_bytes,
   return result;
 }
 
-DatabaseSettings SpoolOptions() {
-  DatabaseSettings settings;
-  settings.write_buffer_bytes = kWriteBufferBytes / 2;
-  settings.compression = rocksdb::kNoCompression;
-  return settings;
+DatabaseSettings SpoolOptions(const Settings& settings) {
+  DatabaseSettings options;
+  options.write_buffers_bytes = settings.write_buffer_bytes;
+  options.write_buffer_bytes = settings.write_buffer_bytes / 2;
+  options.compression = rocksdb::kNoCompression;
+  return options;
 }
 
 uint64_t ValueBytesOf(const Settings& settings) {
   if (settings.value_bytes > 0) return settings.value_bytes;
-  if (settings.job == "enumerate") return 500;
+  if (settings.job.rfind("enumerate", 0) == 0) return 500;
   return settings.job == "churn" ? 16'384 : 1024;
 }
 
@@ -231,7 +257,7 @@ void DropPageCache() {
 
 void RunStore(const Settings& settings, bool sync) {
   const ValuePool values(ValueBytesOf(settings), 7, settings.words);
-  Database db(settings.dir, SpoolOptions());
+  Database db(settings.dir, SpoolOptions(settings));
   Spool spool(db, values, settings);
   const uint64_t count = settings.per_batch;
   const bool is_handed_over = settings.job == "synced-handed";
@@ -264,10 +290,10 @@ void RunLoad(const Settings& settings) {
     count = std::max<uint64_t>(1, std::min(count, 32 * kMiB / ValueBytesOf(settings)));
   }
   const auto order = Shuffled(count);
-  Database db(settings.dir, SpoolOptions());
+  Database db(settings.dir, SpoolOptions(settings));
   Spool(db, values, settings).Fill(count);
   Spool(db, values, settings).Settle();
-  auto options = SpoolOptions();
+  auto options = SpoolOptions(settings);
   if (is_cold) options.block_cache_bytes = 64 * 1024;
   db.Reopen(options);
   Spool spool(db, values, settings);
@@ -300,13 +326,31 @@ void RunLoad(const Settings& settings) {
 void RunEnumerate(const Settings& settings) {
   const ValuePool values(ValueBytesOf(settings), 7, settings.words);
   const uint64_t count = OpsOf(settings, 1024 * kMiB);
-  Database db(settings.dir, SpoolOptions());
+  Database db(settings.dir, SpoolOptions(settings));
   Spool spool(db, values, settings);
   spool.Fill(count);
   spool.Settle();
   uint64_t bytes = 0;
+  uint64_t found = 0;
+  const auto take = [&](const std::string& payload) { bytes += payload.size(); };
   const auto start = Clock::now();
-  const uint64_t found = spool.Walk([&](std::string payload) { bytes += payload.size(); });
+  if (settings.job == "enumerate-handed") {
+    Channel channel(kHandedAtMost);
+    std::thread reader([&] {
+      PayloadBatch batch;
+      while (channel.Take(&batch)) {
+        size_t begin = 0;
+        for (const size_t end : batch.ends) {
+          take(batch.bytes.substr(begin, end - begin));
+          begin = end;
+        }
+      }
+    });
+    found = spool.WalkInto(channel);
+    reader.join();
+  } else {
+    found = spool.Walk([&](const rocksdb::Slice& record) { take(PayloadOf(record)); });
+  }
   const double seconds = SecondsSince(start);
   if (found != count || bytes != count * ValueBytesOf(settings)) {
     throw std::runtime_error("the walk found other than what was stored");
@@ -317,7 +361,7 @@ void RunEnumerate(const Settings& settings) {
 void RunRemove(const Settings& settings) {
   const ValuePool values(ValueBytesOf(settings), 7, settings.words);
   const uint64_t count = OpsOf(settings, 1024 * kMiB);
-  Database db(settings.dir, SpoolOptions());
+  Database db(settings.dir, SpoolOptions(settings));
   Spool spool(db, values, settings);
   spool.Fill(count);
   Print(Measure(settings.job, db, ValueBytesOf(settings), 1, count, settings.seconds,
@@ -350,9 +394,9 @@ void RunChurn(const Settings& settings) {
   const uint64_t value_bytes = ValueBytesOf(settings);
   const ValuePool values(value_bytes, 7, settings.words);
   const uint64_t live_count = std::max<uint64_t>(1, settings.live_bytes / value_bytes);
-  const uint64_t stored = std::max(4 * settings.live_bytes, 8 * kWriteBufferBytes);
+  const uint64_t stored = std::max(4 * settings.live_bytes, 8 * settings.write_buffer_bytes);
   const uint64_t ops = settings.ops > 0 ? settings.ops : stored / value_bytes;
-  auto options = SpoolOptions();
+  auto options = SpoolOptions(settings);
   options.blobs = settings.blobs;
   options.statistics = true;
   Database db(settings.dir, options);
@@ -385,7 +429,7 @@ void RunChurn(const Settings& settings) {
 void RunOnce(const Settings& settings) {
   if (settings.job == "store" || settings.job.rfind("synced", 0) == 0) {
     RunStore(settings, settings.job != "store");
-  } else if (settings.job == "enumerate") {
+  } else if (settings.job.rfind("enumerate", 0) == 0) {
     RunEnumerate(settings);
   } else if (settings.job == "remove") {
     RunRemove(settings);

@@ -24,6 +24,9 @@ afterwards; one JSON object a line on stdout:
   load-cold-handed
                  the same, each read done by another thread that the caller waits for
   enumerate      one walk over everything, checked and copied
+  enumerate-handed
+                 the same, the records handed to another thread by 256 through a queue of 4096: the
+                 least that a walk has to pay whose reader must not wait for the disk
   remove         buffered deletes, one a WriteBatch
   churn          store one, remove a random other of a live set; counts the bytes written
   all            every job above at its usual sizes
@@ -37,6 +40,9 @@ Options:
                        loads: of 32 MiB of values, that the cache holds them; churn: 4 times the
                        live set or 8 times the write buffer, whichever is more
   --live-bytes N       bytes that the live set of churn has. The default is 16777216
+  --write-buffer-bytes N
+                       bytes of all memtables before a flush, 1048576 or more, at most 68719476736.
+                       The default is 268435456
   --blobs              churn: values of 4 KiB and more go to blob files
   --payload P          random: bytes that nothing compresses, the default; or words of a small
                        vocabulary in random order
@@ -53,7 +59,8 @@ it, and has storedBytes, the payload bytes stored; kernelBytes, what the kernel 
 to the disk for this process (write_bytes of /proc/self/io); engineBytes, the log, table and blob
 bytes by RocksDB's tickers; and diskBytes, what the directory holds at the end.
 
-Options of the database are those of a spool: a write buffer of 256 MiB, no compression.
+Options of the database are those of a spool: a memtable has half of the write buffer, and tables
+are not compressed.
 
 Example: raw_spool churn --live-bytes 1073741824 --dir /var/tmp
 Exit 0 ok, 1 failed, 64 usage.
@@ -69,6 +76,7 @@ struct Settings {
   uint64_t per_batch = 1;
   uint64_t ops = 0;  // 0: by the job and the size of the values.
   uint64_t live_bytes = 16 * 1024 * 1024;
+  uint64_t write_buffer_bytes = 256 * 1024 * 1024;
   bool blobs = false;
   bool drop_caches = false;
   bool words = false;
@@ -102,7 +110,12 @@ inline Settings Parse(const std::vector<std::string>& arguments) {
     else if (argument == "--per-batch") settings.per_batch = number(1024);
     else if (argument == "--ops") settings.ops = number(1'000'000'000);
     else if (argument == "--live-bytes") settings.live_bytes = number(100'000'000'000);
-    else if (argument == "--blobs") settings.blobs = true;
+    else if (argument == "--write-buffer-bytes") {
+      settings.write_buffer_bytes = number(uint64_t{1} << 36);
+      if (settings.write_buffer_bytes < 1024 * 1024) {
+        throw UsageError(argument + " takes 1048576 to 68719476736");
+      }
+    } else if (argument == "--blobs") settings.blobs = true;
     else if (argument == "--drop-caches") settings.drop_caches = true;
     else if (argument == "--payload")
       settings.words = ParseChoice(argument, value(), {"random", "words"}) == 1;
@@ -116,9 +129,9 @@ inline Settings Parse(const std::vector<std::string>& arguments) {
     else throw UsageError("one job at a time, not also " + argument);
   }
   const std::vector<std::string> jobs = {
-      "store",     "synced",           "synced-handed", "load-borrowed", "load-copied",
-      "load-cold", "load-cold-handed", "enumerate",     "remove",        "churn",
-      "all"};
+      "store",     "synced",           "synced-handed", "load-borrowed",    "load-copied",
+      "load-cold", "load-cold-handed", "enumerate",     "enumerate-handed", "remove",
+      "churn",     "all"};
   if (settings.job.empty()) throw UsageError("which job?");
   if (std::find(jobs.begin(), jobs.end(), settings.job) == jobs.end()) {
     throw UsageError("unknown job " + settings.job);

@@ -14,6 +14,8 @@ struct SpoolDelivery {
   /// Progress is told, and what was read so far handed over, every so many keys: either takes a
   /// lock.
   private static let publishMask = 255
+  /// A reader that waits is not kept waiting for what was read longer than this.
+  private static let longestDelay = Duration.milliseconds(2)
 
   let spool: RocksSpool
   let queue: SpoolEntryQueue
@@ -26,6 +28,8 @@ struct SpoolDelivery {
   /// Taken from the store, and not yet by the channel.
   private var batch = SpoolEntryQueue.Batch()
   private var batchCorrupt = 0
+  /// When a reader that waited was last to be woken; nil before the first messages.
+  private var handedOver: ContinuousClock.Instant?
 
   init(
     spool: RocksSpool, queue: SpoolEntryQueue, handle: SpoolEnumeration, selection: SpoolSelection
@@ -85,7 +89,7 @@ struct SpoolDelivery {
     seen &+= 1
     if seen & Self.publishMask == 0 {
       // Where the walk leaves most keys out, a batch may never become full.
-      switch queue.offerAtOnce(batch) {
+      switch queue.offerAtOnce(batch, isLate: isLate()) {
       case .sent: countBatch()
       case .refused: throw ended()
       case .stalled: break
@@ -127,7 +131,7 @@ struct SpoolDelivery {
     let clock = spool.storage.clock
     // Read at the first wait: most batches find room at once.
     var start: ContinuousClock.Instant?
-    let result = queue.offer(batch, isStopped: { spool.stopReason() != nil }) {
+    let result = queue.offer(batch, isLate: isLate(), isStopped: { spool.stopReason() != nil }) {
       let now = clock.now
       let since = start ?? now
       start = since
@@ -175,6 +179,14 @@ struct SpoolDelivery {
     publish()
   }
 
+  /// Whether readers were left to wait long enough; begins the next wait then.
+  private mutating func isLate() -> Bool {
+    let now = spool.storage.clock.now
+    if let handedOver, now - handedOver < Self.longestDelay { return false }
+    handedOver = now
+    return true
+  }
+
   private func publish() {
     handle.publish(outcome)
     spool.metrics?.enumerationProgressed(count: outcome.count)
@@ -184,7 +196,7 @@ struct SpoolDelivery {
     outcome.count += batch.count - batchCorrupt
     outcome.corrupt += batchCorrupt
     batchCorrupt = 0
-    batch = SpoolEntryBatch(reservingLike: batch)
+    batch = queue.nextBatch(after: batch)
   }
 
   private func ended() -> SpindleError {

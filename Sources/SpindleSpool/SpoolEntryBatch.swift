@@ -16,6 +16,10 @@ struct SpoolEntryBatch: Sendable {
   /// The largest payload that is copied into the block; larger ones stay arrays of their own.
   static let packedLimit = 4 << 10
 
+  /// Shared by the parts of one batch, which share the block.
+  private final class Token: Sendable {}
+
+  private var token = Token()
   private var block: [UInt8] = []
   private var slots: [Slot] = []
   private var head = 0
@@ -30,6 +34,16 @@ struct SpoolEntryBatch: Sendable {
   init(reservingLike other: borrowing SpoolEntryBatch) {
     block.reserveCapacity(other.block.count)
     slots.reserveCapacity(other.slots.count)
+  }
+
+  /// Forgets the entries and keeps their room; false where there is none, or other parts have it.
+  mutating func empties() -> Bool {
+    guard slots.capacity > 0, isKnownUniquelyReferenced(&token) else { return false }
+    block.removeAll(keepingCapacity: true)
+    slots.removeAll(keepingCapacity: true)
+    head = 0
+    byteCount = 0
+    return true
   }
 
   var count: Int { slots.count - head }
@@ -71,6 +85,7 @@ struct SpoolEntryBatch: Sendable {
   /// - Parameter wanted: At most ``count``.
   mutating func split(_ wanted: Int) -> SpoolEntryBatch {
     var part = SpoolEntryBatch()
+    part.token = token
     part.block = block
     part.slots.reserveCapacity(wanted)
     for _ in 0..<wanted {

@@ -60,17 +60,21 @@ public final class SpoolEntryChannel: AsyncSequence, Sendable {
     /// Ends this reader, once.
     private func leave() {
       if hasLeft.exchange(true, ordering: .acquiringAndReleasing) { return }
-      let unused = taken.withLock { taken in
+      queue.readerLeft(unused: takeAll())
+    }
+
+    private func takeAll() -> SpoolEntryQueue.Batch {
+      taken.withLock { taken in
         defer { taken = SpoolEntryQueue.Batch() }
         return taken
       }
-      queue.readerLeft(unused: unused)
     }
 
     func next() async -> SpoolEntry? {
       if Task.isCancelled { leave() }
       if hasLeft.load(ordering: .acquiring) { return nil }
       if let entry = taken.withLock({ $0.popFirst() }) { return entry }
+      queue.recycle(takeAll())
       guard let batch = await queue.next() else {
         if Task.isCancelled { leave() }
         return nil

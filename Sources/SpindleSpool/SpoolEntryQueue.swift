@@ -37,6 +37,8 @@ final class SpoolEntryQueue: Sendable {
     var isFinished = false
     var isAbandoned = false
     var walkerWaits = false
+    /// Empty batches with room, for the walk to fill again.
+    var spares: [Batch] = []
     /// See ``whenEnded(_:)``.
     var ended: Ended?
 
@@ -91,12 +93,20 @@ final class SpoolEntryQueue: Sendable {
   /// The most entries that one of several readers takes at once. A lock for each of them would cost
   /// more than reading a small message; what a slow reader keeps from the others stays little.
   private static let sharedLimit = 16
+  /// Batches that are kept to be filled again, of some 128 KiB: what is sent between two wake-ups
+  /// of a reader.
+  private static let spareLimit = 8
+  /// A reader that waits is woken for this many bytes.
+  private static let wakeBytes = 1 << 20
 
   let capacity: Int
   let byteLimit: Int
   /// The most entries that travel at once, and the most bytes before a batch is sent.
   let batchCount: Int
   let batchBytes: Int
+  /// A reader that waits is woken for this many entries. To wake a thread on an idle processor may
+  /// take as long as reading a hundred small messages.
+  private let wakeCount: Int
   private let state = Mutex(State())
   private let room = ThreadSemaphore()
   private let nextTicket = Atomic<UInt64>(0)
@@ -106,6 +116,7 @@ final class SpoolEntryQueue: Sendable {
     self.byteLimit = max(byteLimit, 0)
     batchCount = max(min(256, self.capacity / 8), 1)
     batchBytes = min(128 << 10, self.byteLimit / 8)
+    wakeCount = self.capacity < 1_024 ? 1 : self.capacity / 2
   }
 
   // MARK: The walking thread
@@ -123,12 +134,16 @@ final class SpoolEntryQueue: Sendable {
   ///
   /// - Parameters:
   ///   - batch: At most ``batchCount`` entries. One that exceeds the limit of bytes passes alone.
+  ///   - isLate: Whether a reader that waits is woken for it in any case, and not only when more
+  ///     has come together.
   ///   - isStopped: Asked about every 100 ms while there is no room, so that a reader that takes
   ///     nothing cannot keep the store from closing.
   ///   - isStalled: Asked as often; true gives the wait up, and the batch may be sent again.
-  func offer(_ batch: Batch, isStopped: () -> Bool, isStalled: () -> Bool) -> SendResult {
+  func offer(
+    _ batch: Batch, isLate: Bool = true, isStopped: () -> Bool, isStalled: () -> Bool
+  ) -> SendResult {
     while true {
-      let (result, hasWoken) = put(batch, thenWaits: true)
+      let (result, hasWoken) = put(batch, isLate: isLate, thenWaits: true)
       if result != .stalled { return result }
       if hasWoken || room.wait(milliseconds: 100) { continue }
       if isStopped() { return .refused }
@@ -137,11 +152,15 @@ final class SpoolEntryQueue: Sendable {
   }
 
   /// Hands a batch over if there is room now; an empty one asks whether anybody still reads.
-  func offerAtOnce(_ batch: Batch) -> SendResult { put(batch, thenWaits: false).result }
+  func offerAtOnce(_ batch: Batch, isLate: Bool) -> SendResult {
+    put(batch, isLate: isLate, thenWaits: false).result
+  }
 
   /// - Parameter thenWaits: Whether the walk waits for room when there is none, unless a reader was
   ///   woken.
-  private func put(_ batch: Batch, thenWaits: Bool) -> (result: SendResult, hasWoken: Bool) {
+  private func put(
+    _ batch: Batch, isLate: Bool, thenWaits: Bool
+  ) -> (result: SendResult, hasWoken: Bool) {
     let (result, wake) = state.withLock { state -> (SendResult, Wake?) in
       if state.isAbandoned || state.isFinished { return (.refused, nil) }
       let hasRoom =
@@ -154,10 +173,17 @@ final class SpoolEntryQueue: Sendable {
         return (.stalled, wake)
       }
       state.add(batch, joiningUpTo: batchCount, batchBytes)
-      return (.sent, state.takeForReader())
+      let wakes = isLate || state.count >= wakeCount || state.bytes >= Self.wakeBytes
+      return (.sent, wakes ? state.takeForReader() : nil)
     }
     wake?.resume()
     return (result, wake != nil)
+  }
+
+  /// A batch to fill next. Memory that is new for each one would cost as much as filling it.
+  func nextBatch(after last: Batch) -> Batch {
+    if let spare = state.withLock({ $0.spares.popLast() }) { return spare }
+    return SpoolEntryBatch(reservingLike: last)
   }
 
   /// Hands one entry over, waiting as long as it takes.
@@ -185,6 +211,7 @@ final class SpoolEntryQueue: Sendable {
   func finish() {
     while let wake = state.withLock({ state in
       state.isFinished = true
+      state.spares = []
       return state.takeForReader()
     }) {
       wake.resume()
@@ -199,6 +226,15 @@ final class SpoolEntryQueue: Sendable {
   }
 
   // MARK: Readers
+
+  /// Takes back a batch whose entries were all given.
+  func recycle(_ spent: consuming Batch) {
+    var batch = spent
+    guard batch.empties() else { return }
+    state.withLock { state in
+      if state.spares.count < Self.spareLimit, !state.isFinished { state.spares.append(batch) }
+    }
+  }
 
   func readerCame() { state.withLock { $0.readers += 1 } }
 

@@ -142,10 +142,16 @@ package struct SpoolWalk {
   ) throws -> Ending {
     var options = IterationOptions(upperBound: bound)
     options.fillsCache = false
-    options.readaheadBytes = 2 << 20
+    // Less than glibc's threshold for mappings of their own: a buffer that is mapped for each file
+    // is faulted in page by page. More than this reads no faster.
+    options.readaheadBytes = 256 << 10
     options.snapshot = snapshot
     // Spools have no range deletions: a message is removed by its id.
     options.ignoresRangeDeletions = true
+    // The key that was visited last, where it is one of 16 bytes: the place of the walk is made of
+    // it once, and not for every key.
+    var last: UUIDValue?
+    defer { if let last { position = last.bytes + [0] } }
     do {
       var iterator = try makeIterator(options)
       // In front of a damaged table the seek goes to the last key once more: one to any key behind
@@ -157,10 +163,20 @@ package struct SpoolWalk {
       var bytes = 0
       while iterator.isValid {
         if let reason = stopReason() { throw reason }
-        let step = try visit(iterator.key, iterator.value)
-        moveBehind(iterator.key)
+        let step: Step
+        do {
+          let key = iterator.key
+          let value = iterator.value
+          step = try visit(key, value)
+          if let id = UUIDValue(bytes: key) {
+            last = id
+          } else {
+            last = nil
+            position = copyBytes(key) + [0]
+          }
+          bytes += value.count
+        }
         entries += 1
-        bytes += iterator.value.count
         if step == .stop { return .stopped }
         if step == .release || entries >= Self.entryLimit || bytes >= Self.byteLimit {
           return .released
@@ -171,16 +187,6 @@ package struct SpoolWalk {
       return .end
     } catch let error as RocksError {
       return .failed(error)
-    }
-  }
-
-  /// Sets the place behind a key that was visited.
-  private mutating func moveBehind(_ key: Span<UInt8>) {
-    // Keys are of one length: overwriting costs a third of emptying and filling.
-    if position.count == key.count + 1, position.last == 0 {
-      for index in key.indices { position[index] = key[index] }
-    } else {
-      position = copyBytes(key) + [0]
     }
   }
 
