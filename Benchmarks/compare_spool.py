@@ -107,7 +107,8 @@ The ratio is Spindle's operations a second over plain RocksDB's: that of the med
 brackets the least and the greatest of the runs in pairs. The ceiling is the same ratio for plain
 RocksDB doing what Spindle has to do by its promises: for many buffered callers, one caller writing
 {COALESCED} records a batch; for cold loads and for synced stores of one caller, each call handed to
-another thread and awaited, because a caller's own thread must not wait for the disk.
+another thread and awaited, because a caller's own thread must not wait for the disk; for the same
+reason the records of a walk are handed to another thread, too.
 
 {table}
 """
@@ -125,17 +126,21 @@ another thread and awaited, because a caller's own thread must not wait for the 
     # ---- Bytes under churn
 
     def churn(self):
-        table = Table("live set", "payload", "compression", "blob files", "Spindle ops/s",
+        table = Table("live set", "payload", "compression", "blob files", "write buffers",
+                      "Spindle ops/s",
                       "RocksDB ops/s", "ratio", "written a byte", "written a byte raw", "goal", "",
                       "engine's count", "held", "held raw", "held at most", "")
         lives = [16, 125, 1024]
-        kinds = [("random", "none", "off"), ("random", "none", "on"), ("words", "lz4", "off"),
-                 ("words", "zstd", "off")]
+        # Payload, compression, blob files, MiB of the write buffers.
+        kinds = [("random", "none", "off", 256), ("random", "none", "on", 256),
+                 ("random", "none", "on", 512), ("words", "lz4", "off", 256),
+                 ("words", "zstd", "off", 256)]
         few = ["--ops", "20000"] if self.options.quick else []
         for live in lives[:1] if self.options.quick else lives:
-            for payload, compression, blobs in kinds:
+            for payload, compression, blobs, buffers in kinds:
                 options = ["--live-bytes", str(live * MIB), "--payload", payload, "--compression",
-                           compression, *few, *(["--blobs"] if blobs == "on" else [])]
+                           compression, "--write-buffer-bytes", str(buffers * MIB), *few,
+                           *(["--blobs"] if blobs == "on" else [])]
                 mine, theirs = self.in_turn(lambda: self.ours("churn", 16384, *options),
                                             lambda: self.raw("churn", 16384, *options),
                                             rounds=1)
@@ -143,17 +148,17 @@ another thread and awaited, because a caller's own thread must not wait for the 
                           for rows in (mine, theirs)]
                 counted = median(mine, lambda row: row["engineBytes"] / row["storedBytes"])
                 held = [median(rows, "diskBytes") / MIB for rows in (mine, theirs)]
-                # The write buffer is the bench's default on both sides.
-                most_held = 2 * live + 256
+                most_held = 2 * live + buffers
                 goal, is_met, holds = "", "", ""
                 if payload == "random":
-                    what = f"churn, {live} MiB live, blob files {blobs}"
+                    what = (f"churn, {live} MiB live, blob files {blobs}, write buffers of "
+                            f"{buffers} MiB")
                     goal = f"<= {CHURN_GOALS[live]}"
                     is_met = self.goals.churn(what, shares, CHURN_GOALS[live])
                     holds = self.goals.at_most(
                         what + ": MiB on the disk", held[0], most_held, "{:,.0f}",
                         f"plain RocksDB holds {held[1]:,.0f}")
-                table.add(f"{live} MiB", payload, compression, blobs,
+                table.add(f"{live} MiB", payload, compression, blobs, f"{buffers} MiB",
                           f"{median(mine, 'opsPerSecond'):,.0f}",
                           f"{median(theirs, 'opsPerSecond'):,.0f}",
                           spread(self.ratios(mine, theirs)), spread(shares[0]), spread(shares[1]),
@@ -162,12 +167,13 @@ another thread and awaited, because a caller's own thread must not wait for the 
         return f"""## Bytes written under churn
 
 Stores and removals in turn, 16 KiB each, the removed one drawn at random from the live set; as many
-as make 2 GiB, and 4 GiB with the largest live set. One run each: the bytes hardly differ from run
-to run. Written a byte: bytes that the kernel counted as
-written to the disk for each payload byte stored, before compression. Held: the directory's size at
-the end. Random payloads cannot be compressed; words are a text of 2,048 different ones. Both sides
-compress the same way before the write, zstd at level 1; both keep a payload as it is that would not
-become 1/16 smaller.
+as make 8 times the write buffers, at least 4 times the live set. One run each: the bytes hardly
+differ from run to run. Written a byte: bytes that the kernel counted as written to the disk for
+each payload byte stored, before compression. Held: the directory's size at the end. 256 MiB is the
+default of the write buffers; what is removed while it is in them is never written again, so larger
+ones write less and take more memory. Random payloads cannot be compressed; words are a text of
+2,048 different ones. Both sides compress the same way before the write, zstd at level 1; both keep
+a payload as it is that would not become 1/16 smaller.
 
 {table}
 """
