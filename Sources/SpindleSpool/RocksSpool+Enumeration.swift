@@ -16,7 +16,7 @@ extension RocksSpool {
   ///
   /// - Parameters:
   ///   - channel: Bounds the memory. While it is full for more than 10 s, the walk holds nothing
-  ///     of the store, but for what damage of level 0 has it hold, see ``SpoolLostRange``.
+  ///     of the store, but for what damage has it hold, see ``SpoolLostRange``.
   ///   - startTime: Messages of this time are left out too. It has a resolution of 100 ns; of ids
   ///     of version 7, which have one of a millisecond, the whole millisecond is left out.
   /// - Throws: ``SpindleError``: `closed`, or `overloaded` when too many walks are under way.
