@@ -278,6 +278,42 @@ import Testing
     try await store.close()
   }
 
+  /// The floor is crossed again and again, also between the judgement of a group's members and its
+  /// write, which the large values put apart.
+  @Test("A-DF-5: removals pass while the floor is crossed as their group is written")
+  func removalsPassACrossing() async throws {
+    let disk = Shared<DiskSpace?>(space(free: 500_000_000))
+    let (store, family) = try await open(disk)
+    let crossing = Task {
+      var free: UInt64 = 10_000_000
+      while !Task.isCancelled {
+        disk.value = space(free: free)
+        try await store.checkHealth()
+        free = 510_000_000 - free
+      }
+      disk.value = space(free: 500_000_000)
+      try await store.checkHealth()
+    }
+    for round in 0..<60 {
+      let puts = (0..<2).map { _ in
+        Task {
+          await refusal { try await store.put(family, 1_000_000, .synced, bytes: 500_000) }
+        }
+      }
+      let deletes = (0..<4).map { number in
+        Task { try await self.delete(store, family, round * 10 + number, .synced) }
+      }
+      for put in puts {
+        let reason = await put.value?.reason
+        #expect(reason == nil || reason == "disk_full")
+      }
+      for delete in deletes { try await delete.value }
+    }
+    crossing.cancel()
+    try await crossing.value
+    try await store.close()
+  }
+
   @Test func tooFewInodesShutTheGate() async throws {
     let disk = Shared<DiskSpace?>(space(free: 500_000_000))
     let (store, family) = try await open(disk)
