@@ -5,9 +5,9 @@ internal import Synchronization
 /// another host, brought back from quarantine, or held up by a stall.
 ///
 /// A walk that is to give what was stored before its start tells them apart by this, as the time in
-/// their id does not. One that is being stored under an old id is put off until its store has ended:
-/// it may be written and not synced yet, and whoever stores it has it; but where the store fails,
-/// what stood under the id is nobody's. It is noted before it can be seen for this.
+/// their id does not. One that is being stored under an old id is put off until its store has
+/// ended: it may be written and not synced yet, and whoever stores it has it; but where the store
+/// fails, what stood under the id is nobody's. It is noted before it can be seen for this.
 /// One that grew old while it waited is noted right after the write.
 final class LateStores: Sendable {
   /// How much older than the wall clock an id must be to be noted: the ids of callers that store at

@@ -5,10 +5,10 @@ internal import Synchronization
 /// the walk, though it may still be on the disk.
 ///
 /// What other tables and the log hold of the stretch is given; so a message whose removal or
-/// replacement was in the lost stretch alone is given as it was before. For it the walk makes a view
-/// of the store, which it keeps to its end, with as much memory as the log has bytes; it has two of
-/// them at most. Where none can be made, as without a temporary directory, and where the damage is
-/// of no table, nothing of the stretch is given.
+/// replacement was in the lost stretch alone is given as it was before. For it the walk makes a
+/// view of the store, which it keeps to its end, with as much memory as the log has bytes; it has
+/// two of them at most. Where none can be made, as without a temporary directory, and where the
+/// damage is of no table, nothing of the stretch is given.
 public struct SpoolLostRange: Sendable, Equatable {
   /// The number of the damaged table file, of several the first; nil when the engine named none
   /// that is in use.

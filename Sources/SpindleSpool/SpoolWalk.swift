@@ -12,9 +12,9 @@ package import SpindleStore
 /// - Damage is told as a lost range, and shuts the family's gate where the caller does not say
 ///   otherwise.
 /// - The damage of a table costs what that table holds there, and nothing of others: up to its end
-///   the walk reads a ``ReducedView`` without the table, and behind it the table again. One of level
-///   0 that no read gets past, since it does not open, is left out to the end of the walk. A view
-///   is of one moment; what is stored after it is not given of such a stretch.
+///   the walk reads a ``ReducedView`` without the table, and behind it the table again. One of
+///   level 0 that no read gets past, since it does not open, is left out to the end of the walk. A
+///   view is of one moment; what is stored after it is not given of such a stretch.
 package struct SpoolWalk {
   package enum Step {
     case next

@@ -47,7 +47,8 @@ final class CommitEngine: Sendable {
 
   enum Outcome {
     case written
-    /// RocksDB would have slowed the write down, or the gate was shut meanwhile; nothing was written.
+    /// RocksDB would have slowed the write down, or the gate was shut meanwhile; nothing was
+    /// written.
     case stalled
     case failed(any Error)
   }
