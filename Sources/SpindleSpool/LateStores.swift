@@ -5,8 +5,9 @@ internal import Synchronization
 /// another host, brought back from quarantine, or held up by a stall.
 ///
 /// A walk that is to give what was stored before its start tells them apart by this, as the time in
-/// their id does not. One that is being stored under an old id is left out too: it may be written
-/// and not synced yet, and whoever stores it has it. It is noted before it can be seen for this.
+/// their id does not. One that is being stored under an old id is put off until its store has
+/// ended: it may be written and not synced yet, and whoever stores it has it; but where the store
+/// fails, what stood under the id is nobody's. It is noted before it can be seen for this.
 /// One that grew old while it waited is noted right after the write.
 final class LateStores: Sendable {
   /// How much older than the wall clock an id must be to be noted: the ids of callers that store at
@@ -66,13 +67,27 @@ final class LateStores: Sendable {
     return id.created.ticks < now.ticks - Self.marginTicks
   }
 
-  /// Whether the message is known to have been stored at a time or later, or is being stored.
-  func contains(_ id: SpoolID, storedFrom start: SpoolInstant) -> Bool {
-    if isEmpty.load(ordering: .acquiring) { return false }
+  /// What is known of a message.
+  enum Finding {
+    /// It was stored at the time asked for or later.
+    case stored
+    /// It is being stored, and whether it will be is open.
+    case underWay
+    case neither
+  }
+
+  /// What is known of a message since a time, of which the whole millisecond counts: those of the
+  /// stores are noted to the millisecond.
+  func find(_ id: SpoolID, storedFrom start: SpoolInstant) -> Finding {
+    if isEmpty.load(ordering: .acquiring) { return .neither }
+    let first = start.ticks - max(start.ticks, 0) % 10_000
     return state.withLock { state in
-      if state.underWay[id] != nil { return true }
-      guard let stored = state.present[id] ?? state.former[id] else { return false }
-      return stored >= start
+      if let stored = state.present[id] ?? state.former[id], stored.ticks >= first {
+        return .stored
+      }
+      return state.underWay[id] == nil ? .neither : .underWay
     }
   }
+
+  func isUnderWay(_ id: SpoolID) -> Bool { state.withLock { $0.underWay[id] != nil } }
 }

@@ -99,8 +99,8 @@ extension PairedSpool {
     sweep.examined += 1
     do {
       guard try await halves.isOrphan(id) else { return }
-    } catch let error as SpindleError where error.kind == .io {
-      // One damaged file must not keep the rest from being swept.
+    } catch let error as SpindleError where Self.isOfOneMeta(error) {
+      // One damaged meta must not keep the rest from being swept.
       sweep.unjudged += 1
       sweep.firstProblem = sweep.firstProblem ?? "\(error)"
       if !dryRun { rollbacks.add(id) }
@@ -117,6 +117,11 @@ extension PairedSpool {
     if !dryRun, try await halves.removeOrphan(id) { sweep.removed += 1 }
   }
 
+  /// Whether a look for a meta failed for that meta alone, be it in its spool or in quarantine.
+  private static func isOfOneMeta(_ error: SpindleError) -> Bool {
+    error.kind == .io || error.kind == .corruption
+  }
+
   /// Tries removals again that failed. One whose meta cannot be read keeps no other waiting; at
   /// the first that fails otherwise, the rest waits.
   func retryRollbacks() async {
@@ -130,7 +135,7 @@ extension PairedSpool {
       defer { turns.leave(id) }
       do {
         _ = try await halves.removeOrphan(id)
-      } catch let error as SpindleError where error.kind == .io {
+      } catch let error as SpindleError where Self.isOfOneMeta(error) {
         rollbacks.add(id)
       } catch {
         for id in [id] + ids { rollbacks.add(id) }

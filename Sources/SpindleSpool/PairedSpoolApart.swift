@@ -80,10 +80,10 @@ struct PairApart: PairChanges {
     }
     do {
       try await ignoringAbsence { try await data.quarantine(id, reason: reason) }
-    } catch let error as SpindleError where error.kind == .quotaExceeded && hasMovedMeta {
-      // Without room for the body the message stays where it is. Where that fails too it is as
-      // after a crash between the halves.
-      try? await meta.restoreQuarantined(id)
+    } catch {
+      // Where the body did not go, such as for want of room, the message stays where it was. Where
+      // that fails too it is as after a crash between the halves.
+      if hasMovedMeta, await hasBody(id) { try? await meta.restoreQuarantined(id) }
       throw error
     }
   }
@@ -113,6 +113,16 @@ struct PairApart: PairChanges {
   /// Removes a body that has no meta, now or later.
   private func removeOrphan(_ id: SpoolID) async {
     do { _ = try await halves.removeOrphan(id) } catch { rollbacks.add(id) }
+  }
+
+  /// Whether a body is known to be in its spool, damaged or not.
+  private func hasBody(_ id: SpoolID) async -> Bool {
+    do {
+      _ = try await halves.data.load(id)
+      return true
+    } catch {
+      return (error as? SpindleError)?.kind == .corruption
+    }
   }
 
   private func ignoringAbsence(_ body: () async throws -> Void) async throws {

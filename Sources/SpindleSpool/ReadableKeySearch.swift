@@ -20,15 +20,19 @@ struct ReadableKeySearch {
     self.limit = limit
   }
 
-  /// - Parameter damageAt: What a read that begins at a key meets; nil when it can be read.
+  /// - Parameters:
+  ///   - through: Of which damage the end is searched for; where other is met counts as the end.
+  ///   - damageAt: What a read that begins at a key meets; nil when it can be read.
   /// - Returns: `start` itself when it can be read after all; nil when nothing can be read up to
   ///   the end of the keys. With a limit the key behind that is taken without a look.
-  func run<Damage: Equatable>(damageAt: ([UInt8]) throws -> Damage?) rethrows -> [UInt8]? {
+  func run<Damage: Equatable>(
+    through: (Damage) -> Bool = { _ in true }, damageAt: ([UInt8]) throws -> Damage?
+  ) rethrows -> [UInt8]? {
     guard var damage = try damageAt(start) else { return start }
     var place = Self.number(start)
     for _ in 0..<Self.stretchLimit {
       guard let end = try end(of: damage, from: place, damageAt) else { break }
-      guard let other = end.damage else { return Self.key(end.place) }
+      guard let other = end.damage, through(other) else { return Self.key(end.place) }
       damage = other
       place = end.place
     }

@@ -2,11 +2,13 @@ internal import SpindleCore
 internal import SpindleIO
 internal import SpindleRocks
 
-/// A database as it stands, for reading, without tables that no read gets past.
+/// A database as it stands, for reading, without some of its tables.
 ///
-/// RocksDB opens every table of level 0 for every iterator, so that one which does not open hides
-/// all others. The view is a directory of its own under `TMPDIR`, of symbolic links to tables, blob
-/// files and logs and of a copy of the manifest, out of which the tables are taken. The database is
+/// RocksDB reads a block of every table of level 0 for every iterator, and one of each level above.
+/// So a damaged table hides what others hold: with a bad block those keys between the keys of the
+/// block, with a bad first block those in front of the table, too, and where it does not open and
+/// is of level 0 all. The view is a directory of its own, of symbolic links to tables, blob files
+/// and logs and of a copy of the manifest, out of which the tables are taken. The database is
 /// neither changed nor held up. What the log holds is read into memory; files that are deleted
 /// meanwhile take room until the view is let go.
 ///
@@ -25,13 +27,17 @@ final class ReducedView {
   private let path: String
   private let source: String
 
+  /// - Parameter place: The directory in which the view's own is made; nil is the temporary one.
   /// - Throws: when the view cannot be made, such as without a temporary directory.
-  init(of source: String, family name: String, without tables: [UInt64]) throws {
+  init(
+    of source: String, family name: String, without tables: [UInt64], in place: String?
+  ) throws {
     var attempts = 0
     while true {
       attempts += 1
-      let path = TemporaryDirectory.make(prefix: "spindle-view")
+      let path = place.map(Self.freePath) ?? TemporaryDirectory.make(prefix: "spindle-view")
       do {
+        if place != nil { try Files.createDirectory(path) }
         let logs = try Self.fill(path, from: source, without: tables)
         try Database.dropTables(tables, at: path)
         let database = try Self.open(path)
@@ -64,6 +70,12 @@ final class ReducedView {
   /// The error as the database itself would have it: with its own names of files.
   func translated(_ error: RocksError) -> RocksError {
     RocksError(kind: error.kind, message: error.message.replacing(path, with: source))
+  }
+
+  private static func freePath(in place: String) -> String {
+    var number = 1
+    while Files.exists("\(place)/view-\(number)") { number += 1 }
+    return "\(place)/view-\(number)"
   }
 
   /// - Returns: the names of the logs.

@@ -12,11 +12,12 @@ extension RocksSpool {
   /// Returns at once. Messages stored and removed meanwhile may or may not be given, with one
   /// exception: what was stored at `startTime` or later under an id more than a second old, such
   /// as a derived one, is left out, as whoever stored it has it. Of such messages the last 32,768
-  /// are known. Damage shuts the spool's gate, and the walk goes on behind it.
+  /// are known. For one that is being stored the walk waits at its end, and gives what is there
+  /// where the store failed. Damage shuts the spool's gate, and the walk goes on behind it.
   ///
   /// - Parameters:
   ///   - channel: Bounds the memory. While it is full for more than 10 s, the walk holds nothing
-  ///     of the store, but for what damage of level 0 has it hold, see ``SpoolLostRange``.
+  ///     of the store, but for what damage has it hold, see ``SpoolLostRange``.
   ///   - startTime: Messages of this time are left out too. It has a resolution of 100 ns; of ids
   ///     of version 7, which have one of a millisecond, the whole millisecond is left out.
   /// - Throws: ``SpindleError``: `closed`, or `overloaded` when too many walks are under way.

@@ -202,18 +202,10 @@ extension RocksSpool: QuarantiningSpool {
   ///   that is told.
   package func quarantineBlocking(_ id: SpoolID, reason: String) throws -> Bool {
     do {
-      var batch = Batch()
-      guard let move = try stageQuarantineBlocking(id, reason: reason, into: &batch) else {
-        return true
+      let isMoved = try retryingOnceOpen {
+        try moveToQuarantineBlocking(id, reason: reason)
       }
-      try begin(move)
-      do {
-        try storage.commitBlocking(batch)
-      } catch {
-        giveBack(move)
-        throw error
-      }
-      settle(move)
+      if !isMoved { return true }
     } catch let error as SpindleError where isRefusalOfQuarantine(error) {
       if error.reason != QuarantineLedger.fullReason {
         metrics?.quarantineRefused()
@@ -226,6 +218,34 @@ extension RocksSpool: QuarantiningSpool {
     return true
   }
 
+  /// - Returns: false when the message is gone.
+  private func moveToQuarantineBlocking(_ id: SpoolID, reason: String) throws -> Bool {
+    var batch = Batch()
+    guard let move = try stageQuarantineBlocking(id, reason: reason, into: &batch) else {
+      return false
+    }
+    try begin(move)
+    do {
+      try storage.commitBlocking(batch)
+    } catch {
+      giveBack(move)
+      throw error
+    }
+    settle(move)
+    return true
+  }
+
+  /// Runs a move, and once more where a gate refused it that is open by now: whose it was cannot be
+  /// told any more.
+  package func retryingOnceOpen<Result>(_ move: () throws -> Result) throws -> Result {
+    do {
+      return try move()
+    } catch let error as SpindleError where error.isGateRefusal {
+      guard unhealthyReason == nil, quarantineFamily?.health.isShut != true else { throw error }
+      return try move()
+    }
+  }
+
   /// Whether the quarantine alone is why a move failed, so that the spool's other messages can go
   /// on.
   private func isRefusalOfQuarantine(_ error: SpindleError) -> Bool {
@@ -234,7 +254,8 @@ extension RocksSpool: QuarantiningSpool {
       QuarantineLedger.takenReason:
       true
     default:
-      error.isGateRefusal && quarantineFamily?.health.isShut == true && unhealthyReason == nil
+      // Also where the quarantine's has opened since.
+      error.isGateRefusal && unhealthyReason == nil
     }
   }
 

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import SpindleCore
 internal import SpindleRocks
 internal import SpindleStore
@@ -16,6 +17,11 @@ struct SpoolDelivery {
   private static let publishMask = 255
   /// A reader that waits is not kept waiting for what was read longer than this.
   private static let longestDelay = Duration.milliseconds(2)
+  /// The most messages put off because they were being stored: 64 KiB. More are given at once, as
+  /// rather given twice than missed; hardly ever as many stores under old ids are under way.
+  static let undecidedLimit = 4_096
+  /// How often the end of a store is looked for, in microseconds.
+  private static let lookInterval: UInt32 = 2_000
 
   let spool: RocksSpool
   let queue: SpoolEntryQueue
@@ -30,6 +36,10 @@ struct SpoolDelivery {
   private var batchCorrupt = 0
   /// When a reader that waited was last to be woken; nil before the first messages.
   private var handedOver: ContinuousClock.Instant?
+  /// Left out because they were being stored; a store that fails has no other to give them.
+  private var undecided: [SpoolID] = []
+  /// Whether those are being judged once more.
+  private var decides = false
 
   init(
     spool: RocksSpool, queue: SpoolEntryQueue, handle: SpoolEnumeration, selection: SpoolSelection
@@ -72,6 +82,7 @@ struct SpoolDelivery {
       try walk.run(released: { try box.value.sendBatch() }) { key, record in
         try box.value.take(key, record)
       }
+      try box.value.decide()
     } catch {
       // What was read before the damage is given all the same.
       try? box.value.sendBatch()
@@ -147,11 +158,18 @@ struct SpoolDelivery {
     return .next
   }
 
-  private func selects(_ id: SpoolID, _ key: Span<UInt8>) throws -> Bool {
+  private mutating func selects(_ id: SpoolID, _ key: Span<UInt8>) throws -> Bool {
     if selection.leavesOutRemoved, try !contains(key, in: nil) { return false }
     if selection.isBefore(id) {
       guard let startTime = selection.startTime else { return true }
-      return !spool.lateStores.contains(id, storedFrom: startTime)
+      switch spool.lateStores.find(id, storedFrom: startTime) {
+      case .neither: return true
+      case .stored: return false
+      case .underWay:
+        if decides || undecided.count == Self.undecidedLimit { return true }
+        undecided.append(id)
+        return false
+      }
     }
     guard let opening = selection.opening else { return false }
     return try contains(key, in: opening)
@@ -166,6 +184,28 @@ struct SpoolDelivery {
       guard error.kind == .corruption || error.kind == .ioError else { throw failure }
       // What the view had is not known any more: rather given than missed.
       return true
+    }
+  }
+
+  /// Waits for the end of the stores that messages were put off for, each of which has a deadline,
+  /// and gives those messages that are there and were not stored.
+  private mutating func decide() throws {
+    guard !undecided.isEmpty else { return }
+    try sendBatch()
+    publish()
+    decides = true
+    for id in undecided {
+      while spool.lateStores.isUnderWay(id) {
+        guard spool.stopReason() == nil, queue.offerAtOnce(.init(), isLate: true) != .refused else {
+          throw ended()
+        }
+        usleep(Self.lookInterval)
+      }
+      guard let record = try spool.storage.getBlocking(spool.family, key: id.bytes) else {
+        continue
+      }
+      outcome.skipped -= 1
+      if try take(id.bytes.span, record.span) == .release { try sendBatch() }
     }
   }
 

@@ -1,13 +1,14 @@
 public import SpindleCore
 internal import Synchronization
 
-/// A stretch of keys that a walk could not read: what lay in it is lost to the walk, though it is
-/// still on the disk.
+/// A stretch of keys of which a walk could not read a table: what that table held in it is lost to
+/// the walk, though it may still be on the disk.
 ///
-/// Where no read gets past a table of level 0, the stretch is that of the table's keys, and what
-/// other tables and the log hold of it is given; so a message whose removal or replacement was in
-/// the lost table alone is given as it was before. From there on the walk holds a view of the store
-/// to its end, with as much memory as the log has bytes.
+/// What other tables and the log hold of the stretch is given; so a message whose removal or
+/// replacement was in the lost stretch alone is given as it was before. For it the walk makes a
+/// view of the store, which it keeps to its end, with as much memory as the log has bytes; it has
+/// two of them at most. Where none can be made, as without a temporary directory, and where the
+/// damage is of no table, nothing of the stretch is given.
 public struct SpoolLostRange: Sendable, Equatable {
   /// The number of the damaged table file, of several the first; nil when the engine named none
   /// that is in use.

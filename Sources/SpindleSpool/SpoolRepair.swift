@@ -91,8 +91,10 @@ extension RocksSpool {
   ///   in the log (``Store/recover(at:mode:settings:)`` comes first then), in the manifest or in a
   ///   blob file; `io` when the disk refuses, or where the file system cannot exchange two
   ///   directories in one step. Nothing was changed then.
-  /// - Complexity: reads the spool up to five times, and where several tables are damaged each of
-  ///   those up to three times more; writes what the damaged tables held.
+  /// - Complexity: reads the spool up to seven times, whatever the number of damaged tables, and
+  ///   writes what those held. At each stretch that cannot be read, the store's log is read up to
+  ///   four times more, and of each other table the index; there are at most 1,000 such stretches
+  ///   of a family.
   public static func repair(
     storeAt path: String, name: String, applies: Bool,
     settings: StoreSettings = StoreSettings()

@@ -26,12 +26,12 @@ struct SpoolRepairMerge {
   }
 
   /// - Parameters:
-  ///   - lost: What cannot be read of the view.
+  ///   - unread: What a walk over the view gives nothing of.
   ///   - stretch: The keys that the damaged tables may hold; elsewhere nothing is changed.
-  ///   - part: Of those, the ones to look at; nil is all.
+  ///   - place: Where views are made that lack damaged tables.
   mutating func take(
-    from view: Database, _ source: ColumnFamily, lost: SpoolRanges, within stretch: SpoolRanges,
-    only part: SpoolRanges? = nil
+    from view: Database, _ source: ColumnFamily, unread: SpoolRanges, within stretch: SpoolRanges,
+    viewsIn place: String
   ) throws {
     guard let first = stretch.ranges.first?.from, let end = stretch.ranges.last?.to else { return }
     var options = IterationOptions(lowerBound: first, upperBound: end)
@@ -41,10 +41,10 @@ struct SpoolRepairMerge {
       try target.iterator(family, options)
     }
     let concerns = { (key: Span<UInt8>) in
-      stretch.contains(key) && !lost.contains(key) && part?.contains(key) ?? true
+      stretch.contains(key) && !unread.contains(key)
     }
     present.seekToFirst()
-    var walk = SpoolWalk(view, source, from: first)
+    var walk = SpoolWalk(view, source, from: first, viewsIn: place)
     try walk.runReadable { key, value in
       guard precedes(key, end.span) else { return .stop }
       var isSame = false
@@ -63,6 +63,10 @@ struct SpoolRepairMerge {
       if record.byteCount > Self.writeByteLimit { try write() }
       return .next
     }
+    try walk.checkViews()
+    // What the walk did not read now must not pass for removed.
+    let isAsBefore = walk.unread.allSatisfy { unread.contains($0.from.span) }
+    if let damage = walk.damage, !isAsBefore { throw damage }
     while present.isValid {
       if concerns(present.key) { record.delete(family.id, key: present.key) }
       if record.byteCount > Self.writeByteLimit { try write() }
@@ -124,7 +128,8 @@ struct SpoolRanges {
 
   init(ranges: [SpoolLostRange]) { self.ranges = ranges }
 
-  /// Joins where they meet; what is joined names the first one's file.
+  /// Joins where they overlap, and where those of one file meet; what is joined names the first
+  /// one's file.
   init(joining parts: [SpoolLostRange]) {
     var joined: [SpoolLostRange] = []
     for part in parts.sorted(by: { $0.from.lexicographicallyPrecedes($1.from) }) {
@@ -132,7 +137,7 @@ struct SpoolRanges {
         if joined.isEmpty { joined.append(part) }
         continue
       }
-      if end.lexicographicallyPrecedes(part.from) {
+      if end.lexicographicallyPrecedes(part.from) || end == part.from && last.file != part.file {
         joined.append(part)
       } else if part.to.map({ end.lexicographicallyPrecedes($0) }) ?? true {
         joined[joined.count - 1].to = part.to

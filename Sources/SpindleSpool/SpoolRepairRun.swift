@@ -75,19 +75,24 @@ struct SpoolRepairRun {
       throw SpindleError(
         .notFound, "the store \(directory.path) has no spool \(name)", path: directory.path)
     }
+    // What some table cannot give, and of that, what no walk gives anything of.
     var lost: [String: SpoolRanges] = [:]
+    var unread: [String: SpoolRanges] = [:]
     var tables: [Damaged] = []
     for name in names {
       guard let family = view.columnFamily(named: name) else { continue }
       let damaged = try damagedTables(of: family, in: view)
       tables += damaged
-      let hidden = try look(at: family, in: view)
+      let walk = try look(at: family, in: view)
+      let hidden = SpoolRanges(ranges: walk.lostRanges)
       lost[name] = hidden
+      unread[name] = SpoolRanges(ranges: walk.unread)
       report.lostRanges +=
         damaged.isEmpty ? hidden.ranges : hidden.within(damaged.map(\.file)).ranges
     }
     guard report.isNeeded else {
       try close(view)
+      TemporaryDirectory.remove(work)
       if let range = report.lostRanges.first { throw beyondTables(range) }
       return
     }
@@ -98,8 +103,8 @@ struct SpoolRepairRun {
     try before(.fill)
     let target = try open(copy, .readWrite)
     for name in names {
-      guard let lost = lost[name] else { continue }
-      try fill(target, name, from: view, lost: lost, tables.filter { $0.family == name })
+      guard let unread = unread[name] else { continue }
+      try fill(target, name, from: view, unread: unread, tables.filter { $0.family == name })
     }
     let files = tables.filter { $0.family == familyName }.map(\.file)
     try setDamagedAside(
@@ -154,28 +159,15 @@ struct SpoolRepairRun {
     return found
   }
 
-  /// Walks a family as it is, and notes what cannot be read and which records are damaged.
-  private mutating func look(at family: ColumnFamily, in view: Database) throws -> SpoolRanges {
-    try Self.lost(of: family, in: view) { key, record in
-      if family.name == familyName, let id = SpoolID(bytes: key) { note(id, record) }
-    }
-  }
-
-  /// What cannot be read of a family.
-  ///
-  /// - Parameter stretch: The keys to look at; some behind them may be looked at, too.
-  private static func lost(
-    of family: ColumnFamily, in view: Database, within stretch: SpoolRanges? = nil,
-    visit: (Span<UInt8>, Span<UInt8>) -> Void = { _, _ in }
-  ) throws -> SpoolRanges {
-    let end = stretch?.ranges.last?.to
-    var walk = SpoolWalk(view, family, from: stretch?.ranges.first?.from ?? [])
+  /// Walks a family as it is, and notes which records are damaged.
+  private mutating func look(at family: ColumnFamily, in view: Database) throws -> SpoolWalk {
+    var walk = SpoolWalk(view, family, viewsIn: work)
     try walk.runReadable { key, record in
-      if let end, !precedes(key, end.span) { return .stop }
-      visit(key, record)
+      if family.name == familyName, let id = SpoolID(bytes: key) { note(id, record) }
       return .next
     }
-    return SpoolRanges(ranges: walk.lostRanges)
+    try walk.checkViews()
+    return walk
   }
 
   private mutating func note(_ id: SpoolID, _ record: Span<UInt8>) {
@@ -260,53 +252,21 @@ struct SpoolRepairRun {
     try withEngineErrors { () throws(RocksError) in try database.close() }
   }
 
-  /// Gives the second database what the damaged tables of a family held and can be read: first
-  /// what all of them together show, then each ``SpoolRepairPart``. No key is looked at twice, so
-  /// what was taken is never judged by a view that lacks where it came from.
+  /// Gives the second database what the damaged tables of a family held and can be read. What the
+  /// walk over all tables gives is at each key what those show that can be read there, also of
+  /// damaged ones: a message, or that it was removed.
   private mutating func fill(
-    _ target: Database, _ name: String, from view: Database, lost: SpoolRanges,
+    _ target: Database, _ name: String, from view: Database, unread: SpoolRanges,
     _ tables: [Damaged]
   ) throws {
     guard !tables.isEmpty, let family = target.columnFamily(named: name),
       let source = view.columnFamily(named: name)
     else { return }
-    let files = tables.map(\.file)
     var merge = SpoolRepairMerge(into: target, family)
-    try merge.take(from: view, source, lost: lost, within: SpoolRanges(of: files))
-    let present = tables.filter { !$0.isMissing }.map(\.file)
-    var readable: [SpoolRepairPart.Table] = []
-    for file in present where files.count > 1 && !lost.within([file]).ranges.isEmpty {
-      try withView(without: Set(files.map(\.number)).subtracting([file.number])) { single in
-        guard let source = single.columnFamily(named: name) else { return }
-        let hidden = try Self.lost(of: source, in: single, within: SpoolRanges(of: [file]))
-        // One of level 0 that does not open hides everything.
-        if let last = hidden.ranges.last, last.to == nil, last.file == file.number { return }
-        readable.append(SpoolRepairPart.Table(file: file, hidden: hidden.within([file])))
-      }
-    }
-    let others = Set(files.map(\.number)).subtracting(readable.map(\.file.number))
-    for part in SpoolRepairPart.parts(of: readable, leavesOut: !others.isEmpty) {
-      try withView(without: others.union(part.hiding)) { view in
-        guard let source = view.columnFamily(named: name) else { return }
-        let hidden = try Self.lost(of: source, in: view, within: part.keys)
-        try merge.take(from: view, source, lost: hidden, within: part.keys, only: lost)
-      }
-    }
+    try merge.take(
+      from: view, source, unread: unread, within: SpoolRanges(of: tables.map(\.file)),
+      viewsIn: work)
     report.rescued += merge.rescued
-  }
-
-  /// Opens the database as it is without some of its tables, for the body.
-  private func withView(
-    without numbers: Set<UInt64>, _ body: (Database) throws -> Void
-  ) throws {
-    let path = work + "/view"
-    try makeCopy(at: path)
-    try drop(numbers.sorted(), from: path)
-    let view = try open(path, .readOnly)
-    // After an error the whole of `work` is removed.
-    try body(view)
-    try close(view)
-    TemporaryDirectory.remove(path)
   }
 
   /// Moves records that fail their checks to the spool's quarantine, and counts what stays.
@@ -314,7 +274,7 @@ struct SpoolRepairRun {
     guard let family = target.columnFamily(named: familyName) else { return }
     report.intact = 0
     report.damaged = 0
-    var walk = SpoolWalk(target, family)
+    var walk = SpoolWalk(target, family, viewsIn: nil)
     try walk.run { key, record in
       guard let id = SpoolID(bytes: key) else { return .next }
       do throws(DecodingFailure) {
@@ -375,7 +335,7 @@ struct SpoolRepairRun {
         if let damage = Database.checkTable(at: path).damage { throw notHealed(damage.message) }
       }
       var intact: UInt64 = 0
-      var walk = SpoolWalk(copy, family)
+      var walk = SpoolWalk(copy, family, viewsIn: nil)
       try walk.run { key, record in
         if SpoolID(bytes: key) != nil, (try? SpoolRecord.payload(of: record)) != nil {
           intact += 1

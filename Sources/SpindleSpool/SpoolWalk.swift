@@ -11,9 +11,10 @@ package import SpindleStore
 ///   next begins behind the last key. Without a snapshot the walk so moves with the present.
 /// - Damage is told as a lost range, and shuts the family's gate where the caller does not say
 ///   otherwise.
-/// - A table of level 0 that no read gets past, since it does not open, is left out: the walk goes
-///   on in a ``ReducedView``, which it keeps to its end, with what others hold of the same keys.
-///   That view is of one moment; messages stored after it are not given.
+/// - The damage of a table costs what that table holds there, and nothing of others: up to its end
+///   the walk reads a ``ReducedView`` without the table, and behind it the table again. One of
+///   level 0 that no read gets past, since it does not open, is left out to the end of the walk. A
+///   view is of one moment; what is stored after it is not given of such a stretch.
 package struct SpoolWalk {
   package enum Step {
     case next
@@ -29,9 +30,11 @@ package struct SpoolWalk {
   /// Places of damage that a walk goes behind; it ends at the next. Beyond this the spool needs a
   /// repair and not a walk.
   static let damageLimit = 1_000
-  /// Tables that a walk leaves out: more than level 0 may have before writes stop. Each has the log
-  /// read once more.
+  /// Tables that a walk leaves out at a time: more than level 0 may have before writes stop.
   static let leftOutLimit = 64
+  /// Views held at a time, so that damage in turn here and there makes none anew. Each takes memory
+  /// for what the log holds.
+  static let viewLimit = 2
 
   private enum Ending {
     case end, released, stopped
@@ -47,29 +50,36 @@ package struct SpoolWalk {
   /// Asked at every entry: the reason to end now.
   let stopReason: () -> (any Error)?
 
-  /// What could not be read, in the order of the keys.
-  package var lostRanges: [SpoolLostRange] {
-    leftOut.isEmpty ? lost : SpoolRanges(joining: leftOut + lost).ranges
+  /// A table that is not read, up to a key; nil is for good.
+  private struct Absence {
+    let table: UInt64
+    let end: [UInt8]?
   }
+
+  /// What could not be read, in the order of the keys.
+  package var lostRanges: [SpoolLostRange] { SpoolRanges(joining: lost).ranges }
   private var lost: [SpoolLostRange] = []
-  /// The tables that are left out, with all of their keys: what was read of them before their
-  /// damage is not told from what was not.
-  private var leftOut: [SpoolLostRange] = []
-  /// What is read in place of the database once a table is left out.
+  /// Of that, where nothing was given of sound tables either.
+  private(set) var unread: [SpoolLostRange] = []
+  /// The tables that are left out now.
+  private var absent: [Absence] = []
+  /// What is read in place of the database while a table is left out.
   private var view: ReducedView?
-  /// False where the caller looks for tables to leave out itself, and when no view could be made.
+  /// The views held, by the tables that they lack; the one used last stands last.
+  private var views: [(without: [UInt64], view: ReducedView)] = []
+  /// Where views are made; nil is the temporary directory.
+  private let viewPlace: String?
+  /// False where no table is to be left out, and when no view could be made.
   private var leavesOut: Bool
+  /// Why no view could be made.
+  private var viewFailure: (any Error)?
   /// The first damage met.
   package private(set) var damage: SpindleError?
   /// The first key that was not visited.
   private var position: [UInt8] = []
   /// Where the next iterator has to end.
   private var bound: [UInt8]?
-  /// Where a damaged table begins whose front is being read; see ``pass(_:)``.
-  private var gap: [UInt8]?
   private var damageCount = 0
-  /// Tables in front of which the entries of others were looked for already.
-  private var passedGaps: Set<UInt64> = []
 
   /// - Parameters:
   ///   - start: The first key that is looked at.
@@ -81,6 +91,7 @@ package struct SpoolWalk {
     position = start
     whole = store.database
     wholeFamily = family.columnFamily
+    viewPlace = nil
     leavesOut = true
     failure =
       shutsGate
@@ -89,12 +100,17 @@ package struct SpoolWalk {
     self.stopReason = stopReason
   }
 
-  /// Walks a database that no store has open, from a key on. It leaves no table out.
-  init(_ database: Database, _ family: ColumnFamily, from start: [UInt8] = []) {
+  /// Walks a database that no store has open, from a key on.
+  ///
+  /// - Parameter place: The directory in which views are made; nil: no table is left out.
+  init(
+    _ database: Database, _ family: ColumnFamily, from start: [UInt8] = [], viewsIn place: String?
+  ) {
     position = start
     whole = database
     wholeFamily = family
-    leavesOut = false
+    viewPlace = place
+    leavesOut = place != nil
     failure = { $0.spindleError }
     snapshot = nil
     stopReason = { nil }
@@ -112,9 +128,12 @@ package struct SpoolWalk {
   package mutating func run(
     released: () throws -> Void = {}, _ visit: (Span<UInt8>, Span<UInt8>) throws -> Step
   ) throws {
-    defer { view = nil }
+    defer {
+      view = nil
+      views = []
+    }
     while true {
-      try avoidShortTables()
+      try chooseTables()
       switch try readSegment(visit) {
       case .stopped: return
       case .released: try released()
@@ -133,8 +152,15 @@ package struct SpoolWalk {
     do {
       try run(visit)
     } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
-      guard let last = lost.last, last.to == nil else { throw error }
+      guard let last = unread.last, last.to == nil else { throw error }
     }
+  }
+
+  /// Throws where a view could not be made, so that intact tables may have been hidden.
+  func checkViews() throws {
+    guard let viewFailure else { return }
+    if let error = viewFailure as? RocksError { throw error.spindleError }
+    throw (viewFailure as? IOFailure)?.spindleError ?? viewFailure
   }
 
   private mutating func readSegment(
@@ -154,11 +180,7 @@ package struct SpoolWalk {
     defer { if let last { position = last.bytes + [0] } }
     do {
       var iterator = try makeIterator(options)
-      // In front of a damaged table the seek goes to the last key once more: one to any key behind
-      // it would open that table, and the bound does not keep it from that.
-      let start = gap == nil ? position : Array(position.dropLast())
-      iterator.seek(start.span)
-      while gap != nil, iterator.isValid, isVisited(iterator.key) { iterator.next() }
+      iterator.seek(position.span)
       var entries = 0
       var bytes = 0
       while iterator.isValid {
@@ -204,34 +226,40 @@ package struct SpoolWalk {
     return iterator
   }
 
-  private func isVisited(_ key: Span<UInt8>) -> Bool {
-    copyBytes(key).lexicographicallyPrecedes(position)
+  // MARK: Damage
+
+  /// Sets what is read next, and how far.
+  private mutating func chooseTables() throws {
+    bound = nil
+    let count = absent.count
+    absent.removeAll { $0.end.map { !position.lexicographicallyPrecedes($0) } ?? false }
+    if absent.count < count { leaveOutAbsent() }
+    try avoidShortTables()
+    for end in absent.compactMap(\.end) { limit(to: end) }
   }
 
-  // MARK: Damage
+  private mutating func limit(to key: [UInt8]) {
+    if bound.map({ key.lexicographicallyPrecedes($0) }) ?? true { bound = key }
+  }
 
   /// Keeps the iterators off table files that were cut short while they are open: RocksDB's
   /// read-ahead ends the process there, where assertions are compiled in as in Debian's build.
   private mutating func avoidShortTables() throws {
-    if let gap, !position.lexicographicallyPrecedes(gap) { self.gap = nil }
-    bound = gap
     let tables = try tables().filter { !$0.largestKey.lexicographicallyPrecedes(position) }
       .sorted { $0.smallestKey.lexicographicallyPrecedes($1.smallestKey) }
     for table in tables {
       guard let error = Self.shortage(of: table, in: database.path) else { continue }
-      if table.level == 0, leavesOut {
+      if leavesOut {
         try note(error)
-        if leaveOut(table) { return try avoidShortTables() }
+        if leaveOut(table, to: table.level == 0 ? nil : table.largestKey + [0]) {
+          return try avoidShortTables()
+        }
       }
       if position.lexicographicallyPrecedes(table.smallestKey) {
-        if bound.map({ table.smallestKey.lexicographicallyPrecedes($0) }) ?? true {
-          bound = table.smallestKey
-        }
+        limit(to: table.smallestKey)
       } else if !table.largestKey.lexicographicallyPrecedes(position) {
         try note(error)
-        let next = table.largestKey + [0]
-        lose(table.number, to: next)
-        position = next
+        skip(table.number, to: table.largestKey + [0])
       }
     }
   }
@@ -253,18 +281,45 @@ package struct SpoolWalk {
       message: "Corruption: the table file \(path)/\(name) has \(bytes) of \(table.bytes) bytes")
   }
 
-  /// Goes on without a table; false when it cannot be done, and is not tried again.
-  private mutating func leaveOut(_ table: Database.TableFile) -> Bool {
-    guard leavesOut, leftOut.count < Self.leftOutLimit else { return false }
-    let numbers = leftOut.compactMap(\.file) + [table.number]
-    do {
-      view = try ReducedView(of: whole.path, family: wholeFamily.name, without: numbers)
-    } catch {
-      leavesOut = false
-      return false
+  /// Goes on without a table up to a key, or for good; false when it cannot be done.
+  private mutating func leaveOut(_ table: Database.TableFile, to end: [UInt8]?) -> Bool {
+    guard leavesOut, absent.count < Self.leftOutLimit else { return false }
+    absent.append(Absence(table: table.number, end: end))
+    guard leaveOutAbsent() else { return false }
+    // What stands in front of its first key or behind its last was never in it.
+    let first = table.smallestKey
+    let from = position.lexicographicallyPrecedes(first) ? first : position
+    let last = table.largestKey + [0]
+    let to = end.map { $0.lexicographicallyPrecedes(last) ? $0 : last } ?? last
+    if from.lexicographicallyPrecedes(to) {
+      lost.append(SpoolLostRange(file: table.number, from: from, to: to))
     }
-    leftOut.append(
-      SpoolLostRange(file: table.number, from: table.smallestKey, to: table.largestKey + [0]))
+    return true
+  }
+
+  /// Reads on in what lacks the absent tables and no others. Where that cannot be made all are read
+  /// again, and it is not tried any more.
+  @discardableResult
+  private mutating func leaveOutAbsent() -> Bool {
+    view = nil
+    let numbers = absent.map(\.table).sorted()
+    guard !numbers.isEmpty else { return true }
+    if let place = views.firstIndex(where: { $0.without == numbers }) {
+      views.append(views.remove(at: place))
+    } else {
+      if views.count == Self.viewLimit { views.removeFirst() }
+      do {
+        let made = try ReducedView(
+          of: whole.path, family: wholeFamily.name, without: numbers, in: viewPlace)
+        views.append((numbers, made))
+      } catch {
+        leavesOut = false
+        viewFailure = error
+        absent = []
+        return false
+      }
+    }
+    view = views.last?.view
     return true
   }
 
@@ -276,55 +331,57 @@ package struct SpoolWalk {
     if damage == nil { damage = failure }
     damageCount += 1
     guard damageCount <= Self.damageLimit else {
-      lose(Self.tableNumber(in: error.message), to: nil)
+      skip(Self.tableNumber(in: error.message), to: nil)
       throw failure
     }
   }
 
-  private mutating func lose(_ file: UInt64?, to end: [UInt8]?) {
-    if let last = lost.last, last.file == file, last.to == position {
-      lost[lost.count - 1].to = end
-    } else {
-      lost.append(SpoolLostRange(file: file, from: position, to: end))
-    }
+  /// Goes behind a stretch of which nothing is given.
+  private mutating func skip(_ file: UInt64?, to end: [UInt8]?) {
+    let range = SpoolLostRange(file: file, from: position, to: end)
+    lost.append(range)
+    unread.append(range)
+    if let end { position = end }
   }
 
   /// Takes the walk behind an error of an iterator.
   ///
-  /// The error ends the iterator as soon as one table meets it, while others may still have entries
-  /// in front of that table; those are read first, once. Then the nearest key that can be read is
-  /// searched for. Where the text names no table in use, as with a blob file, the search has no
-  /// bound: it stays near the damage all the same, because its steps begin with the next key.
+  /// Where it names a table, that is left out as far as its damage goes, and the walk goes on where
+  /// it stands: others may have entries in front of the table and between its keys. Else the walk
+  /// goes to the nearest key that can be read. Where the text names no table in use, as with a blob
+  /// file, the search for it has no bound: it stays near the damage all the same, because its steps
+  /// begin with the next key.
   private mutating func pass(_ error: RocksError) throws {
-    gap = nil
     try note(error)
-    let number = Self.tableNumber(in: error.message)
+    // The first that a read meets here may be another than the one that ended the iterator.
+    guard let met = try damage(at: position) else { return }
+    let number = Self.tableNumber(in: met.message)
     let table = try number.flatMap { number in try tables().first { $0.number == number } }
-    // Behind all of its keys no sound table is read.
-    if let table, table.level == 0, leavesOut,
-      let met = try damage(at: table.largestKey + [0]), Self.tableNumber(in: met.message) == number,
-      leaveOut(table)
-    {
-      return
-    }
-    if let table, position.lexicographicallyPrecedes(table.smallestKey),
-      passedGaps.insert(table.number).inserted
-    {
-      gap = table.smallestKey
-      return
-    }
+    if let table, leavesOut, try leaveOut(damaged: table) { return }
     let isAhead = table.map { !$0.largestKey.lexicographicallyPrecedes(position) } ?? false
     let search = ReadableKeySearch(from: position, limit: isAhead ? table?.largestKey : nil)
     guard let next = try search.run(damageAt: damage(at:)) else {
       // Such as a table of level 0 that does not open and could not be left out: it is part of
       // every read.
-      lose(number, to: nil)
+      skip(number, to: nil)
       throw damage ?? failure(error)
     }
-    if next != position {
-      lose(number, to: next)
-      position = next
+    if next != position { skip(number, to: next) }
+  }
+
+  /// Leaves a table out whose damage a read met at the position; false when it cannot be done.
+  private mutating func leaveOut(damaged table: Database.TableFile) throws -> Bool {
+    let isMet = { (error: RocksError) in Self.tableNumber(in: error.message) == table.number }
+    // Behind all of its keys no sound table is read.
+    if table.level == 0, let met = try damage(at: table.largestKey + [0]), isMet(met) {
+      return leaveOut(table, to: nil)
     }
+    guard !table.largestKey.lexicographicallyPrecedes(position) else { return false }
+    // The end is found too early where the damage of another table is met before this one's. Both
+    // are met again there.
+    let search = ReadableKeySearch(from: position, limit: table.largestKey)
+    guard let end = try search.run(through: isMet, damageAt: damage(at:)) else { return false }
+    return end == position || leaveOut(table, to: end)
   }
 
   /// What a read that begins at a key meets; nil when it can be read.

@@ -47,7 +47,8 @@ final class CommitEngine: Sendable {
 
   enum Outcome {
     case written
-    /// RocksDB would have slowed the write down; nothing was written.
+    /// RocksDB would have slowed the write down, or the gate was shut meanwhile; nothing was
+    /// written.
     case stalled
     case failed(any Error)
   }
@@ -194,6 +195,10 @@ final class CommitEngine: Sendable {
     do {
       guard try writeInline(&whole) else { return (refusals, .stalled) }
       outcome = .written
+    } catch let error as SpindleError where error.isGateRefusal {
+      // Shut since the batches were judged, and nothing was written. Who only removes may be let
+      // through where others are not, so the next attempt judges them one by one again.
+      return (refusals, .stalled)
     } catch {
       outcome = .failed(error)
     }

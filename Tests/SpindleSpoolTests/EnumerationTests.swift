@@ -304,12 +304,60 @@ struct EnumerationTests {
       // Written, as a look finds, and not acknowledged.
       #expect(try await spool.load(old) == [1])
       let start = SpoolInstant(unixMilliseconds: now)
-      #expect(try await spool.all(before: start).outcome.skipped == 1)
+      let channel = SpoolEntryChannel(capacity: 8)
+      let walk = try spool.enumerate(into: channel, startTime: start)
+      // It is put off, and the walk waits for its store.
+      try await eventually { walk.progress.skipped == 1 }
       go.signal()
       try await stored
+      let outcome = await walk.finished()
+      #expect(outcome.count == 0 && outcome.skipped == 1 && outcome.error == nil)
       #expect(try await spool.all(before: start).outcome.skipped == 1)
       for _ in 0..<10 { go.signal() }
       try await store.close()
+    }
+  }
+
+  @Test(
+    "R-ENUM-3: a message that was being stored again is given where that fails",
+    .temporaryDirectory, arguments: [true, false])
+  func failedStoresHideNothing(isStored: Bool) async throws {
+    let fixture = try await StalledSpool()
+    let (spool, clock) = (fixture.spool, fixture.clock)
+    let old = id(atMilliseconds: clock.wallMilliseconds - 60_000)
+    try await spool.put(old, [1])
+    clock.advance(by: .seconds(5))
+    try await fixture.setStopped(true)
+    let call = fixture.store(old, deadline: .seconds(1))
+    try await eventually { clock.sleeperCount >= 1 }
+    let channel = SpoolEntryChannel(capacity: 8)
+    let start = SpoolInstant(unixMilliseconds: clock.wallMilliseconds)
+    let walk = try spool.enumerate(into: channel, startTime: start)
+    try await eventually { walk.progress.skipped == 1 }
+    if isStored { try await fixture.setStopped(false) }
+    try await fixture.wait(for: call)
+    #expect(await call.kind == (isStored ? nil : .deadlineExceeded))
+    var entries: [SpoolEntry] = []
+    for await entry in channel { entries.append(entry) }
+    let outcome = await walk.finished()
+    #expect(outcome.error == nil)
+    #expect(entries == (isStored ? [] : [.item(id: old, data: [1])]))
+    #expect(outcome.count == (isStored ? 0 : 1) && outcome.skipped == (isStored ? 1 : 0))
+    if !isStored { try await fixture.setStopped(false) }
+    try await fixture.store.close()
+  }
+
+  @Test("R-ENUM-3: a start within the millisecond of a store under an old id leaves it out")
+  func startsAreFinerThanStores() async throws {
+    try await withPlace { (place) async throws in
+      let now = place.wall.wallMilliseconds
+      try await place.withSpool { (spool) async throws in
+        try await spool.put(id(atMilliseconds: now - 8_000), [1])
+        let start = SpoolInstant(ticks: SpoolInstant(unixMilliseconds: now).ticks + 5_000)
+        #expect(try await spool.all(before: start).outcome.skipped == 1)
+        let next = SpoolInstant(unixMilliseconds: now + 1)
+        #expect(try await spool.all(before: next).outcome.count == 1)
+      }
     }
   }
 

@@ -5,7 +5,7 @@ import Synchronization
 /// A spool in front of another that fails or waits where a test says so. It shares no batch with
 /// another spool.
 final class FaultySpool: QuarantiningSpool {
-  enum Call: Hashable { case load, store, remove, quarantine, restore, purge }
+  enum Call: Hashable { case load, store, remove, quarantine, restore, purge, look }
   typealias Hook = @Sendable (SpoolID) async throws -> Void
 
   let spool: any QuarantiningSpool
@@ -82,5 +82,7 @@ final class FaultySpool: QuarantiningSpool {
   func purgeQuarantined(_ id: SpoolID) async throws {
     try await run(.purge, id) { try await spool.purgeQuarantined(id) }
   }
-  func isQuarantined(_ id: SpoolID) async throws -> Bool { try await spool.isQuarantined(id) }
+  func isQuarantined(_ id: SpoolID) async throws -> Bool {
+    try await run(.look, id) { try await spool.isQuarantined(id) }
+  }
 }

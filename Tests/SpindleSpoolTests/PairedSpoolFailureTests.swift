@@ -407,6 +407,56 @@ struct PairedSpoolFailureTests {
     }
   }
 
+  @Test(
+    "A refused body leaves the message in the pair, whatever refused it",
+    arguments: ["quarantine_taken", "quarantine_damaged", "quarantine_full", nil] as [String?])
+  func refusedBodies(reason: String?) async throws {
+    try await withNewPair(.apart) { (fixture) async throws in
+      let id = numberedID(1)
+      try await fixture.put(1)
+      fixture.data.before(.quarantine) { _ in
+        throw SpindleError(.conflict, "a test refuses", reason: reason)
+      }
+      await expectError(.conflict) { try await fixture.pair.quarantine(id, reason: "a test") }
+      try await fixture.expect([1])
+      #expect(try await !fixture.metaSpool.isQuarantined(id))
+      fixture.data.heal()
+      // Moved, and failed all the same: the meta stays beside its body.
+      fixture.data.after(.quarantine) { _ in throw SpindleError(.unavailable, "a test refuses") }
+      await expectError(.unavailable) { try await fixture.pair.quarantine(id, reason: "a test") }
+      try await fixture.expect([])
+      #expect(try await fixture.metaSpool.isQuarantined(id))
+      fixture.data.heal()
+      try await fixture.pair.restoreQuarantined(id)
+      try await fixture.expect([1])
+    }
+  }
+
+  @Test("Damage in the quarantine of the metas keeps no other body from being swept")
+  func damagedQuarantineOfMetas() async throws {
+    try await withNewPair(.apart) { (fixture) async throws in
+      let ids = (1...3).map { numberedID($0) }
+      for id in ids { try await fixture.dataSpool.put(id, [1]) }
+      fixture.meta.before(.look) { id in
+        if id == ids[1] { throw SpindleError(.corruption, "a test says damaged") }
+      }
+      let sweep = try await fixture.pair.sweepOrphans(olderThan: .zero)
+      #expect(sweep.examined == 3 && sweep.unjudged == 1 && sweep.removed == 2)
+      #expect(sweep.firstProblem?.contains("a test says damaged") == true)
+      #expect(try await fixture.bodies() == [ids[1]])
+      // A failed removal behind it is tried again all the same.
+      try await fixture.dataSpool.put(ids[2], [1])
+      fixture.data.fail(.remove)
+      try? await fixture.pair.remove(ids[2])
+      fixture.data.heal()
+      try? await fixture.pair.cleanup()
+      #expect(try await fixture.bodies() == [ids[1]])
+      fixture.meta.heal()
+      try await fixture.pair.cleanup()
+      #expect(try await fixture.bodies().isEmpty)
+    }
+  }
+
   @Test("A move that failed between its halves is finished or undone, and never swept")
   func interruptedMoves() async throws {
     try await withNewPair(.apart) { (fixture) async throws in
@@ -417,13 +467,20 @@ struct PairedSpoolFailureTests {
         #expect(try await fixture.bodies() == [id])
         #expect(try await pair.sweepOrphans(olderThan: .zero).orphans == 0)
       }
-      // Undone.
+      // Undone at once.
       fixture.data.fail(.quarantine)
       await expectError(.unavailable) { try await pair.quarantine(id, reason: "a test") }
+      try await fixture.expect([1])
+      #expect(try await !fixture.metaSpool.isQuarantined(id))
+      // Undone later, where the meta cannot go back.
+      fixture.meta.fail(.restore)
+      await expectError(.unavailable) { try await pair.quarantine(id, reason: "a test") }
       try await expectHalfway()
+      fixture.meta.heal()
       try await pair.restoreQuarantined(id)
       try await fixture.expect([1])
       // Finished.
+      fixture.meta.fail(.restore)
       await expectError(.unavailable) { try await pair.quarantine(id, reason: "a test") }
       fixture.data.heal()
       try await pair.quarantine(id, reason: "a test")
@@ -440,6 +497,7 @@ struct PairedSpoolFailureTests {
       try await fixture.expect([1])
       // And out: nothing stays behind.
       fixture.data.fail(.quarantine)
+      fixture.meta.fail(.restore)
       await expectError(.unavailable) { try await pair.quarantine(id, reason: "a test") }
       try await pair.purgeQuarantined(id)
       try await fixture.expect([])

@@ -149,6 +149,40 @@ struct QuarantineDamageTests {
     }
   }
 
+  @Test("A move that a gate refused which is open by then is tried once more")
+  func openedMeanwhile() async throws {
+    try await withNewSpool { spool in
+      let id = ids[0]
+      try await spool.put(id, [1])
+      let health = spool.storage.health
+      let moves = try await spool.storage.blocking {
+        var moves = 0
+        let isMoved = try spool.retryingOnceOpen {
+          moves += 1
+          if moves == 1 { health.shutForOperator(note: "a test") }
+          defer { health.openForOperator() }
+          return try spool.quarantineBlocking(id, reason: "a test")
+        }
+        #expect(isMoved)
+        // Where it stays shut, and for any other error, there is one attempt.
+        health.shutForOperator(note: "a test")
+        defer { health.openForOperator() }
+        #expect(throws: SpindleError.self) {
+          try spool.retryingOnceOpen {
+            moves += 10
+            _ = try spool.quarantineBlocking(ids[0], reason: "a test")
+            var batch = Batch()
+            batch.put(spool.family, key: [1], value: [1])
+            try spool.storage.commitBlocking(batch)
+          }
+        }
+        return moves
+      }
+      #expect(moves == 12)
+      #expect(try await spool.isQuarantined(id))
+    }
+  }
+
   @Test("A worker's message that the quarantine has another of stays in the spool")
   func anotherUnderTheID() async throws {
     try await withNewSpool { spool in

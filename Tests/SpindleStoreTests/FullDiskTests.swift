@@ -151,13 +151,16 @@ import Testing
       freeBytes: free, totalBytes: 1_000_000_000, freeInodes: inodes, totalInodes: total)
   }
 
-  private func open(_ space: Shared<DiskSpace?>) async throws -> (Store, StoreFamily) {
+  private func open(
+    _ space: Shared<DiskSpace?>, beforeSync: @escaping @Sendable () -> Void = {}
+  ) async throws -> (Store, StoreFamily) {
     var settings = StoreSettings.small
     settings.capacityFloor.bytes = 100_000_000
     settings.capacityFloor.percent = 5
     settings.capacityFloor.inodes = 1000
     var hooks = StoreHooks.manual
     hooks.diskSpace = { space.value }
+    hooks.beforeSync = beforeSync
     let store = try await Store.small(
       at: TestDirectory.path("store"), settings: settings, hooks: hooks)
     return (store, try await store.family("spool:a"))
@@ -275,6 +278,43 @@ import Testing
     for put in puts { #expect(await put.value?.reason == "disk_full") }
     for delete in deletes { try await delete.value }
     #expect(try store.numbers(family) == [])
+    try await store.close()
+  }
+
+  @Test("A-DF-5: removals pass where the floor is crossed between their judgement and the write")
+  func removalsPassACrossing() async throws {
+    let disk = Shared<DiskSpace?>(space(free: 500_000_000))
+    let gate = SyncGate()
+    let (store, family) = try await open(disk) { gate.wait() }
+    for number in 0..<2 { try await store.put(family, number) }
+    // Holds the writer, so that the next three are one group.
+    gate.shut()
+    let blocker = Task { try await store.put(family, 2, .synced) }
+    try await eventually { try await store.get(family, key: numberedKey(2)) != nil }
+    let removal = Task { try await self.delete(store, family, 0, .synced) }
+    try await eventually { store.waitingCommits == 1 }
+    let put = Task { await refusal { try await store.put(family, 3, .synced) } }
+    try await eventually { store.waitingCommits == 2 }
+    // Judged last and slowly.
+    let last = Task {
+      var batch = Batch()
+      for number in 100..<50_100 {
+        batch.requireAbsent(family, key: numberedKey(number), owner: "a test")
+      }
+      batch.delete(family, key: numberedKey(1))
+      try await store.commit(batch, durability: .synced)
+    }
+    try await eventually { store.waitingCommits == 3 }
+    let attempts = store.groupCounts.attempts
+    gate.open()
+    try await eventually { store.groupCounts.attempts > attempts }
+    disk.value = space(free: 10_000_000)
+    try await store.checkHealth()
+    try await blocker.value
+    #expect(await put.value?.reason == "disk_full")
+    try await removal.value
+    try await last.value
+    #expect(try store.numbers(family) == [2])
     try await store.close()
   }
 
