@@ -307,6 +307,40 @@ import Testing
     }
   }
 
+  /// The source gets another log of the skipped peer while a driver runs.
+  @Test(arguments: [Duration.milliseconds(5), nil])
+  func aForkOfTheSkippedPeerIsToldWhenItAppears(interval: Duration?) async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let (one, other) = (
+          try await log(store, "one", peer(1)), try await log(store, "other", peer(1))
+        )
+        try await exec(one, 5)
+        let source = Hearsay(other, words: [:])
+        var settings = ConvergenceSettings()
+        settings.skippedPeer = peer(1)
+        settings.pollInterval = interval
+        let driver = ConvergenceDriver(from: source, into: one, settings: settings)
+        let running = Task { try await driver.run() }
+        try await eventually {
+          source.told.withLock { $0[peer(1)] == PeerCursors([peer(1): 5]) }
+        }
+        #expect(driver.acknowledgementError == nil)
+        try await other.exec(Note("another"))
+        try await eventually {
+          if case SyncError.conflict(peer(1), 0)? = driver.acknowledgementError {
+            true
+          } else {
+            false
+          }
+        }
+        #expect(source.told.withLock { $0[peer(1)] } == PeerCursors())
+        running.cancel()
+        _ = await running.result
+      }
+    }
+  }
+
   @Test(arguments: [Duration.milliseconds(5), nil])
   func aConvergenceDriverAcknowledgesWhatItPulls(interval: Duration?) async throws {
     try await withPlace { place in
