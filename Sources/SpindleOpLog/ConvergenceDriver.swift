@@ -108,6 +108,12 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var failure: (any Error)?
   }
 
+  /// What is here, but of peers of which nothing is told.
+  private struct Word: Equatable {
+    var cursors: PeerCursors
+    var doubtful: Set<PeerID>
+  }
+
   private struct State {
     var peers: [PeerID: Peer] = [:]
     /// Peers whose phase is `waiting`, in the order in which they came to be.
@@ -121,9 +127,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var tellError: (any Error)?
     var acknowledgeError: (any Error)?
     /// What the source was told the last time, and what it had then.
-    var told: [PeerCursors] = []
+    var told: (ours: Word, known: PeerCursors)?
     /// What the source told of others the last time, and what the target had then.
-    var heard: (replicas: [PeerID: PeerCursors], ours: PeerCursors)?
+    var heard: (replicas: [PeerID: PeerCursors], ours: Word)?
 
     var doubtful: Set<PeerID> { Set(peers.filter { !$0.value.isSame }.keys) }
 
@@ -341,15 +347,15 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     do {
       let cursors = try await pull.target.cursors()
       let doubtful = await doubtfulPeers(ours: cursors)
-      let ours = cursors.leavingOut(doubtful)
+      let ours = Word(cursors: cursors.leavingOut(doubtful), doubtful: doubtful)
       let replicas = try await pull.source.acknowledgements()
       if !state.withLock({ $0.heard.map { $0 == (replicas, ours) } ?? false }) {
         try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
         state.withLock { $0.heard = (replicas, ours) }
       }
-      if state.withLock({ $0.told != [ours, known] }) {
+      if !state.withLock({ $0.told.map { $0 == (ours, known) } ?? false }) {
         try await pull.target.acknowledge(to: pull.source, except: doubtful)
-        state.withLock { $0.told = [ours, known] }
+        state.withLock { $0.told = (ours, known) }
       }
       state.withLock { $0.acknowledgeError = $0.skipped.failure }
     } catch {
