@@ -182,9 +182,10 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// them; nil when both worked.
   public var sourceError: (any Error)? { state.withLock { $0.askError ?? $0.tellError } }
 
-  /// Why source and target could not tell each other what they have the last time, or nothing of the
-  /// peer that is skipped: ``SyncError/conflict(peer:index:)`` where it has two histories. Nil when
-  /// they told all. Tried again with the next poll; until then their logs are not trimmed further.
+  /// Why source and target could not tell each other what they have the last time, or nothing of
+  /// the peer that is skipped: ``SyncError/conflict(peer:index:)`` where it has two histories. Nil
+  /// when they told all. Tried again with the next poll; until then their logs are not trimmed
+  /// further.
   public var acknowledgementError: (any Error)? { state.withLock { $0.acknowledgeError } }
 
   /// Pulls until the task is cancelled or the source is closed.

@@ -68,8 +68,8 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   }
 
   /// What each replica that writes into the folder told that it has, by its
-  /// ``FileLogReplica/acknowledge(replica:cursors:except:)``. A file that is damaged, or on its way, tells
-  /// nothing.
+  /// ``FileLogReplica/acknowledge(replica:cursors:except:)``. A file that is damaged, or on its
+  /// way, tells nothing.
   public func acknowledgements() async throws -> [PeerID: PeerCursors] {
     try await blocking { files in
       var replicas: [PeerID: PeerCursors] = [:]

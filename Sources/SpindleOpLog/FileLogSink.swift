@@ -199,8 +199,8 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Tells the others of the folder what this replica has and keeps. Goes beside any other call:
   /// its file is none of the log's.
   ///
-  /// - Parameter doubtful: Peers of which the file tells what it told before, since whoever reads it
-  ///   takes a peer that is not in it for one of which nothing is here.
+  /// - Parameter doubtful: Peers of which the file tells what it told before, since whoever reads
+  ///   it takes a peer that is not in it for one of which nothing is here.
   func acknowledge(_ cursors: PeerCursors, except doubtful: Set<PeerID>) async throws {
     try await store.blocking { [self] in
       try acknowledging.withLock { _ in

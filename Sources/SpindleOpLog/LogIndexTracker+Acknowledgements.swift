@@ -6,10 +6,10 @@ internal import SpindleStore
 extension LogIndexTracker {
   /// Notes that a replica has each peer's log up to a cursor. Only its own word counts, and the
   /// last one: one that was restored from a backup has less than it had, and needs it again. Of a
-  /// peer that the word does not name it has nothing. What is stored already costs no write. Of what
-  /// is not here yet nothing is noted: a cursor above the end of the log is lowered to it. So an
-  /// acknowledgement above the end tells the verifier that the log was longer. That the log of the
-  /// peer which writes here is told to be longer fences it: see
+  /// peer that the word does not name it has nothing. What is stored already costs no write. Of
+  /// what is not here yet nothing is noted: a cursor above the end of the log is lowered to it. So
+  /// an acknowledgement above the end tells the verifier that the log was longer. That the log of
+  /// the peer which writes here is told to be longer fences it: see
   /// ``Processor/noteAcknowledged(_:except:)``.
   ///
   /// Nobody can tell an old word from one of a replica that was restored. So a place that holds an
@@ -209,8 +209,8 @@ extension LogIndexTracker {
   /// Its last word may stay where others read it, such as in a folder that they share, and an older
   /// one in another. So that word is kept, in the same commit, and a repeat of it changes nothing.
   /// What differs from it is new: the replica is back and noted again. Where that was an old word,
-  /// forgetting it once more keeps both; up to 8 words are kept. Entries that were trimmed meanwhile
-  /// a replica that is back must get from a snapshot.
+  /// forgetting it once more keeps both; up to 8 words are kept. Entries that were trimmed
+  /// meanwhile a replica that is back must get from a snapshot.
   public func forget(replica: PeerID) async throws {
     try await changeWords { batch in
       let start = OpLogKeys.acknowledgements(of: replica)

@@ -101,8 +101,8 @@ package enum OpLogKeys {
     [forgottenSubspace] + replica.uuid.bytes
   }
 
-  /// Where the words stand whose repeats by a replica change nothing, beside those that it had given
-  /// when it was forgotten the last time.
+  /// Where the words stand whose repeats by a replica change nothing, beside those that it had
+  /// given when it was forgotten the last time.
   package static func refused(_ replica: PeerID) -> [UInt8] { refusedKey + replica.uuid.bytes }
 
   /// Where it stands that an entry is to be removed from published files.

@@ -8,12 +8,12 @@ extension Processor where T: HistoryTracker<R.Op> {
   /// otherwise. Rows, cursors and clock stay as they are; there are no events. What followed from
   /// an entry that was expunged since is gone afterwards.
   ///
-  /// The order in which the log took the entries of several peers is not stored. So they are applied
-  /// in the order of their timestamps, then of the peers' bytes, and those of one peer in their own.
-  /// Whoever made an entry had a clock above all that it knew of. An entry that the reducer blocks
-  /// all the same waits, and those of its peer behind it, and is tried again after each of others.
-  /// So a reducer whose refusals depend on an order that no clock tells may refuse an entry that it
-  /// once took.
+  /// The order in which the log took the entries of several peers is not stored. So they are
+  /// applied in the order of their timestamps, then of the peers' bytes, and those of one peer in
+  /// their own. Whoever made an entry had a clock above all that it knew of. An entry that the
+  /// reducer blocks all the same waits, and those of its peer behind it, and is tried again after
+  /// each of others. So a reducer whose refusals depend on an order that no clock tells may refuse
+  /// an entry that it once took.
   ///
   /// Writing calls wait until it is done; reads see a state that is not whole. Once it has its turn
   /// it goes on whoever cancels the call. After a failure that leaves half a state, writing calls
@@ -29,10 +29,10 @@ extension Processor where T: HistoryTracker<R.Op> {
   /// - Throws: ``SpindleError``: `conflict` with the reason `compacted` for a log whose first rows
   ///   were trimmed away or came as a snapshot, `corruption` (reason `lost_entry` for a hole) or
   ///   `unsupportedFormat` for one with rows that cannot be read, all before anything is changed;
-  ///   `conflict`, reason `blocked`, where the reducer still refuses an entry when all that does not
-  ///   wait was applied; what the reducer and the store throw.
-  /// - Complexity: O(bytes of the log and the state); the log is read twice, and what is large in it
-  ///   more often. An entry that waits costs a call of the reducer for each that is applied
+  ///   `conflict`, reason `blocked`, where the reducer still refuses an entry when all that does
+  ///   not wait was applied; what the reducer and the store throw.
+  /// - Complexity: O(bytes of the log and the state); the log is read twice, and what is large in
+  ///   it more often. An entry that waits costs a call of the reducer for each that is applied
   ///   meanwhile. Commits are of ``LogPage/entryLimit`` entries or ``LogPage/byteLimit`` bytes and
   ///   the last entry's writes at most. About 16 MiB of entries are in memory, and one that is
   ///   larger.

@@ -52,8 +52,8 @@ private struct SegmentEnds: Sendable {
   private var useCount: UInt64 = 0
   private let limit: Int
 
-  /// - Parameter limit: The most ends that are kept. Beyond it the half that was used longest ago is
-  ///   forgotten, and read again.
+  /// - Parameter limit: The most ends that are kept. Beyond it the half that was used longest ago
+  ///   is forgotten, and read again.
   init(limit: Int) { self.limit = limit }
 
   /// The end of a file that is as it was.

@@ -457,26 +457,6 @@ private final class PlainReplica: LogProcessor {
     }
   }
 
-  /// A processor that was killed while it made anew the state of an empty log.
-  @Test func aSnapshotEndsTheMakingAnewOfNothing() async throws {
-    try await withPlace { place in
-      let file = place.path + ".export"
-      try await place.withStore { store in
-        let source = try await fill(store)
-        try await source.export(to: file)
-        _ = try await Tracker(store: store, prefix: "copy")
-        try await damage(store, "copy", key: OpLogKeys.rebuildingKey, value: [])
-        try await OpLogArchive(path: file, store: store).install(prefix: "copy")
-        let log = try await Processor<KeepingReducer, Tracker>(
-          reducer: KeepingReducer(), store: store, prefix: "copy", selfID: me)
-        #expect(try await log.exec(Note("next")).index == 0)
-        #expect(try await log.tracker.floors() == source.floors())
-        await log.close()
-        #expect(try await OpLogVerifier(store: store, prefix: "copy").verify().notes == [])
-      }
-    }
-  }
-
   @Test func filesOfVersion1AreRead() async throws {
     try await withPlace { place in
       let (file, old) = (place.path + ".export", place.path + ".old")
