@@ -88,7 +88,11 @@ struct OpLogAcksCommand: AsyncParsableCommand {
             throw SpindleError(.notFound, "the op-log \(target.prefix) is empty")
           }
           try await log.remember(replica: replica)
-          try await log.acknowledge(replica: replica, cursors: PeerCursors([peer: cursor]))
+          // Of the other peers it goes on having what it had.
+          let known = try await log.acknowledgements()[replica] ?? PeerCursors()
+          try await log.acknowledge(
+            replica: replica, cursors: PeerCursors([peer: cursor]),
+            except: Swift.Set(known.sorted.map(\.peer)).subtracting([peer]))
           let noted = try await log.acknowledgements()[replica]?[peer] ?? 0
           if json {
             return try Output.json(
@@ -106,7 +110,9 @@ struct OpLogAcksCommand: AsyncParsableCommand {
       discussion: """
         What it said last may be heard again, as from a folder that replicas share, and changes
         nothing. Where it comes back and says something else it is noted again; entries that were
-        trimmed meanwhile it must get from a snapshot. The store must not be running elsewhere.
+        trimmed meanwhile it must get from a snapshot. Where that was an old word from another
+        folder, forget it once more: up to 8 words are kept. The store must not be running
+        elsewhere.
 
         Example:
           spindle oplog acks forget --store data --replica 3f0c9a...

@@ -98,24 +98,38 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var failureCount = 0
   }
 
+  /// The peer that is only compared.
+  private struct Skipped {
+    /// Where the source's log of it ends.
+    var known: UInt64 = 0
+    /// Below which index it was found to be the one that is here. Above it nobody has compared.
+    var same: UInt64 = 0
+    /// Why it is not the same, or could not be compared, the last time.
+    var failure: (any Error)?
+  }
+
+  /// What is here, but of peers of which nothing is told.
+  private struct Word: Equatable {
+    var cursors: PeerCursors
+    var doubtful: Set<PeerID>
+  }
+
   private struct State {
     var peers: [PeerID: Peer] = [:]
     /// Peers whose phase is `waiting`, in the order in which they came to be.
     var queue: [PeerID] = []
     var pullingCount = 0
     var newCount = 0
-    /// Where the source's log of the skipped peer ends, and whether it was found to be the one that
-    /// is here.
-    var skipped = (known: 0 as UInt64, isSame: false)
+    var skipped = Skipped()
     var isRunning = false
     /// Two, because one that works does not heal the other.
     var askError: (any Error)?
     var tellError: (any Error)?
     var acknowledgeError: (any Error)?
     /// What the source was told the last time, and what it had then.
-    var told: [PeerCursors] = []
+    var told: (ours: Word, known: PeerCursors)?
     /// What the source told of others the last time, and what the target had then.
-    var heard: (replicas: [PeerID: PeerCursors], ours: PeerCursors)?
+    var heard: (replicas: [PeerID: PeerCursors], ours: Word)?
 
     var doubtful: Set<PeerID> { Set(peers.filter { !$0.value.isSame }.keys) }
 
@@ -168,8 +182,10 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// them; nil when both worked.
   public var sourceError: (any Error)? { state.withLock { $0.askError ?? $0.tellError } }
 
-  /// Why source and target could not tell each other what they have the last time; nil when they
-  /// did. Tried again with the next poll; until then their logs are not trimmed further.
+  /// Why source and target could not tell each other what they have the last time, or nothing of
+  /// the peer that is skipped: ``SyncError/conflict(peer:index:)`` where it has two histories. Nil
+  /// when they told all. Tried again with the next poll; until then their logs are not trimmed
+  /// further.
   public var acknowledgementError: (any Error)? { state.withLock { $0.acknowledgeError } }
 
   /// Pulls until the task is cancelled or the source is closed.
@@ -203,7 +219,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       // What was cut short is found again by the next call.
       state.peers = [:]
       state.queue = []
-      state.skipped.isSame = false
+      state.skipped = Skipped()
       state.pullingCount = 0
       state.isRunning = false
     }
@@ -283,7 +299,11 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private func learn(_ survey: LogSurvey, ours: PeerCursors) async {
     await tellTarget(survey.cursors)
     state.withLock { state in
-      if let skipped = settings.skippedPeer { state.skipped.known = survey.cursors[skipped] }
+      if let peer = settings.skippedPeer {
+        state.skipped.known = survey.cursors[peer]
+        // What takes the place of what was lost may be something else.
+        state.skipped.same = min(state.skipped.same, state.skipped.known)
+      }
       let known = Set(survey.cursors.sorted.map(\.peer)).union(survey.failures.keys)
       for peer in known.union(state.peers.keys) where peer != settings.skippedPeer {
         state.learn(peer, known: survey.cursors[peer], ours: ours[peer]) { $1 }
@@ -296,12 +316,19 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   /// Takes in what the source's watch tells, which only rises.
   private func learn(_ cursors: PeerCursors) async {
     await tellTarget(cursors)
-    state.withLock { state in
+    let isOfSkipped = state.withLock { state in
       for (peer, known) in cursors.sorted where peer != settings.skippedPeer {
         state.learn(peer, known: known, ours: 0, max)
         state.enqueueIfDue(peer)
       }
+      guard let peer = settings.skippedPeer, cursors[peer] > state.skipped.known else {
+        return false
+      }
+      state.skipped.known = cursors[peer]
+      return true
     }
+    // Nobody is served for it, and without polls nobody else compares it.
+    if isOfSkipped, settings.pollInterval == nil, isDrained { await acknowledge() }
   }
 
   private func tellTarget(_ cursors: PeerCursors) async {
@@ -310,36 +337,51 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     state.withLock { [failure] in $0.tellError = failure }
   }
 
+  /// The same with what the source is known to have.
+  private func acknowledge() async {
+    await acknowledge(known: PeerCursors(progress.mapValues(\.known)))
+  }
+
   /// Lets source and target tell each other what they have, where it is not what they told the last
   /// time. What others told the source is asked for in any case: it changes while the log rests.
   private func acknowledge(known: PeerCursors) async {
     do {
-      let doubtful = await doubtfulPeers()
-      let ours = try await pull.target.cursors().leavingOut(doubtful)
+      let cursors = try await pull.target.cursors()
+      let doubtful = await doubtfulPeers(ours: cursors)
+      let ours = Word(cursors: cursors.leavingOut(doubtful), doubtful: doubtful)
       let replicas = try await pull.source.acknowledgements()
       if !state.withLock({ $0.heard.map { $0 == (replicas, ours) } ?? false }) {
         try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
         state.withLock { $0.heard = (replicas, ours) }
       }
-      if state.withLock({ $0.told != [ours, known] }) {
+      if !state.withLock({ $0.told.map { $0 == (ours, known) } ?? false }) {
         try await pull.target.acknowledge(to: pull.source, except: doubtful)
-        state.withLock { $0.told = [ours, known] }
+        state.withLock { $0.told = (ours, known) }
       }
-      state.withLock { $0.acknowledgeError = nil }
+      state.withLock { $0.acknowledgeError = $0.skipped.failure }
     } catch {
       state.withLock { $0.acknowledgeError = error }
     }
   }
 
   /// The peers of which nobody is told what is here or there. The skipped one is compared now,
-  /// where that has not come to a result.
-  private func doubtfulPeers() async -> Set<PeerID> {
+  /// where more of it is in both logs than was compared.
+  private func doubtfulPeers(ours: PeerCursors) async -> Set<PeerID> {
     let (doubtful, skipped) = state.withLock { ($0.doubtful, $0.skipped) }
-    guard let peer = settings.skippedPeer, !skipped.isSame else { return doubtful }
+    guard let peer = settings.skippedPeer else { return doubtful }
+    let common = min(ours[peer], skipped.known)
+    if skipped.failure == nil, common <= skipped.same { return doubtful }
     let outcome = await pull.run(peer, upTo: skipped.known, taking: false)
-    guard outcome.isSame == true else { return doubtful.union([peer]) }
-    state.withLock { $0.skipped.isSame = true }
-    return doubtful
+    let isSame = outcome.isSame == true
+    state.withLock { state in
+      state.skipped.failure = outcome.error
+      if isSame { state.skipped.same = common }
+    }
+    // Once for each time that it comes to be so.
+    if let error = outcome.error, skipped.failure == nil, !Task.isCancelled {
+      metrics?.stopped(reason: PullPause.reason(of: error))
+    }
+    return isSame ? doubtful : doubtful.union([peer])
   }
 
   // MARK: Pulling
@@ -366,7 +408,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     let pause = finish(peer, outcome)
     // With polls the next one tells, so that a stream of entries does not cost a sync each.
     if settings.pollInterval == nil, isDrained {
-      await acknowledge(known: PeerCursors(progress.mapValues(\.known)))
+      await acknowledge()
     }
     wake.yield()
     guard let pause else { return }

@@ -23,8 +23,14 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   /// - Parameters:
   ///   - root: The folder. It need not be there yet.
   ///   - store: Whose threads read the files, so that no task waits for the disk.
-  public init(root: String, settings: FileLogSettings, store: Store) {
-    files = SegmentFiles(FileLogFolder(root: root), settings: settings)
+  public convenience init(root: String, settings: FileLogSettings, store: Store) {
+    self.init(
+      root: root, settings: settings, store: store, endLimit: SegmentFiles<Op>.usualEndLimit)
+  }
+
+  /// - Parameter endLimit: Of how many segments it remembers where they end.
+  package init(root: String, settings: FileLogSettings, store: Store, endLimit: Int) {
+    files = SegmentFiles(FileLogFolder(root: root), settings: settings, endLimit: endLimit)
     self.store = store
   }
 
@@ -62,8 +68,8 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   }
 
   /// What each replica that writes into the folder told that it has, by its
-  /// ``FileLogReplica/acknowledge(replica:cursors:)``. A file that is damaged, or on its way, tells
-  /// nothing.
+  /// ``FileLogReplica/acknowledge(replica:cursors:except:)``. A file that is damaged, or on its
+  /// way, tells nothing.
   public func acknowledgements() async throws -> [PeerID: PeerCursors] {
     try await blocking { files in
       var replicas: [PeerID: PeerCursors] = [:]

@@ -46,11 +46,13 @@ public struct FileLogReplica<Op: IndexableOp>: LogSource {
   }
 
   /// Tells the others of the folder what this replica has, in its own directory. Of others nothing
-  /// is told.
+  /// is told. Of peers in doubt it goes on telling what it told before.
   ///
   /// - Complexity: two syncs.
-  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
-    if replica == selfID { try await sink.acknowledge(cursors) }
+  public func acknowledge(
+    replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
+  ) async throws {
+    if replica == selfID { try await sink.acknowledge(cursors, except: doubtful) }
   }
 
   public func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {

@@ -198,15 +198,22 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
 
   /// Tells the others of the folder what this replica has and keeps. Goes beside any other call:
   /// its file is none of the log's.
-  func acknowledge(_ cursors: PeerCursors) async throws {
+  ///
+  /// - Parameter doubtful: Peers of which the file tells what it told before, since whoever reads
+  ///   it takes a peer that is not in it for one of which nothing is here.
+  func acknowledge(_ cursors: PeerCursors, except doubtful: Set<PeerID>) async throws {
     try await store.blocking { [self] in
       try acknowledging.withLock { _ in
         if tail.withLock({ if case .closed = $0 { true } else { false } }) {
           throw SpindleError(.closed, "the log files of peer \(selfID) are closed")
         }
+        let path = files.folder.acknowledgement(of: selfID)
         do throws(IOFailure) {
-          try Files.writeAtomically(
-            FileLogAcknowledgement.encode(cursors), to: files.folder.acknowledgement(of: selfID))
+          var word = cursors.leavingOut(doubtful)
+          if !doubtful.isEmpty, let before = try FileLogAcknowledgement.read(path) {
+            for peer in doubtful { word.advance(peer, to: before[peer]) }
+          }
+          try Files.writeAtomically(FileLogAcknowledgement.encode(word), to: path)
         } catch {
           throw error.spindleError
         }

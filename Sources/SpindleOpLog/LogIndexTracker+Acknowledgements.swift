@@ -5,67 +5,145 @@ internal import SpindleStore
 /// What other replicas said they have: how far the log may be trimmed, and what is "synced".
 extension LogIndexTracker {
   /// Notes that a replica has each peer's log up to a cursor. Only its own word counts, and the
-  /// last one: one that was restored from a backup has less than it had, and needs it again. Of
-  /// peers that the word does not name nothing changes, and what is stored already costs no write.
-  /// Of what is not here yet nothing is noted: a cursor above the end of the log is lowered to it.
-  /// So an acknowledgement above the end tells the verifier that the log was longer. That the log
-  /// of the peer which writes here is told to be longer fences it: see
-  /// ``Processor/noteAcknowledged(_:)``.
+  /// last one: one that was restored from a backup has less than it had, and needs it again. Of a
+  /// peer that the word does not name it has nothing. What is stored already costs no write. Of
+  /// what is not here yet nothing is noted: a cursor above the end of the log is lowered to it. So
+  /// an acknowledgement above the end tells the verifier that the log was longer. That the log of
+  /// the peer which writes here is told to be longer fences it: see
+  /// ``Processor/noteAcknowledged(_:except:)``.
   ///
-  /// The word that a replica had given when it was forgotten is not noted again, however often it
-  /// is repeated: see ``forget(replica:)``.
+  /// Nobody can tell an old word from one of a replica that was restored. So a place that holds an
+  /// old copy of a live replica's word, such as a folder that is no longer shared, holds the log
+  /// back as often as it is heard, until it is no source any more.
   ///
-  /// Two calls for the same replica at the same time may leave the lower cursor. That holds the log
-  /// back until the next call and does no harm.
+  /// The words that a replica had given when it was forgotten are not noted again, however often
+  /// they are repeated: see ``forget(replica:)``.
   ///
-  /// - Parameter replica: Who has it: the peer id under which the replica writes.
-  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
-    var batch = Batch()
-    let stored = try await words(startingWith: OpLogKeys.acknowledgements(of: replica))[replica]
-    var isRepeated = false
-    if stored == nil {
-      isRepeated = try await addRepeat(of: replica, saying: cursors, to: &batch)
-      if !isRepeated {
+  /// - Parameters:
+  ///   - replica: Who has it: the peer id under which the replica writes.
+  ///   - doubtful: Peers of which the word says nothing, such as those whose log could not be
+  ///     compared: what was noted of them stays. The default is none.
+  public func acknowledge(
+    replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID> = []
+  ) async throws {
+    try await changeWords { batch in
+      if let forgotten = try forgottenWords(of: replica) {
+        if let words = try repeating(cursors, except: doubtful, among: forgotten) {
+          if words != forgotten { try keep(words, isForgotten: true, of: replica, in: &batch) }
+          return
+        }
+        // What brings it back is heard again where it was heard, also when it is forgotten anew.
+        try keep([cursors] + forgotten, isForgotten: false, of: replica, in: &batch)
+      }
+      let start = OpLogKeys.acknowledgements(of: replica)
+      let stored = try words(startingWith: start)[replica]
+      if stored == nil {
         // A replica that has nothing yet holds the log back, too.
         batch.put(
           space.log, key: OpLogKeys.acknowledgement(replica, replica), value: Self.encode(0))
       }
+      let known = stored ?? PeerCursors()
+      for peer in Self.peers(of: cursors, known, except: doubtful) {
+        let (told, known) = (cursors[peer], known[peer])
+        // A lower word says nothing of the end: what was noted above it stays a mark of the loss.
+        let next = told > known ? min(told, try positionBlocking(of: peer).next) : told
+        guard told < known || next > known else { continue }
+        batch.put(
+          space.log, key: OpLogKeys.acknowledgement(replica, peer), value: Self.encode(next))
+      }
     }
-    for (peer, told) in cursors.sorted where !isRepeated {
-      let known = stored?[peer] ?? 0
-      // A lower word says nothing of the end: what was noted above it stays a mark of the loss.
-      let next = told > known ? min(told, try await position(of: peer).next) : told
-      guard told < known || next > known else { continue }
-      batch.put(
-        space.log, key: OpLogKeys.acknowledgement(replica, peer), value: Self.encode(next))
-    }
-    if batch.isEmpty { return }
-    batch.keepMemory(of: space.log)
-    try await space.store.commit(batch, durability: .buffered)
   }
 
-  /// Tells whether a word is the one that a replica had given when it was forgotten.
-  ///
-  /// It was noted up to the end of the log as it was then. So the first word that is above a peer's
-  /// cursor where the log still ends is kept as the one that was given.
-  ///
-  /// - Parameter batch: Gets what is to be stored: that word, or that the replica is back.
-  /// - Returns: false also for a replica that was not forgotten.
-  private func addRepeat(
-    of replica: PeerID, saying cursors: PeerCursors, to batch: inout Batch
-  ) async throws -> Bool {
-    let start = OpLogKeys.forgotten(replica)
-    guard let given = try await words(startingWith: start)[replica] else { return false }
-    var raised = Batch()
-    for (peer, told) in cursors.sorted where told != given[peer] {
-      guard told > given[peer], try await position(of: peer).next == given[peer] else {
-        for key in try await keys(startingWith: start) { batch.delete(space.log, key: key) }
-        return false
+  /// Commits what follows from the words that are stored. One call at a time, so that none is built
+  /// on words that another one changes: the owner of the store is the only one that writes.
+  private func changeWords(
+    _ body: @escaping @Sendable (inout Batch) throws -> Void
+  ) async throws {
+    let space = space
+    try await space.store.blocking {
+      try space.memory.changingWords {
+        // The words of a replica are bounded by themselves.
+        var batch = Batch.upkeep
+        try body(&batch)
+        if batch.isEmpty { return }
+        batch.keepMemory(of: space.log)
+        try space.store.commitBlocking(batch)
       }
-      raised.put(space.log, key: OpLogKeys.forgotten(replica, peer), value: Self.encode(told))
     }
-    batch = raised
-    return true
+  }
+
+  private static func peers(
+    of one: PeerCursors, _ other: PeerCursors, except doubtful: Set<PeerID>
+  ) -> [PeerID] {
+    var both = one
+    both.merge(other)
+    return both.leavingOut(doubtful).sorted.map(\.peer)
+  }
+
+  // MARK: Forgotten replicas
+
+  /// The words that a forgotten replica had given, the last one first; nil for one that is not
+  /// forgotten.
+  private func forgottenWords(of replica: PeerID) throws -> [PeerCursors]? {
+    let given = try words(startingWith: OpLogKeys.forgotten(replica))[replica]
+    return try given.map { [$0] + (try refusedWords(of: replica)) }
+  }
+
+  private func refusedWords(of replica: PeerID) throws -> [PeerCursors] {
+    guard let bytes = try space.store.getBlocking(space.log, key: OpLogKeys.refused(replica))
+    else { return [] }
+    guard let words = RefusedWords.decode(bytes) else {
+      throw LogTrackerError.damagedMeta(
+        prefix: prefix, "the words of a forgotten replica cannot be read"
+      ).spindleError
+    }
+    return words
+  }
+
+  /// Replaces the words of a replica that is forgotten, or was and is back.
+  private func keep(
+    _ words: [PeerCursors], isForgotten: Bool, of replica: PeerID, in batch: inout Batch
+  ) throws {
+    for key in try keys(startingWith: OpLogKeys.forgotten(replica)) {
+      batch.delete(space.log, key: key)
+    }
+    var rest: [PeerCursors] = []
+    for word in words where !rest.contains(word) { rest.append(word) }
+    rest = Array(rest.prefix(RefusedWords.limit))
+    if isForgotten {
+      let given = rest.removeFirst()
+      batch.put(space.log, key: OpLogKeys.forgotten(replica, replica), value: Self.encode(0))
+      for (peer, next) in given.sorted {
+        batch.put(space.log, key: OpLogKeys.forgotten(replica, peer), value: Self.encode(next))
+      }
+    }
+    // Nothing, or the one word that is the given one again, is stored then.
+    if rest.isEmpty { return }
+    batch.put(space.log, key: OpLogKeys.refused(replica), value: RefusedWords.encode(rest))
+  }
+
+  /// Tells whether a word is one of those that a replica had given when it was forgotten.
+  ///
+  /// They were noted up to the end of the log as it was then. So the first word that is above a
+  /// peer's cursor where the log still ends is the one that was given.
+  ///
+  /// - Returns: The words as they are known now; nil where it is none of them.
+  private func repeating(
+    _ told: PeerCursors, except doubtful: Set<PeerID>, among words: [PeerCursors]
+  ) throws -> [PeerCursors]? {
+    for (number, given) in words.enumerated() {
+      var word = given
+      for peer in Self.peers(of: told, given, except: doubtful) where told[peer] > given[peer] {
+        if try positionBlocking(of: peer).next == given[peer] {
+          word.advance(peer, to: told[peer])
+        }
+      }
+      guard word.leavingOut(doubtful) == told.leavingOut(doubtful) else { continue }
+      var words = words
+      words[number] = word
+      return words
+    }
+    return nil
   }
 
   private static func encode(_ cursor: UInt64) -> [UInt8] {
@@ -76,40 +154,38 @@ extension LogIndexTracker {
 
   /// What each known replica has.
   public func acknowledgements() async throws -> [PeerID: PeerCursors] {
-    try await words(startingWith: [OpLogKeys.acknowledgementSubspace])
-  }
-
-  private func words(startingWith start: [UInt8]) async throws -> [PeerID: PeerCursors] {
     try await space.store.blocking {
-      var replicas: [PeerID: PeerCursors] = [:]
-      try space.store.scan(space.log, Self.options(startingWith: start)) { key, value in
-        var reader = ByteReader(key.extracting(1..<key.count))
-        var cursor = ByteReader(value)
-        guard let replica = try? PeerID(reader.readUUID()),
-          let peer = try? PeerID(reader.readUUID()),
-          reader.remaining == 0, let next = try? cursor.readBigEndian(UInt64.self),
-          cursor.remaining == 0
-        else {
-          throw LogTrackerError.damagedMeta(
-            prefix: prefix, "an acknowledgement cannot be read"
-          ).spindleError
-        }
-        replicas[replica, default: PeerCursors()].advance(peer, to: next)
-        return true
-      }
-      return replicas
+      try words(startingWith: [OpLogKeys.acknowledgementSubspace])
     }
   }
 
-  private func keys(startingWith start: [UInt8]) async throws -> [[UInt8]] {
-    try await space.store.blocking {
-      var keys: [[UInt8]] = []
-      try space.store.scan(space.log, Self.options(startingWith: start)) { key, _ in
-        keys.append(copyBytes(key))
-        return true
+  private func words(startingWith start: [UInt8]) throws -> [PeerID: PeerCursors] {
+    var replicas: [PeerID: PeerCursors] = [:]
+    try space.store.scan(space.log, Self.options(startingWith: start)) { key, value in
+      var reader = ByteReader(key.extracting(1..<key.count))
+      var cursor = ByteReader(value)
+      guard let replica = try? PeerID(reader.readUUID()),
+        let peer = try? PeerID(reader.readUUID()),
+        reader.remaining == 0, let next = try? cursor.readBigEndian(UInt64.self),
+        cursor.remaining == 0
+      else {
+        throw LogTrackerError.damagedMeta(
+          prefix: prefix, "an acknowledgement cannot be read"
+        ).spindleError
       }
-      return keys
+      replicas[replica, default: PeerCursors()].advance(peer, to: next)
+      return true
     }
+    return replicas
+  }
+
+  private func keys(startingWith start: [UInt8]) throws -> [[UInt8]] {
+    var keys: [[UInt8]] = []
+    try space.store.scan(space.log, Self.options(startingWith: start)) { key, _ in
+      keys.append(copyBytes(key))
+      return true
+    }
+    return keys
   }
 
   private static func options(startingWith start: [UInt8]) -> IterationOptions {
@@ -130,31 +206,30 @@ extension LogIndexTracker {
 
   /// Forgets a replica that will not come back, so that it does not hold the log back.
   ///
-  /// Its last word may stay where others read it, such as in a folder that they share. So that word
-  /// is kept, in the same commit, and a repeat of it changes nothing. What differs from it is new:
-  /// the replica is back and noted again. Entries that were trimmed meanwhile it must get from a
-  /// snapshot.
+  /// Its last word may stay where others read it, such as in a folder that they share, and an older
+  /// one in another. So that word is kept, in the same commit, and a repeat of it changes nothing.
+  /// What differs from it is new: the replica is back and noted again. Where that was an old word,
+  /// forgetting it once more keeps both; up to 8 words are kept. Entries that were trimmed
+  /// meanwhile a replica that is back must get from a snapshot.
   public func forget(replica: PeerID) async throws {
-    var batch = Batch()
-    for key in try await keys(startingWith: OpLogKeys.acknowledgements(of: replica)) {
-      batch.delete(space.log, key: key)
+    try await changeWords { batch in
+      let start = OpLogKeys.acknowledgements(of: replica)
+      guard let given = try words(startingWith: start)[replica] else { return }
+      for key in try keys(startingWith: start) { batch.delete(space.log, key: key) }
+      let former = try forgottenWords(of: replica) ?? refusedWords(of: replica)
+      try keep([given] + former, isForgotten: true, of: replica, in: &batch)
     }
-    if batch.isEmpty { return }
-    let given = try await acknowledgements()[replica] ?? PeerCursors()
-    batch.put(space.log, key: OpLogKeys.forgotten(replica, replica), value: Self.encode(0))
-    for (peer, next) in given.sorted {
-      batch.put(space.log, key: OpLogKeys.forgotten(replica, peer), value: Self.encode(next))
-    }
-    try await space.store.commit(batch, durability: .buffered)
   }
 
   /// Lets the next word of a forgotten replica count, whatever it is.
   package func remember(replica: PeerID) async throws {
-    var batch = Batch()
-    for key in try await keys(startingWith: OpLogKeys.forgotten(replica)) {
+    try await changeWords { batch in
+      for key in try keys(startingWith: OpLogKeys.forgotten(replica)) {
+        batch.delete(space.log, key: key)
+      }
+      let key = OpLogKeys.refused(replica)
+      guard try space.store.getBlocking(space.log, key: key) != nil else { return }
       batch.delete(space.log, key: key)
     }
-    if batch.isEmpty { return }
-    try await space.store.commit(batch, durability: .buffered)
   }
 }

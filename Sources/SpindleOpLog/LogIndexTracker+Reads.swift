@@ -144,21 +144,31 @@ extension LogIndexTracker {
   public func readPage(
     peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Op>)] {
-    let space = space
-    let rows = try await space.store.blocking {
-      try space.rows(of: peer, from: index, limit: limit, byteLimit: byteLimit)
+    try await read(peer, from: index, limit: limit, byteLimit: byteLimit) { rows in
+      try Op.entries(of: rows)
     }
-    return try Op.entries(of: rows)
   }
 
   /// The same without rebuilding the ops, for tools that know only the log.
   public func readRows(
     peer: PeerID, from index: UInt64, limit: Int
   ) async throws -> [IndexedOpLogRow] {
+    try await read(peer, from: index, limit: limit, byteLimit: .max) { rows in try rows.rows() }
+  }
+
+  /// Reads rows on a thread of the store and decodes them: on the caller's thread what is small, on
+  /// that of the store what is large.
+  private func read<Page: Sendable>(
+    _ peer: PeerID, from index: UInt64, limit: Int, byteLimit: Int,
+    _ decode: @escaping @Sendable (StoredRows) throws -> Page
+  ) async throws -> Page {
     let space = space
-    return try await space.store.blocking {
-      try space.rows(of: peer, from: index, limit: limit, byteLimit: .max)
-    }.rows()
+    let (rows, large) = try await space.store.blocking { () throws -> (StoredRows?, Page?) in
+      let rows = try space.rows(of: peer, from: index, limit: limit, byteLimit: byteLimit)
+      return rows.isLarge ? (nil, try decode(rows)) : (rows, nil)
+    }
+    if let large { return large }
+    return try decode(rows ?? StoredRows(of: peer))
   }
 
   package func readRowsBlocking(
@@ -171,7 +181,12 @@ extension LogIndexTracker {
   public func row(peer: PeerID, index: UInt64) async throws -> OpLogRow? {
     let bytes = try await space.store.get(space.log, key: OpLogKeys.entry(peer, index))
     guard let bytes, try await index >= space.cachedFloor(of: peer) else { return nil }
-    return try Self.decode(bytes.span, peer: peer, index: index)
+    guard bytes.count > StoredRows.decodingByteLimit else {
+      return try Self.decode(bytes.span, peer: peer, index: index)
+    }
+    return try await space.store.blocking {
+      try Self.decode(bytes.span, peer: peer, index: index)
+    }
   }
 
   package func rowBlocking(peer: PeerID, index: UInt64) throws -> OpLogRow? {

@@ -25,7 +25,7 @@ extension LogIndexTracker {
   /// - Parameters:
   ///   - cursors: Per peer the first index to keep. What is above a peer's end, or above what every
   ///     known replica has acknowledged, is lowered to that; see
-  ///     ``acknowledge(replica:cursors:)``. Without any acknowledgement nothing is trimmed.
+  ///     ``acknowledge(replica:cursors:except:)``. Without any acknowledgement nothing is trimmed.
   ///   - forced: Whether acknowledgements are left out of account.
   /// - Throws: ``SpindleError``: `corruption` for a row that cannot be read and `notFound` for a
   ///   hole where the floor is to be, `conflict` when another trim ran at the same time,

@@ -191,6 +191,8 @@ struct ArchiveInstallation: Sendable {
     if let name = manifest.stateName {
       batch.put(space.log, key: OpLogKeys.stateKey, value: Array(name.utf8))
     }
+    // So may its making anew of no state, which would find floors now.
+    batch.delete(space.log, key: OpLogKeys.rebuildingKey)
     batch.delete(space.log, key: OpLogKeys.installingKey)
     try space.store.commitBlocking(batch)
     space.memory.raise(manifest.floors)

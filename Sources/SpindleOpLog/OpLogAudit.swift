@@ -319,6 +319,11 @@ package struct OpLogAudit {
         report.add("a fence has a key of \(key.count) bytes and a value of \(value.count)")
       }
     }
+    if key.starts(with: OpLogKeys.refusedKey),
+      key.count != OpLogKeys.refusedKey.count + 16 || RefusedWords.decode(value) == nil
+    {
+      report.add("the words of a forgotten replica have a key of \(key.count) bytes or are damaged")
+    }
     if key == OpLogKeys.installingKey {
       report.add("an import was interrupted; import the same file again")
     }

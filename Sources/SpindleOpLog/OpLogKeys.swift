@@ -34,6 +34,8 @@ package enum OpLogKeys {
   package static let stateKey = meta("state")
   /// There while the state is made anew, when it is not whole.
   package static let rebuildingKey = meta("rebuilding")
+  /// What the keys of refused words start with.
+  package static let refusedKey = meta("refused")
   package static let clockKey: [UInt8] = [clockSubspace]
 
   /// Bytes of an entry's key: subspace, peer, index.
@@ -98,6 +100,10 @@ package enum OpLogKeys {
   package static func forgotten(_ replica: PeerID) -> [UInt8] {
     [forgottenSubspace] + replica.uuid.bytes
   }
+
+  /// Where the words stand whose repeats by a replica change nothing, beside those that it had
+  /// given when it was forgotten the last time.
+  package static func refused(_ replica: PeerID) -> [UInt8] { refusedKey + replica.uuid.bytes }
 
   /// Where it stands that an entry is to be removed from published files.
   package static func rewrite(_ peer: PeerID, _ index: UInt64) -> [UInt8] {

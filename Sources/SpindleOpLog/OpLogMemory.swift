@@ -13,6 +13,12 @@ final class OpLogMemory: Sendable {
     var completeIndexes: OpLogIndexes = []
   }
   private let content = Mutex(Content())
+  private let words = Mutex(())
+
+  /// Runs a change of what replicas said. One at a time; others wait, on threads that may block.
+  func changingWords(_ body: () throws -> Void) throws {
+    try words.withLock { _ in try body() }
+  }
 
   var floors: [PeerID: LogPosition] { content.withLock { $0.floors } }
 

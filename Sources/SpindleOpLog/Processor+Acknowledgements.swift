@@ -20,12 +20,14 @@ extension Processor {
   /// Where one of them, or this one in former times, had more of this processor's own log than is
   /// here, that is the mark of a restored backup: see ``noteElsewhere(_:)``. It is told before
   /// anything is noted, since what is noted of a log ends with it.
-  public func noteAcknowledged(_ replicas: [PeerID: PeerCursors]) async throws {
+  public func noteAcknowledged(
+    _ replicas: [PeerID: PeerCursors], except doubtful: Set<PeerID>
+  ) async throws {
     let own = replicas.values.reduce(0) { max($0, $1[selfID]) }
     try await noteElsewhere(PeerCursors([selfID: own]))
     guard let records = tracker as? any WriteRecords else { return }
     for (replica, cursors) in replicas where replica != selfID {
-      try await records.acknowledge(replica: replica, cursors: cursors)
+      try await records.acknowledge(replica: replica, cursors: cursors, except: doubtful)
     }
   }
 
@@ -36,7 +38,9 @@ extension Processor {
   }
 
   /// Notes what a replica has that pulls from here.
-  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
-    try await noteAcknowledged([replica: cursors])
+  public func acknowledge(
+    replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
+  ) async throws {
+    try await noteAcknowledged([replica: cursors], except: doubtful)
   }
 }

@@ -8,8 +8,12 @@ extension Processor where T: HistoryTracker<R.Op> {
   /// otherwise. Rows, cursors and clock stay as they are; there are no events. What followed from
   /// an entry that was expunged since is gone afterwards.
   ///
-  /// Entries of one peer are applied in their order. One that the reducer blocks waits for those of
-  /// other peers, as it did when it came.
+  /// The order in which the log took the entries of several peers is not stored. So they are
+  /// applied in the order of their timestamps, then of the peers' bytes, and those of one peer in
+  /// their own. Whoever made an entry had a clock above all that it knew of. An entry that the
+  /// reducer blocks all the same waits, and those of its peer behind it, and is tried again after
+  /// each of others. So a reducer whose refusals depend on an order that no clock tells may refuse
+  /// an entry that it once took.
   ///
   /// Writing calls wait until it is done; reads see a state that is not whole. Once it has its turn
   /// it goes on whoever cancels the call. After a failure that leaves half a state, writing calls
@@ -25,11 +29,13 @@ extension Processor where T: HistoryTracker<R.Op> {
   /// - Throws: ``SpindleError``: `conflict` with the reason `compacted` for a log whose first rows
   ///   were trimmed away or came as a snapshot, `corruption` (reason `lost_entry` for a hole) or
   ///   `unsupportedFormat` for one with rows that cannot be read, all before anything is changed;
-  ///   `conflict`, reason `blocked`, where the reducer refuses an entry whatever was applied
-  ///   before; what the reducer and the store throw.
-  /// - Complexity: O(bytes of the log and the state); the log is read twice. Commits are of
-  ///   ``LogPage/entryLimit`` entries or ``LogPage/byteLimit`` bytes and the last entry's writes at
-  ///   most.
+  ///   `conflict`, reason `blocked`, where the reducer still refuses an entry when all that does
+  ///   not wait was applied; what the reducer and the store throw.
+  /// - Complexity: O(bytes of the log and the state); the log is read twice, and what is large in
+  ///   it more often. An entry that waits costs a call of the reducer for each that is applied
+  ///   meanwhile. Commits are of ``LogPage/entryLimit`` entries or ``LogPage/byteLimit`` bytes and
+  ///   the last entry's writes at most. About 16 MiB of entries are in memory, and one that is
+  ///   larger.
   @discardableResult
   public func rebuildState() async throws -> UInt64 {
     try await exclusively { [self] in
@@ -92,8 +98,7 @@ extension Processor {
     for (peer, end) in cursors.sorted {
       var next: UInt64 = 0
       while next < end {
-        next += UInt64(
-          try await page(of: peer, from: next, to: end, LogPage.entryLimit, in: history).count)
+        next += UInt64(try await page(of: peer, from: next, to: end, in: history).count)
       }
     }
     let log = try await store.family("oplog:" + prefix)
@@ -148,125 +153,15 @@ extension Processor {
     }
   }
 
-  // MARK: Replay
-
-  /// What is still to be applied of a peer's log.
-  private struct Rest {
-    let peer: PeerID
-    var next: UInt64 = 0
-    let end: UInt64
-  }
-
-  /// A commit in the making.
-  private struct Replay {
-    var pending: ReducerBatch
-    var index: WriteRecordIndex
-    /// Entries applied since the last commit.
-    var entryCount = 0
-    /// Entries applied.
-    var count: UInt64 = 0
-
-    init(_ data: StoreFamily) {
-      pending = ReducerBatch(.upkeep, family: data)
-      index = WriteRecordIndex(family: data.id)
-    }
-
-    var isFull: Bool {
-      entryCount >= LogPage.entryLimit || pending.batch.byteCount >= LogPage.byteLimit
-    }
-
-    mutating func takeBatch() -> Batch {
-      var batch = Batch.upkeep
-      swap(&batch, &pending.batch)
-      index.removeAll()
-      entryCount = 0
-      return batch
-    }
-  }
-
-  /// Applies the peers' logs one after the other, each as far as the reducer takes it, and round
-  /// again while that gets on.
-  private func replay(
-    _ cursors: PeerCursors, of history: any HistoryTracker<R.Op>
-  ) async throws -> UInt64 {
-    var replay = Replay(data)
-    var rests = cursors.sorted.map { Rest(peer: $0.peer, end: $0.next) }
-    while !rests.isEmpty {
-      var refusal: SpindleError?
-      var getsOn = false
-      for place in rests.indices {
-        let start = rests[place].next
-        refusal = try await advance(&rests[place], of: history, &replay) ?? refusal
-        if rests[place].next > start { getsOn = true }
-      }
-      if let refusal, !getsOn { throw refusal }
-      rests.removeAll { $0.next == $0.end }
-    }
-    try await store.commit(replay.takeBatch(), durability: .buffered)
-    return replay.count
-  }
-
-  /// Applies a peer's log up to its end or to an entry that the reducer blocks.
-  ///
-  /// - Returns: The refusal.
-  private func advance(
-    _ rest: inout Rest, of history: any HistoryTracker<R.Op>, _ replay: inout Replay
-  ) async throws -> SpindleError? {
-    // A peer that waits for others may get on by a single entry: first a small page.
-    var limit = 16
-    while rest.next < rest.end {
-      let page = try await page(of: rest.peer, from: rest.next, to: rest.end, limit, in: history)
-      for (index, entry) in page {
-        if case .logEntry(let entry) = entry,
-          let reason = try await apply(entry, rest.peer, index, &replay)
-        {
-          return SpindleError(
-            .conflict,
-            "the reducer refuses index \(index) of peer \(rest.peer), which is in the log: "
-              + reason, reason: "blocked")
-        }
-        rest.next = index + 1
-        if replay.isFull { try await store.commit(replay.takeBatch(), durability: .buffered) }
-      }
-      limit = LogPage.entryLimit
-    }
-    return nil
-  }
-
-  /// Applies an entry once more.
-  ///
-  /// - Returns: Why the reducer blocks it; nil when it is done.
-  private func apply(
-    _ entry: LogEntry<R.Op>, _ peer: PeerID, _ index: UInt64, _ replay: inout Replay
-  ) async throws -> String? {
-    let context = OpContext(
-      peer: peer, index: index, timestamp: entry.timestamp, serverUser: entry.serverUser)
-    replay.index.extend(over: replay.pending.batch.record)
-    let outcome = try await reducer.prepare(
-      entry.op, context,
-      ReducerView(
-        store, data,
-        pending: ReducerView.Pending(index: replay.index, record: replay.pending.batch.record)))
-    switch outcome {
-    case .proceed(let state):
-      _ = try reducer.apply(entry.op, context, state, into: &replay.pending)
-      replay.count += 1
-      replay.entryCount += 1
-    case .skip: break
-    case .block(let reason, _): return reason
-    }
-    return nil
-  }
-
   /// Some of a peer's entries from an index on, without a hole.
   ///
   /// - Throws: ``SpindleError`` with `corruption`, reason `lost_entry`, for one.
-  private func page(
-    of peer: PeerID, from start: UInt64, to end: UInt64, _ limit: Int,
-    in history: any HistoryTracker<R.Op>
+  func page(
+    of peer: PeerID, from start: UInt64, to end: UInt64, limit: Int = LogPage.entryLimit,
+    byteLimit: Int = LogPage.byteLimit, in history: any HistoryTracker<R.Op>
   ) async throws -> [(index: UInt64, entry: DecodedEntry<R.Op>)] {
     var page = try await history.readPage(
-      peer: peer, from: start, limit: limit, byteLimit: LogPage.byteLimit)
+      peer: peer, from: start, limit: limit, byteLimit: byteLimit)
     while let last = page.last, last.index >= end { page.removeLast() }
     var next = start
     for place in page.indices where page[place].index == next { next += 1 }

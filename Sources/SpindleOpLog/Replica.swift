@@ -44,15 +44,27 @@ public protocol LogSource<Op>: HasCursors {
   /// itself, or those whose word it holds. The default knows of none.
   func acknowledgements() async throws -> [PeerID: PeerCursors]
 
-  /// Takes the word of a replica that it has each peer's log up to a cursor and keeps it. The
-  /// default takes no notice.
-  func acknowledge(replica: PeerID, cursors: PeerCursors) async throws
+  /// Takes the word of a replica that it has each peer's log up to a cursor and keeps it, and
+  /// nothing of peers that it does not name. The default takes no notice.
+  ///
+  /// - Parameter doubtful: Peers of which nothing is said, whose log may be another one here than
+  ///   there. What was said of them before stays.
+  func acknowledge(
+    replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
+  ) async throws
 }
 
 extension LogSource {
   public func acknowledgements() async throws -> [PeerID: PeerCursors] { [:] }
 
-  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {}
+  public func acknowledge(
+    replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
+  ) async throws {}
+
+  /// The same of all peers.
+  public func acknowledge(replica: PeerID, cursors: PeerCursors) async throws {
+    try await acknowledge(replica: replica, cursors: cursors, except: [])
+  }
 
   public func survey() async throws -> LogSurvey { LogSurvey(cursors: try await cursors()) }
 }
@@ -116,14 +128,19 @@ public protocol LogProcessor<Op>: HasCursors {
   /// others may trim what they keep for it; nil from one without a name, which is the default.
   func confirmed() async throws -> (replica: PeerID, cursors: PeerCursors)?
 
-  /// Takes the word of other replicas about what they have and keep. The default takes no notice.
-  func noteAcknowledged(_ replicas: [PeerID: PeerCursors]) async throws
+  /// Takes the word of other replicas about what they have and keep: nothing of peers that a word
+  /// does not name, and of those in doubt nothing is said. The default takes no notice.
+  func noteAcknowledged(
+    _ replicas: [PeerID: PeerCursors], except doubtful: Set<PeerID>
+  ) async throws
 }
 
 extension LogProcessor {
   public func confirmed() async throws -> (replica: PeerID, cursors: PeerCursors)? { nil }
 
-  public func noteAcknowledged(_ replicas: [PeerID: PeerCursors]) async throws {}
+  public func noteAcknowledged(
+    _ replicas: [PeerID: PeerCursors], except doubtful: Set<PeerID>
+  ) async throws {}
 
   public func noteElsewhere(_ cursors: PeerCursors) async throws {}
 
@@ -147,7 +164,7 @@ extension LogProcessor {
   func acknowledge(to source: any LogSource<Op>, except peers: Set<PeerID>) async throws {
     guard let confirmed = try await confirmed() else { return }
     try await source.acknowledge(
-      replica: confirmed.replica, cursors: confirmed.cursors.leavingOut(peers))
+      replica: confirmed.replica, cursors: confirmed.cursors.leavingOut(peers), except: peers)
   }
 
   /// Takes in what a source knows of others.
@@ -158,7 +175,7 @@ extension LogProcessor {
   ) async throws {
     // That more of the own log was somewhere counts whatever its history.
     try await noteElsewhere(replicas.values.reduce(into: PeerCursors()) { $0.merge($1) })
-    try await noteAcknowledged(replicas.mapValues { $0.leavingOut(peers) })
+    try await noteAcknowledged(replicas.mapValues { $0.leavingOut(peers) }, except: peers)
   }
 }
 

@@ -50,6 +50,11 @@ struct SegmentEnd: Sendable {
 private struct SegmentEnds: Sendable {
   private var ends: [String: (end: SegmentEnd, use: UInt64)] = [:]
   private var useCount: UInt64 = 0
+  private let limit: Int
+
+  /// - Parameter limit: The most ends that are kept. Beyond it the half that was used longest ago
+  ///   is forgotten, and read again.
+  init(limit: Int) { self.limit = limit }
 
   /// The end of a file that is as it was.
   mutating func end(
@@ -57,11 +62,11 @@ private struct SegmentEnds: Sendable {
   ) -> SegmentEnd? {
     guard let known = ends[path]?.end, known.identity == identity, known.fileSize == fileSize
     else { return nil }
-    keep(known, at: path, limit: .max)
+    keep(known, at: path)
     return known
   }
 
-  mutating func keep(_ end: SegmentEnd, at path: String, limit: Int) {
+  mutating func keep(_ end: SegmentEnd, at path: String) {
     useCount += 1
     ends[path] = (end, useCount)
     guard ends.count > limit else { return }
@@ -83,9 +88,8 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// is always kept, since its pages are read one after the other.
   private static var keptByteLimit: Int { 64 << 20 }
   /// The most segments whose end is remembered, each of about 200 bytes with its name: the last
-  /// ones of as many peers. Beyond it the half that was used longest ago is forgotten, and read
-  /// again.
-  private static var endLimit: Int { 16_384 }
+  /// ones of as many peers.
+  static var usualEndLimit: Int { 16_384 }
   /// The most files remembered as none, each a name and a sentence. Beyond it the oldest are looked
   /// at again, which costs little beside opening them.
   private static var rejectedLimit: Int { 4_096 }
@@ -104,15 +108,20 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   let folder: FileLogFolder
   private let magic: [UInt8]
   private let byteLimit: Int
+  private let endLimit: Int
   /// Oldest use first.
   private let kept = Mutex<[LoadedSegment<Op>]>([])
-  private let ends = Mutex(SegmentEnds())
+  private let ends: Mutex<SegmentEnds>
   /// Oldest first.
   private let rejected = Mutex<[Rejected]>([])
   private let readCount = Atomic<Int>(0)
 
-  init(_ folder: FileLogFolder, settings: FileLogSettings) {
+  init(
+    _ folder: FileLogFolder, settings: FileLogSettings, endLimit: Int = SegmentFiles.usualEndLimit
+  ) {
     self.folder = folder
+    self.endLimit = endLimit
+    ends = Mutex(SegmentEnds(limit: endLimit))
     magic = settings.magic
     byteLimit = settings.fileByteLimit
   }
@@ -352,12 +361,12 @@ final class SegmentFiles<Op: IndexableOp>: Sendable {
   /// Lets the next look read all from the disk, also what seems unchanged.
   func forget() {
     kept.withLock { $0 = [] }
-    ends.withLock { $0 = SegmentEnds() }
+    ends.withLock { $0 = SegmentEnds(limit: endLimit) }
     rejected.withLock { $0 = [] }
   }
 
   private func keep(_ segment: LoadedSegment<Op>) {
-    ends.withLock { $0.keep(segment.end, at: segment.path, limit: Self.endLimit) }
+    ends.withLock { $0.keep(segment.end, at: segment.path) }
     kept.withLock { kept in
       kept.removeAll { $0.path == segment.path }
       kept.append(segment)

@@ -4,7 +4,8 @@ public import SpindleCore
 ///
 /// The walk runs on a thread of the store, and copies all rows into one block. They are taken apart
 /// on the thread of whoever asked for them, which is the one that lets go of them: what one thread
-/// allocates and another frees costs both.
+/// allocates and another frees costs both. Those of more than ``decodingByteLimit`` bytes are taken
+/// apart where they were read, since they would keep other tasks from that thread for long.
 public struct StoredRows: Sendable {
   @usableFromInline let peer: PeerID
   @usableFromInline private(set) var indices: [UInt64] = []
@@ -15,7 +16,14 @@ public struct StoredRows: Sendable {
   /// The bytes that are reserved at once at most; more are taken as they come.
   private static let reservedBytes = 256 << 10
 
+  /// The most bytes that are decoded on a caller's thread, which other tasks need, too: a page of
+  /// 256 rows of 1 KiB, and 30 us of copying.
+  static let decodingByteLimit = 256 << 10
+
   init(of peer: PeerID) { self.peer = peer }
+
+  /// Whether decoding them would be felt by other tasks of the thread.
+  var isLarge: Bool { bytes.count > Self.decodingByteLimit }
 
   /// How many rows there are.
   @inlinable public var count: Int { indices.count }

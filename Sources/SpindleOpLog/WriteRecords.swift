@@ -25,8 +25,11 @@ public protocol WriteRecords: Sendable {
   /// - Returns: How many were removed.
   func sweepTokens(now: UInt64, limit: Int) async throws -> Int
 
-  /// Notes that a replica has each peer's log up to a cursor and keeps it.
-  func acknowledge(replica: PeerID, cursors: PeerCursors) async throws
+  /// Notes that a replica has each peer's log up to a cursor and keeps it, and nothing of peers
+  /// that are not named. Of those in doubt nothing is said.
+  func acknowledge(
+    replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
+  ) async throws
 }
 
 extension LogIndexTracker: WriteRecords {}

@@ -105,6 +105,39 @@ import Testing
     }
   }
 
+  /// With more peers than ends are kept of, those used longest ago are read again, and no other.
+  @Test func beyondTheLimitTheEndsUsedLongestAgoAreReadAgain() async throws {
+    try await withFolder { folder in
+      let peers = (1...60).map { peer(UInt64($0)) }
+      for peer in peers {
+        let sink = try await folder.sink(peer)
+        try await sink.write(indexed(0..<5))
+        try sink.close()
+      }
+      let puller = FileLogPuller<Note>(
+        root: folder.root, settings: folder.settings, store: folder.store, endLimit: 40)
+      var count = 0
+      func isRead(_ peer: PeerID) async throws -> Bool {
+        #expect(try await puller.cursor(of: peer) == 5)
+        defer { count = puller.readByteCount }
+        return puller.readByteCount > count
+      }
+      // Used all the time, so it stays, although 16 other segments push its entries out.
+      #expect(try await isRead(peers[0]))
+      for peer in peers.dropFirst() {
+        #expect(try await isRead(peer))
+        #expect(try await !isRead(peers[0]))
+      }
+      // The 41st made room: the first ones are gone, the last ones are there.
+      for peer in peers.suffix(20) { #expect(try await !isRead(peer)) }
+      #expect(try await !isRead(peers[0]))
+      for peer in peers[1..<15] { #expect(try await isRead(peer)) }
+      #expect(try await !isRead(peers[0]))
+      let whole = PeerCursors(Dictionary(uniqueKeysWithValues: peers.map { ($0, 5) }))
+      #expect(try await puller.survey().cursors == whole)
+    }
+  }
+
   @Test func aSegmentThatIsReadAllTheTimeStaysAtHand() async throws {
     try await withFolder { folder in
       for number in UInt64(1)...40 {

@@ -119,4 +119,25 @@ import Testing
       }
     }
   }
+
+  /// A processor that was killed while it made anew the state of an empty log.
+  @Test func aSnapshotEndsTheMakingAnewOfNothing() async throws {
+    try await withPlace { place in
+      try await withLog(place) { log, store in
+        try await fill(log)
+        _ = try await log.tracker.trim(below: PeerCursors([peer(1): 4]), forced: true)
+        let file = place.path + ".export"
+        try await log.tracker.export(to: file)
+        _ = try await RegisterTracker(store: store, prefix: "copy")
+        try await damage(store, "copy", key: OpLogKeys.rebuildingKey, value: [])
+        try await OpLogArchive(path: file, store: store).install(prefix: "copy")
+        let copy = try await Log(
+          reducer: ScriptedReducer(script: Shared(nil)), store: store, prefix: "copy", selfID: me)
+        #expect(try await copy.exec(MaxRegisterOp("r1", 5_000)).index == 0)
+        #expect(try await copy.tracker.floors() == PeerCursors([peer(1): 4]))
+        await copy.close()
+        #expect(try await OpLogVerifier(store: store, prefix: "copy").verify().notes == [])
+      }
+    }
+  }
 }

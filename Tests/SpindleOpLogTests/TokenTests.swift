@@ -142,8 +142,9 @@ import Testing
           replica: peer(9), cursors: PeerCursors([peer(1): 12, peer(8): 2]))
         // No more than is here.
         #expect(try await tracker.acknowledgements()[peer(9)]?[peer(1)] == 9)
-        try await tracker.acknowledge(replica: peer(8), cursors: PeerCursors([peer(1): 3]))
         // Of the others it says nothing.
+        try await tracker.acknowledge(
+          replica: peer(8), cursors: PeerCursors([peer(1): 3]), except: [peer(2), peer(8)])
         let last = PeerCursors([peer(1): 3, peer(2): 1, peer(8): 4])
         #expect(try await tracker.acknowledgements()[peer(8)] == last)
         let least = PeerCursors([peer(1): 3, peer(8): 2])
