@@ -15,7 +15,8 @@ struct SpoolDelivery {
   /// Progress is told, and what was read so far handed over, every so many keys: either takes a
   /// lock.
   private static let publishMask = 255
-  /// A reader that waits is not kept waiting for what was read longer than this.
+  /// The first batch that is sent this long after a wake-up wakes a reader that waits, however
+  /// little has come together.
   private static let longestDelay = Duration.milliseconds(2)
   /// The most messages put off because they were being stored: 64 KiB. More are given at once, as
   /// rather given twice than missed; hardly ever as many stores under old ids are under way.
