@@ -278,7 +278,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
         state.withLock { $0.askError = nil }
         await learn(survey, ours: ours)
         await acknowledge(known: survey.cursors)
-        isWhole = survey.failures.isEmpty && sourceError == nil
+        isWhole = survey.failures.isEmpty && sourceError == nil && !failedToCompare
       } catch {
         state.withLock { $0.askError = error }
         metrics?.sourceFailed(error)
@@ -293,6 +293,14 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
         try? await clock.sleep(until: clock.now + rest(after: failureCount))
       }
     } while !Task.isCancelled
+  }
+
+  /// Whether the skipped peer could not be compared the last time. That it has two histories is an
+  /// answer.
+  private var failedToCompare: Bool {
+    let failure = state.withLock { $0.skipped.failure }
+    if case .conflict? = failure as? SyncError { return false }
+    return failure != nil
   }
 
   /// Takes in what the source has now, which may be less than before: a folder can lose files.

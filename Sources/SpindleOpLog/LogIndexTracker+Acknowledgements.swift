@@ -55,21 +55,22 @@ extension LogIndexTracker {
   }
 
   /// Commits what follows from the words that are stored. One call at a time, so that none is built
-  /// on words that another one changes: the owner of the store is the only one that writes.
+  /// on words that another one changes: the owner of the store is the only one that writes. The
+  /// others wait as tasks: in a stall the store's few threads have other work.
   private func changeWords(
     _ body: @escaping @Sendable (inout Batch) throws -> Void
   ) async throws {
     let space = space
-    try await space.store.blocking {
-      try space.memory.changingWords {
-        // The words of a replica are bounded by themselves.
-        var batch = Batch.upkeep
-        try body(&batch)
-        if batch.isEmpty { return }
-        batch.keepMemory(of: space.log)
-        try space.store.commitBlocking(batch)
-      }
+    _ = try await space.memory.words.acquire(until: nil)
+    defer { space.memory.words.release() }
+    let batch = try await space.store.blocking { () throws -> Batch in
+      // The words of a replica are bounded by themselves.
+      var batch = Batch.upkeep
+      try body(&batch)
+      if !batch.isEmpty { batch.keepMemory(of: space.log) }
+      return batch
     }
+    if !batch.isEmpty { try await space.store.commit(batch, durability: .buffered) }
   }
 
   private static func peers(
@@ -107,43 +108,40 @@ extension LogIndexTracker {
     for key in try keys(startingWith: OpLogKeys.forgotten(replica)) {
       batch.delete(space.log, key: key)
     }
-    var rest: [PeerCursors] = []
-    for word in words where !rest.contains(word) { rest.append(word) }
-    rest = Array(rest.prefix(RefusedWords.limit))
+    var others = words[...]
     if isForgotten {
-      let given = rest.removeFirst()
+      let given = others.removeFirst()
       batch.put(space.log, key: OpLogKeys.forgotten(replica, replica), value: Self.encode(0))
       for (peer, next) in given.sorted {
         batch.put(space.log, key: OpLogKeys.forgotten(replica, peer), value: Self.encode(next))
       }
     }
-    // Nothing, or the one word that is the given one again, is stored then.
+    var rest: [PeerCursors] = []
+    for word in others where !rest.contains(word) { rest.append(word) }
+    rest = Array(rest.prefix(RefusedWords.limit))
     if rest.isEmpty { return }
     batch.put(space.log, key: OpLogKeys.refused(replica), value: RefusedWords.encode(rest))
   }
 
   /// Tells whether a word is one of those that a replica had given when it was forgotten.
   ///
-  /// They were noted up to the end of the log as it was then. So the first word that is above a
-  /// peer's cursor where the log still ends is the one that was given.
+  /// The one that it was forgotten with was noted up to the end of the log as it was then. So the
+  /// first word that is above a peer's cursor where the log still ends is the one that was given. It
+  /// is kept among the refused words, too, which are those that were told: a second one is new.
   ///
   /// - Returns: The words as they are known now; nil where it is none of them.
   private func repeating(
     _ told: PeerCursors, except doubtful: Set<PeerID>, among words: [PeerCursors]
   ) throws -> [PeerCursors]? {
-    for (number, given) in words.enumerated() {
-      var word = given
-      for peer in Self.peers(of: told, given, except: doubtful) where told[peer] > given[peer] {
-        if try positionBlocking(of: peer).next == given[peer] {
-          word.advance(peer, to: told[peer])
-        }
-      }
-      guard word.leavingOut(doubtful) == told.leavingOut(doubtful) else { continue }
-      var words = words
-      words[number] = word
-      return words
+    let told = told.leavingOut(doubtful)
+    if words.contains(where: { $0.leavingOut(doubtful) == told }) { return words }
+    guard let given = words.first, !words.dropFirst().contains(given) else { return nil }
+    var word = given
+    for peer in Self.peers(of: told, given, except: doubtful) where told[peer] > given[peer] {
+      if try positionBlocking(of: peer).next == given[peer] { word.advance(peer, to: told[peer]) }
     }
-    return nil
+    guard word.leavingOut(doubtful) == told else { return nil }
+    return [word, word] + words.dropFirst()
   }
 
   private static func encode(_ cursor: UInt64) -> [UInt8] {

@@ -28,8 +28,10 @@ extension LogIndexTracker {
     guard let bytes = try await space.store.get(space.log, key: key) else {
       throw LogTrackerError.missingEntry(peer: peer, index: index).spindleError
     }
-    let row: OpLogRow = try Self.decode(bytes.span, peer: peer, index: index)
-    let hash = row.hash(peer: peer, index: index)
+    let (row, hash) = try await space.takingApart(bytes) { bytes in
+      let row: OpLogRow = try Self.decode(bytes, peer: peer, index: index)
+      return (row, row.hash(peer: peer, index: index))
+    }
     if row.isExpunged {
       // The marker may have come by a call that asked for less.
       if durability == .synced { try await space.store.synchronize() }

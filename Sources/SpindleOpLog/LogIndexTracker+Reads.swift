@@ -181,12 +181,7 @@ extension LogIndexTracker {
   public func row(peer: PeerID, index: UInt64) async throws -> OpLogRow? {
     let bytes = try await space.store.get(space.log, key: OpLogKeys.entry(peer, index))
     guard let bytes, try await index >= space.cachedFloor(of: peer) else { return nil }
-    guard bytes.count > StoredRows.decodingByteLimit else {
-      return try Self.decode(bytes.span, peer: peer, index: index)
-    }
-    return try await space.store.blocking {
-      try Self.decode(bytes.span, peer: peer, index: index)
-    }
+    return try await space.takingApart(bytes) { try Self.decode($0, peer: peer, index: index) }
   }
 
   package func rowBlocking(peer: PeerID, index: UInt64) throws -> OpLogRow? {

@@ -1,4 +1,5 @@
 internal import SpindleCore
+internal import SpindleStore
 internal import Synchronization
 
 /// What a store that is owned remembers of one prefix, for all who write to it: adding to a batch
@@ -13,12 +14,10 @@ final class OpLogMemory: Sendable {
     var completeIndexes: OpLogIndexes = []
   }
   private let content = Mutex(Content())
-  private let words = Mutex(())
+  /// For changes of what replicas said: one at a time.
+  let words: Permits
 
-  /// Runs a change of what replicas said. One at a time; others wait, on threads that may block.
-  func changingWords(_ body: () throws -> Void) throws {
-    try words.withLock { _ in try body() }
-  }
+  init(clock: any StoreClock) { words = Permits(1, clock: clock) }
 
   var floors: [PeerID: LogPosition] { content.withLock { $0.floors } }
 

@@ -32,8 +32,8 @@ struct OpLogSpace: Sendable {
     }
     let data = try await store.family("data:\(prefix)")
     let log = try await store.family("oplog:\(prefix)")
-    let space = OpLogSpace(
-      store: store, prefix: prefix, log: log, data: data, memory: log.companion(OpLogMemory.init))
+    let memory = log.companion { OpLogMemory(clock: store.clock) }
+    let space = OpLogSpace(store: store, prefix: prefix, log: log, data: data, memory: memory)
     if try await !space.checkMeta(), store.view == .owned {
       do {
         try await space.writeMeta()
@@ -53,6 +53,15 @@ struct OpLogSpace: Sendable {
       try await space.build(settings.indexes)
     }
     return space
+  }
+
+  /// Takes a stored row apart on the caller's thread; a large one, which would keep other tasks from
+  /// that thread for long, on one of the store's.
+  func takingApart<Value: Sendable>(
+    _ row: Bytes, _ body: @escaping @Sendable (Span<UInt8>) throws -> Value
+  ) async throws -> Value {
+    guard row.count > StoredRows.decodingByteLimit else { return try body(row.span) }
+    return try await store.blocking { try body(row.span) }
   }
 
   /// Judges the meta keys.

@@ -33,9 +33,9 @@ extension Processor where T: HistoryTracker<R.Op> {
   ///   not wait was applied; what the reducer and the store throw.
   /// - Complexity: O(bytes of the log and the state); the log is read twice, and what is large in
   ///   it more often. An entry that waits costs a call of the reducer for each that is applied
-  ///   meanwhile. Commits are of ``LogPage/entryLimit`` entries or ``LogPage/byteLimit`` bytes and
-  ///   the last entry's writes at most. About 16 MiB of entries are in memory, and one that is
-  ///   larger.
+  ///   meanwhile, and where it is large or the last that was read ahead a read, too. Commits are of
+  ///   ``LogPage/entryLimit`` entries or ``LogPage/byteLimit`` bytes and the last entry's writes at
+  ///   most. About 16 MiB of entries are in memory, and one that is larger.
   @discardableResult
   public func rebuildState() async throws -> UInt64 {
     try await exclusively { [self] in

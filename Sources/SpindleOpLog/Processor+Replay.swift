@@ -149,9 +149,9 @@ extension Processor {
       of: rest.peer, from: rest.next, to: rest.end, limit: bounds.entryLimit,
       byteLimit: bounds.byteLimit, in: history)
     rest.noteTime(of: page.first)
-    // Where the bytes ended the page its last entry may be of any size: it is read again when its
-    // turn comes.
-    if page.count < bounds.entryLimit { page.removeLast() }
+    // The last entry, with which the bytes may have ended the page, is of any size: it is read again
+    // when its turn comes.
+    page.removeLast()
     rest.page = page[...]
   }
 

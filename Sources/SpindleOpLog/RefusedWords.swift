@@ -4,7 +4,7 @@ internal import SpindleCore
 /// heard again where it was heard, and says nothing new. `Documentation/Formats/oplog-row.md`,
 /// Acknowledgements.
 enum RefusedWords {
-  /// The most words of a replica whose repeats change nothing, the last one included: a replica
+  /// The most words of a replica that are kept besides the one that it had given last: a replica
   /// leaves one in each folder that it shared. Beyond them the oldest counts again.
   static let limit = 8
 

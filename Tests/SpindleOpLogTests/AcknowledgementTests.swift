@@ -354,6 +354,30 @@ import Testing
     }
   }
 
+  /// Only one word can be the one that was noted up to the end. A replica that says more and more is
+  /// alive, also where the log here follows its words.
+  @Test func aForgottenReplicaThatSpeaksOnIsBack() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let tracker = try await Tracker(store: store, prefix: "app")
+        let replica = peer(9)
+        func hear(_ cursor: UInt64) async throws -> PeerCursors? {
+          try await tracker.acknowledge(replica: replica, cursors: PeerCursors([peer(1): cursor]))
+          return try await tracker.acknowledgements()[replica]
+        }
+        try await addChained(store, tracker, peer(1), 0..<50)
+        #expect(try await hear(60) == PeerCursors([peer(1): 50]))
+        try await tracker.forget(replica: replica)
+        #expect(try await hear(60) == nil)
+        #expect(try await hear(60) == nil)
+        try await addChained(store, tracker, peer(1), 50..<60)
+        #expect(try await hear(60) == nil)
+        #expect(try await hear(70) == PeerCursors([peer(1): 60]))
+        #expect(try await findings(store) == [])
+      }
+    }
+  }
+
   /// A word and its forgetting at the same time end in one of both, whole.
   @Test func aReplicaIsNotedOrForgottenAndNotBoth() async throws {
     try await withPlace { place in
