@@ -13,7 +13,7 @@ SAMPLE   := Examples/nycflights13
 # The suites that the sanitizers run: all but those that start the uninstrumented command line.
 # What runs Python or bounds a process's memory cannot be run so.
 SANITIZED := ^(SpindleCoreTests|SpindleIOTests|SpindleRocksTests|SpindleCodecsTests|SpindleFormatsTests|SpindleParquetTests|SpindleStoreTests|SpindleSpoolTests|SpindleOpLogTests|SpindlePipelineTests)\.
-UNSANITIZED := InteropTests|noBombTakesMemoryBeyondTheLimits
+UNSANITIZED := InteropTests|MemoryBeyondTheLimits
 SANITIZERS := $(CURDIR)/Tests/Sanitizers
 # How many tests run at a time, for 2 processors. All at once, with their processes, they would wait
 # for memory and processors until those that wait for an event give up.
