@@ -302,7 +302,7 @@ struct SeveralTablesDamageTests {
     let blockLimit = 200
     let count = 2_400
     try await withPlace { (place) async throws in
-      let table = try await place.withSpool { (spool) async throws in
+      let table = try await place.withSpool { (spool) async throws -> Database.TableFile in
         try spool.setOptions(["disable_auto_compactions": "true"])
         for number in 0..<count { try await spool.put(id(number), [UInt8(number & 0xFF)]) }
         try await spool.compact()
@@ -319,12 +319,13 @@ struct SeveralTablesDamageTests {
       try writeFile(bytes, to: path)
 
       let stay = (0..<count).filter { $0 % removals.stays == 1 }.map { id($0) }
-      let (given, ranges) = try await place.withSpool { (spool) async throws in
+      let outcome = try await place.withSpool {
+        (spool) async throws -> (kept: [SpoolID: Bytes], ranges: [SpoolLostRange]) in
         let (entries, outcome) = try await spool.all()
-        let given = given(entries)
-        #expect(entries.count == given.count && outcome.error?.kind == .corruption)
-        #expect(Set(stay).isSubset(of: given.keys))
-        let back = Set(given.keys).subtracting(stay)
+        let kept = given(entries)
+        #expect(entries.count == kept.count && outcome.error?.kind == .corruption)
+        #expect(Set(stay).isSubset(of: kept.keys))
+        let back = Set(kept.keys).subtracting(stay)
         for id in back { #expect(isInside(id, outcome.lostRanges), "\(id) is not told") }
         #expect(outcome.lostRanges.count == removals.struck.count)
         for range in outcome.lostRanges {
@@ -332,16 +333,16 @@ struct SeveralTablesDamageTests {
           #expect((1...blockLimit).contains(back.count { isInside($0, [range]) }))
         }
         let found = try await spool.verify()
-        #expect(found.intact == UInt64(given.count) && found.lostRanges == outcome.lostRanges)
-        #expect(try await spool.stats().count == UInt64(given.count))
+        #expect(found.intact == UInt64(kept.count) && found.lostRanges == outcome.lostRanges)
+        #expect(try await spool.stats().count == UInt64(kept.count))
         #expect(try await leftovers(spool) == entries)
-        return (given, outcome.lostRanges)
+        return (kept, outcome.lostRanges)
       }
       let trial = try await repair(place, applies: false)
       let report = try await repair(place, applies: true)
-      #expect(report.intact == UInt64(given.count) && trial.intact == report.intact)
-      #expect(trial.lostRanges == ranges && report.lostRanges == ranges)
-      try await expectHealed(place, given)
+      #expect(report.intact == UInt64(outcome.kept.count) && trial.intact == report.intact)
+      #expect(trial.lostRanges == outcome.ranges && report.lostRanges == outcome.ranges)
+      try await expectHealed(place, outcome.kept)
     }
   }
 
