@@ -1,6 +1,5 @@
 import SpindleCore
 import SpindleIO
-import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
@@ -345,46 +344,6 @@ struct EnumerationTests {
     #expect(entries == (isStored ? [] : [.item(id: old, data: [1])]))
     #expect(outcome.count == (isStored ? 0 : 1) && outcome.skipped == (isStored ? 1 : 0))
     if !isStored { try await fixture.setStopped(false) }
-    try await fixture.store.close()
-  }
-
-  @Test(
-    "R-ENUM-3: a message put off that cannot be read keeps no other back", .temporaryDirectory)
-  func unreadableIsPassedAtTheEnd() async throws {
-    let fixture = try await StalledSpool()
-    let (spool, clock) = (fixture.spool, fixture.clock)
-    let now = clock.wallMilliseconds
-    let ids = (0..<20).map { id(atMilliseconds: now - 60_000 + UInt64($0) * 1_000) }
-    let values = (0..<20).map { numberedValue($0, bytes: 1_000) }
-    for (id, value) in zip(ids, values) { try await spool.put(id, value) }
-    try await spool.flush()
-    clock.advance(by: .seconds(5))
-    try await fixture.setStopped(true)
-    let calls = [0, 19].map { fixture.store(ids[$0], deadline: .seconds(1)) }
-    try await eventually { clock.sleeperCount >= 2 }
-    let channel = SpoolEntryChannel(capacity: 64)
-    let start = SpoolInstant(unixMilliseconds: clock.wallMilliseconds)
-    let walk = try spool.enumerate(into: channel, startTime: start)
-    try await eventually { walk.progress.skipped == 2 }
-    // Behind the walk's back.
-    for table in try spool.tables {
-      let path = TestPlace(path: try TestDirectory.path("store")).pathOfTable(table.number)
-      var bytes = try Files.read(path, limit: .max)
-      guard let range = bytes.firstRange(of: values[0]) else { continue }
-      bytes[range.lowerBound] ^= 0xFF
-      try writeFile(bytes, to: path)
-    }
-    for call in calls {
-      try await fixture.wait(for: call)
-      #expect(await call.kind == .deadlineExceeded)
-    }
-    var entries: [SpoolEntry] = []
-    for await entry in channel { entries.append(entry) }
-    let outcome = await walk.finished()
-    #expect(entries == (1..<20).map { .item(id: ids[$0], data: values[$0]) })
-    #expect(outcome.count == 19 && outcome.skipped == 1)
-    #expect(outcome.error?.kind == .corruption)
-    try await fixture.setStopped(false)
     try await fixture.store.close()
   }
 
