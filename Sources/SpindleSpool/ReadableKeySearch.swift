@@ -21,14 +21,15 @@ struct ReadableKeySearch {
   }
 
   /// - Parameters:
-  ///   - through: Of which damage the end is searched for; where other is met counts as the end.
+  ///   - through: Of which damage the end is searched for; where other is met counts as the end,
+  ///     and so the start, where other is met there.
   ///   - damageAt: What a read that begins at a key meets; nil when it can be read.
   /// - Returns: `start` itself when it can be read after all; nil when nothing can be read up to
   ///   the end of the keys. With a limit the key behind that is taken without a look.
   func run<Damage: Equatable>(
     through: (Damage) -> Bool = { _ in true }, damageAt: ([UInt8]) throws -> Damage?
   ) rethrows -> [UInt8]? {
-    guard var damage = try damageAt(start) else { return start }
+    guard var damage = try damageAt(start), through(damage) else { return start }
     var place = Self.number(start)
     for _ in 0..<Self.stretchLimit {
       guard let end = try end(of: damage, from: place, damageAt) else { break }
@@ -80,5 +81,52 @@ struct ReadableKeySearch {
 
   static func key(_ number: UInt128) -> [UInt8] {
     (0..<16).map { UInt8(truncatingIfNeeded: number >> UInt128(8 * (15 - $0))) }
+  }
+}
+
+/// Finds how far keys can be read in front of damage that lies ahead of them.
+///
+/// Steps double until one meets the damage, and halve again, at most 260 reads. Each begins where
+/// the last one that met nothing ended, so that what is in front of the damage is read once.
+struct ReadableStretchSearch {
+  /// The first key to be read.
+  let start: [UInt8]
+
+  init(from start: [UInt8]) { self.start = start }
+
+  /// - Parameter isReadable: Whether nothing is met by a read of the keys from the first up to the
+  ///   second, itself excluded.
+  /// - Returns: the last key up to which all can be read, and the next, up to which it cannot; nil
+  ///   when there is no such one.
+  func run(
+    isReadable: ([UInt8], [UInt8]) throws -> Bool
+  ) rethrows -> (readable: [UInt8], met: [UInt8])? {
+    var from = start
+    var inside = ReadableKeySearch.number(start)
+    var outside = inside
+    var step: UInt128 = 1
+    while outside == inside {
+      guard inside < .max else { return nil }
+      let (sum, overflows) = inside.addingReportingOverflow(step)
+      let end = overflows ? .max : sum
+      let key = ReadableKeySearch.key(end)
+      outside = end
+      if try isReadable(from, key) {
+        inside = end
+        from = key
+        step = step > .max / 2 ? .max : step * 2
+      }
+    }
+    while outside - inside > 1 {
+      let middle = inside + (outside - inside) / 2
+      let key = ReadableKeySearch.key(middle)
+      if try isReadable(from, key) {
+        inside = middle
+        from = key
+      } else {
+        outside = middle
+      }
+    }
+    return (from, ReadableKeySearch.key(outside))
   }
 }

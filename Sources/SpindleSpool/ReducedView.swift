@@ -21,17 +21,22 @@ internal import SpindleRocks
 final class ReducedView {
   /// Files are replaced some times a minute, and a view takes seconds at most.
   static let attemptLimit = 4
+  /// Files of a view that are open at a time where nobody deletes them: more than one read needs.
+  static let openFileLimit: Int32 = 64
 
   let database: Database
   let family: ColumnFamily
   private let path: String
   private let source: String
 
-  /// - Parameter place: The directory in which the view's own is made; nil is the temporary one.
-  /// - Throws: when the view cannot be made, such as without a temporary directory.
+  /// - Parameter place: The directory in which the view's own is made, of a database whose files
+  ///   nobody deletes; nil is the temporary one.
+  /// - Throws: when the view cannot be made, such as without a temporary directory, or with more
+  ///   tables than the process may have open.
   init(
     of source: String, family name: String, without tables: [UInt64], in place: String?
   ) throws {
+    if place == nil { try Self.checkDescriptors(for: source) }
     var attempts = 0
     while true {
       attempts += 1
@@ -40,7 +45,7 @@ final class ReducedView {
         if place != nil { try Files.createDirectory(path) }
         let logs = try Self.fill(path, from: source, without: tables)
         try Database.dropTables(tables, at: path)
-        let database = try Self.open(path)
+        let database = try Self.open(path, holdsFiles: place == nil)
         let family = database.columnFamily(named: name)
         // A table that is gone for good is for the reads to find; a log is never.
         let hasTables = try attempts == Self.attemptLimit || Self.hasTables(database, family)
@@ -102,11 +107,21 @@ final class ReducedView {
     return logs
   }
 
-  private static func open(_ path: String) throws(RocksError) -> Database {
+  private static func checkDescriptors(for source: String) throws {
+    let count = try Files.names(in: source).count { $0.hasSuffix(".sst") || $0.hasSuffix(".blob") }
+    let limit = DescriptorLimit.current
+    guard !DescriptorLimit.admitsViews(ofTables: count, limit: limit) else { return }
+    throw SpindleError(
+      .unavailable,
+      "no view of \(source) was made: the process may have \(limit ?? 0) files open, expected "
+        + "four for each of \(count)")
+  }
+
+  /// - Parameter holdsFiles: Whether all files are opened at once, as their owner may delete them.
+  private static func open(_ path: String, holdsFiles: Bool) throws(RocksError) -> Database {
     var options = DatabaseOptions()
     options.blockCacheBytes = 1 << 20
-    // All files at once: their owner may delete them.
-    options.maxOpenFiles = -1
+    options.maxOpenFiles = holdsFiles ? -1 : openFileLimit
     return try Database(at: path, mode: .readOnly, options: options) { _ in
       var options = ColumnFamilyOptions()
       options.compression = .none

@@ -11,8 +11,9 @@ extension RocksSpool {
   ///
   /// Returns at once. Messages stored and removed meanwhile may or may not be given, with one
   /// exception: what was stored at `startTime` or later under an id more than a second old, such
-  /// as a derived one, is left out, as whoever stored it has it. Of such messages the last 32,768
-  /// are known. For one that is being stored the walk waits at its end, and gives what is there
+  /// as a derived one, is left out, as whoever stored it has it. Such a store is known to the
+  /// millisecond: one in the millisecond of `startTime` counts as later, also when it was before.
+  /// Of such messages the last 32,768 are known. For one that is being stored the walk waits at its end, and gives what is there
   /// where the store failed. Damage shuts the spool's gate, and the walk goes on behind it.
   ///
   /// - Parameters:

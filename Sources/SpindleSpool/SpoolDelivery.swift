@@ -41,6 +41,8 @@ struct SpoolDelivery {
   private var undecided: [SpoolID] = []
   /// Whether those are being judged once more.
   private var decides = false
+  /// The first of those that could not be read.
+  private var undecidedFailure: SpindleError?
 
   init(
     spool: RocksSpool, queue: SpoolEntryQueue, handle: SpoolEnumeration, selection: SpoolSelection
@@ -66,6 +68,11 @@ struct SpoolDelivery {
         error as? SpindleError ?? SpindleError(.unavailable, "\(error)", path: spool.storage.path)
     }
     outcome.lostRanges = walk.lostRanges
+    if let undecidedFailure {
+      failures += 1
+      if outcome.error == nil { outcome.error = undecidedFailure }
+      spool.metrics?.met(undecidedFailure)
+    }
     if outcome.error == nil { outcome.error = walk.damage }
     if let damage = walk.damage { spool.metrics?.met(damage) }
     failures += outcome.corrupt + outcome.lostRanges.count
@@ -80,16 +87,15 @@ struct SpoolDelivery {
     let box = Box(self)
     defer { self = box.value }
     do {
-      try walk.run(released: { try box.value.sendBatch() }) { key, record in
+      try walk.run(released: { try box.value.handOver() }) { key, record in
         try box.value.take(key, record)
       }
-      try box.value.decide()
     } catch {
-      // What was read before the damage is given all the same.
-      try? box.value.sendBatch()
+      // What was read before the damage is given all the same, and what was put off.
+      try? box.value.decide()
       throw error
     }
-    try box.value.sendBatch()
+    try box.value.decide()
   }
 
   private final class Box {
@@ -188,11 +194,12 @@ struct SpoolDelivery {
     }
   }
 
-  /// Waits for the end of the stores that messages were put off for, each of which has a deadline,
-  /// and gives those messages that are there and were not stored.
+  /// Sends the rest, waits for the end of the stores that messages were put off for, each of which has a deadline,
+  /// and gives those messages that are there and were not stored. One that cannot be read keeps none
+  /// of the others back.
   private mutating func decide() throws {
-    guard !undecided.isEmpty else { return }
     try sendBatch()
+    guard !undecided.isEmpty else { return }
     publish()
     decides = true
     for id in undecided {
@@ -202,12 +209,24 @@ struct SpoolDelivery {
         }
         usleep(Self.lookInterval)
       }
-      guard let record = try spool.storage.getBlocking(spool.family, key: id.bytes) else {
+      let record: [UInt8]?
+      do {
+        record = try spool.storage.getBlocking(spool.family, key: id.bytes)
+      } catch let error as SpindleError where error.kind == .corruption || error.kind == .io {
+        if undecidedFailure == nil { undecidedFailure = error }
         continue
       }
+      guard let record else { continue }
       outcome.skipped -= 1
       if try take(id.bytes.span, record.span) == .release { try sendBatch() }
     }
+    try sendBatch()
+  }
+
+  /// Hands over what was read, to every reader that waits: what the walk does next may take long.
+  private mutating func handOver() throws {
+    try sendBatch()
+    queue.wakeReaders()
   }
 
   /// Waits without an iterator until the channel takes the batch.

@@ -180,6 +180,11 @@ final class SpoolEntryQueue: Sendable {
     return (result, wake != nil)
   }
 
+  /// Gives readers that wait what is there, however little it is.
+  func wakeReaders() {
+    while let wake = state.withLock({ $0.takeForReader() }) { wake.resume() }
+  }
+
   /// A batch to fill next. Memory that is new for each one would cost as much as filling it.
   func nextBatch(after last: Batch) -> Batch {
     if let spare = state.withLock({ $0.spares.popLast() }) { return spare }

@@ -26,13 +26,15 @@ struct SpoolRepairMerge {
   }
 
   /// - Parameters:
-  ///   - unread: What a walk over the view gives nothing of.
+  ///   - look: A walk over the whole view that was made before.
   ///   - stretch: The keys that the damaged tables may hold; elsewhere nothing is changed.
   ///   - place: Where views are made that lack damaged tables.
   mutating func take(
-    from view: Database, _ source: ColumnFamily, unread: SpoolRanges, within stretch: SpoolRanges,
+    from view: Database, _ source: ColumnFamily, after look: SpoolWalk, within stretch: SpoolRanges,
     viewsIn place: String
   ) throws {
+    // Nothing is given of these at all.
+    let unread = SpoolRanges(ranges: look.unread)
     guard let first = stretch.ranges.first?.from, let end = stretch.ranges.last?.to else { return }
     var options = IterationOptions(lowerBound: first, upperBound: end)
     options.fillsCache = false
@@ -64,8 +66,11 @@ struct SpoolRepairMerge {
       return .next
     }
     try walk.checkViews()
-    // What the walk did not read now must not pass for removed.
-    let isAsBefore = walk.unread.allSatisfy { unread.contains($0.from.span) }
+    // What the walk did not read now must not pass for removed: neither where it gave nothing, nor
+    // what a table holds that it now left out.
+    let isAsBefore =
+      SpoolRanges.isCovered(walk.unread, by: look.unread, ofEachFile: false)
+      && SpoolRanges.isCovered(walk.lost, by: look.lost, ofEachFile: true)
     if let damage = walk.damage, !isAsBefore { throw damage }
     while present.isValid {
       if concerns(present.key) { record.delete(family.id, key: present.key) }
@@ -127,6 +132,24 @@ struct SpoolRanges {
   }
 
   init(ranges: [SpoolLostRange]) { self.ranges = ranges }
+
+  /// Whether ranges lie wholly in others together, with `ofEachFile` in those of the same file.
+  static func isCovered(
+    _ ranges: [SpoolLostRange], by others: [SpoolLostRange], ofEachFile: Bool
+  ) -> Bool {
+    let others = others.sorted { $0.from.lexicographicallyPrecedes($1.from) }
+    return ranges.allSatisfy { range in
+      // The first key that is in none of those looked at.
+      var open = range.from
+      for other in others where !ofEachFile || other.file == range.file {
+        if open.lexicographicallyPrecedes(other.from) { return false }
+        guard let end = other.to else { return true }
+        if open.lexicographicallyPrecedes(end) { open = end }
+        if let last = range.to, !open.lexicographicallyPrecedes(last) { return true }
+      }
+      return false
+    }
+  }
 
   /// Joins where they overlap, and where those of one file meet; what is joined names the first
   /// one's file.

@@ -75,9 +75,9 @@ struct SpoolRepairRun {
       throw SpindleError(
         .notFound, "the store \(directory.path) has no spool \(name)", path: directory.path)
     }
-    // What some table cannot give, and of that, what no walk gives anything of.
+    // What some table cannot give.
     var lost: [String: SpoolRanges] = [:]
-    var unread: [String: SpoolRanges] = [:]
+    var walks: [String: SpoolWalk] = [:]
     var tables: [Damaged] = []
     for name in names {
       guard let family = view.columnFamily(named: name) else { continue }
@@ -86,7 +86,7 @@ struct SpoolRepairRun {
       let walk = try look(at: family, in: view)
       let hidden = SpoolRanges(ranges: walk.lostRanges)
       lost[name] = hidden
-      unread[name] = SpoolRanges(ranges: walk.unread)
+      walks[name] = walk
       report.lostRanges +=
         damaged.isEmpty ? hidden.ranges : hidden.within(damaged.map(\.file)).ranges
     }
@@ -103,8 +103,8 @@ struct SpoolRepairRun {
     try before(.fill)
     let target = try open(copy, .readWrite)
     for name in names {
-      guard let unread = unread[name] else { continue }
-      try fill(target, name, from: view, unread: unread, tables.filter { $0.family == name })
+      guard let walk = walks[name] else { continue }
+      try fill(target, name, from: view, after: walk, tables.filter { $0.family == name })
     }
     let files = tables.filter { $0.family == familyName }.map(\.file)
     try setDamagedAside(
@@ -142,6 +142,7 @@ struct SpoolRepairRun {
       let size = try? Files.size(path)
       var check = Database.TableCheck()
       if size != nil { check = Database.checkTable(at: path) }
+      if let error = check.damage, error.isOutOfDescriptors { throw error.outOfDescriptors }
       var damage = check.damage?.message
       if size == nil { damage = "the file is missing" }
       if let size, size != file.bytes {
@@ -256,7 +257,7 @@ struct SpoolRepairRun {
   /// walk over all tables gives is at each key what those show that can be read there, also of
   /// damaged ones: a message, or that it was removed.
   private mutating func fill(
-    _ target: Database, _ name: String, from view: Database, unread: SpoolRanges,
+    _ target: Database, _ name: String, from view: Database, after look: SpoolWalk,
     _ tables: [Damaged]
   ) throws {
     guard !tables.isEmpty, let family = target.columnFamily(named: name),
@@ -264,8 +265,7 @@ struct SpoolRepairRun {
     else { return }
     var merge = SpoolRepairMerge(into: target, family)
     try merge.take(
-      from: view, source, unread: unread, within: SpoolRanges(of: tables.map(\.file)),
-      viewsIn: work)
+      from: view, source, after: look, within: SpoolRanges(of: tables.map(\.file)), viewsIn: work)
     report.rescued += merge.rescued
   }
 

@@ -11,10 +11,12 @@ package import SpindleStore
 ///   next begins behind the last key. Without a snapshot the walk so moves with the present.
 /// - Damage is told as a lost range, and shuts the family's gate where the caller does not say
 ///   otherwise.
-/// - The damage of a table costs what that table holds there, and nothing of others: up to its end
-///   the walk reads a ``ReducedView`` without the table, and behind it the table again. One of
-///   level 0 that no read gets past, since it does not open, is left out to the end of the walk. A
-///   view is of one moment; what is stored after it is not given of such a stretch.
+/// - The damage of a table costs what that table holds there, and nothing of others, and what can
+///   be read of the table up to it and behind it counts: messages and removals. Only from the
+///   beginning of the damage to its end the walk reads a ``ReducedView`` without the table. One of
+///   level 0 that no read gets past, since it does not open, is left out to the end of the walk, as
+///   is any that was cut short. A view is of one moment; what is stored after it is not given of
+///   such a stretch.
 package struct SpoolWalk {
   package enum Step {
     case next
@@ -28,10 +30,8 @@ package struct SpoolWalk {
   /// Bytes read by one iterator: what an SSD reads in about a second.
   static let byteLimit = 256 << 20
   /// Places of damage that a walk goes behind; it ends at the next. Beyond this the spool needs a
-  /// repair and not a walk.
+  /// repair and not a walk. So no more tables are left out at a time either.
   static let damageLimit = 1_000
-  /// Tables that a walk leaves out at a time: more than level 0 may have before writes stop.
-  static let leftOutLimit = 64
   /// Views held at a time, so that damage in turn here and there makes none anew. Each takes memory
   /// for what the log holds.
   static let viewLimit = 2
@@ -58,7 +58,8 @@ package struct SpoolWalk {
 
   /// What could not be read, in the order of the keys.
   package var lostRanges: [SpoolLostRange] { SpoolRanges(joining: lost).ranges }
-  private var lost: [SpoolLostRange] = []
+  /// The same by table, as it was met.
+  private(set) var lost: [SpoolLostRange] = []
   /// Of that, where nothing was given of sound tables either.
   private(set) var unread: [SpoolLostRange] = []
   /// The tables that are left out now.
@@ -79,6 +80,10 @@ package struct SpoolWalk {
   private var position: [UInt8] = []
   /// Where the next iterator has to end.
   private var bound: [UInt8]?
+  /// What is read next, up to damage that lies ahead, and where the walk stood when that was found.
+  private var stretch: (from: [UInt8], to: [UInt8])?
+  /// Tables that were found to be short, each of which counts as one place of damage.
+  private var shortTables: Set<UInt64> = []
   private var damageCount = 0
 
   /// - Parameters:
@@ -122,7 +127,8 @@ package struct SpoolWalk {
   /// Walks to the end.
   ///
   /// - Parameters:
-  ///   - released: Called whenever the walk holds no iterator; may wait.
+  ///   - released: Called whenever the walk holds no iterator, also before it looks for the end of
+  ///     damage or makes a view, which takes up to seconds; may wait.
   ///   - visit: Gets key and record, borrowed for the call.
   /// - Throws: what the two throw, the reason to stop, or damage that the walk cannot go behind.
   package mutating func run(
@@ -137,10 +143,13 @@ package struct SpoolWalk {
       switch try readSegment(visit) {
       case .stopped: return
       case .released: try released()
-      case .failed(let error): try pass(error)
+      case .failed(let error):
+        try released()
+        try pass(error)
       case .end:
         guard let bound else { return }
         position = bound
+        try released()
       }
       if let reason = stopReason() { throw reason }
     }
@@ -236,6 +245,7 @@ package struct SpoolWalk {
     if absent.count < count { leaveOutAbsent() }
     try avoidShortTables()
     for end in absent.compactMap(\.end) { limit(to: end) }
+    if let stretch, position.lexicographicallyPrecedes(stretch.to) { limit(to: stretch.to) }
   }
 
   private mutating func limit(to key: [UInt8]) {
@@ -245,23 +255,37 @@ package struct SpoolWalk {
   /// Keeps the iterators off table files that were cut short while they are open: RocksDB's
   /// read-ahead ends the process there, where assertions are compiled in as in Debian's build.
   private mutating func avoidShortTables() throws {
-    let tables = try tables().filter { !$0.largestKey.lexicographicallyPrecedes(position) }
-      .sorted { $0.smallestKey.lexicographicallyPrecedes($1.smallestKey) }
-    for table in tables {
-      guard let error = Self.shortage(of: table, in: database.path) else { continue }
-      if leavesOut {
-        try note(error)
-        if leaveOut(table, to: table.level == 0 ? nil : table.largestKey + [0]) {
-          return try avoidShortTables()
-        }
-      }
+    var short = try findShortTables()
+    while leavesOut, !short.isEmpty {
+      for (table, error) in short { try noteShort(table, error) }
+      // One view for all of them. Where it cannot be made, those left out so far are back, too.
+      leaveOut(short.map { $0.table }, to: nil)
+      short = try findShortTables()
+    }
+    for (table, error) in short {
       if position.lexicographicallyPrecedes(table.smallestKey) {
         limit(to: table.smallestKey)
       } else if !table.largestKey.lexicographicallyPrecedes(position) {
-        try note(error)
+        try noteShort(table, error)
         skip(table.number, to: table.largestKey + [0])
       }
     }
+  }
+
+  /// The short tables of what is read now that have keys from the walk's place on, in their order.
+  private func findShortTables() throws -> [(table: Database.TableFile, error: RocksError)] {
+    var found: [(table: Database.TableFile, error: RocksError)] = []
+    for table in try tables() where !table.largestKey.lexicographicallyPrecedes(position) {
+      if let reason = stopReason() { throw reason }
+      if let error = Self.shortage(of: table, in: database.path) { found.append((table, error)) }
+    }
+    return found.sorted { $0.table.smallestKey.lexicographicallyPrecedes($1.table.smallestKey) }
+  }
+
+  private mutating func noteShort(_ table: Database.TableFile, _ error: RocksError) throws {
+    guard shortTables.insert(table.number).inserted else { return }
+    try note(error)
+    try count(error)
   }
 
   private func tables() throws -> [Database.TableFile] {
@@ -281,17 +305,18 @@ package struct SpoolWalk {
       message: "Corruption: the table file \(path)/\(name) has \(bytes) of \(table.bytes) bytes")
   }
 
-  /// Goes on without a table up to a key, or for good; false when it cannot be done.
-  private mutating func leaveOut(_ table: Database.TableFile, to end: [UInt8]?) -> Bool {
-    guard leavesOut, absent.count < Self.leftOutLimit else { return false }
-    absent.append(Absence(table: table.number, end: end))
+  /// Goes on without tables up to a key, or for good; false when it cannot be done.
+  @discardableResult
+  private mutating func leaveOut(_ tables: [Database.TableFile], to end: [UInt8]?) -> Bool {
+    absent += tables.map { Absence(table: $0.number, end: end) }
     guard leaveOutAbsent() else { return false }
-    // What stands in front of its first key or behind its last was never in it.
-    let first = table.smallestKey
-    let from = position.lexicographicallyPrecedes(first) ? first : position
-    let last = table.largestKey + [0]
-    let to = end.map { $0.lexicographicallyPrecedes(last) ? $0 : last } ?? last
-    if from.lexicographicallyPrecedes(to) {
+    for table in tables {
+      // What stands in front of its first key or behind its last was never in it.
+      let first = table.smallestKey
+      let from = position.lexicographicallyPrecedes(first) ? first : position
+      let last = table.largestKey + [0]
+      let to = end.map { $0.lexicographicallyPrecedes(last) ? $0 : last } ?? last
+      guard from.lexicographicallyPrecedes(to) else { continue }
       lost.append(SpoolLostRange(file: table.number, from: from, to: to))
     }
     return true
@@ -323,17 +348,23 @@ package struct SpoolWalk {
     return true
   }
 
-  /// Notes damage.
+  /// Notes the first damage.
+  ///
+  /// - Throws: where an error is none: a process out of descriptors would lose all of the spool.
   private mutating func note(_ error: RocksError) throws {
     let error = view?.translated(error) ?? error
+    if error.isOutOfDescriptors { throw error.outOfDescriptors }
     let failure = self.failure(error)
     guard error.kind == .corruption || error.kind == .ioError else { throw failure }
     if damage == nil { damage = failure }
+  }
+
+  /// Counts a place of damage, before the walk goes behind it.
+  private mutating func count(_ error: RocksError) throws {
     damageCount += 1
-    guard damageCount <= Self.damageLimit else {
-      skip(Self.tableNumber(in: error.message), to: nil)
-      throw failure
-    }
+    guard damageCount > Self.damageLimit else { return }
+    skip(Self.tableNumber(in: error.message), to: nil)
+    throw failure(view?.translated(error) ?? error)
   }
 
   /// Goes behind a stretch of which nothing is given.
@@ -354,13 +385,19 @@ package struct SpoolWalk {
   private mutating func pass(_ error: RocksError) throws {
     try note(error)
     // The first that a read meets here may be another than the one that ended the iterator.
-    guard let met = try damage(at: position) else { return }
+    guard let met = try damage(at: position) else { return try count(error) }
     let number = Self.tableNumber(in: met.message)
     let table = try number.flatMap { number in try tables().first { $0.number == number } }
-    if let table, leavesOut, try leaveOut(damaged: table) { return }
+    if let table, leavesOut {
+      if try leaveOut(damaged: table, met) { return }
+      // Where no view could be made, tables that no read may meet can be back.
+      guard leavesOut else { return }
+    } else {
+      try count(error)
+    }
     let isAhead = table.map { !$0.largestKey.lexicographicallyPrecedes(position) } ?? false
     let search = ReadableKeySearch(from: position, limit: isAhead ? table?.largestKey : nil)
-    guard let next = try search.run(damageAt: damage(at:)) else {
+    guard let next = try search.run(damageAt: { try damage(at: $0) }) else {
       // Such as a table of level 0 that does not open and could not be left out: it is part of
       // every read.
       skip(number, to: nil)
@@ -369,25 +406,62 @@ package struct SpoolWalk {
     if next != position { skip(number, to: next) }
   }
 
-  /// Leaves a table out whose damage a read met at the position; false when it cannot be done.
-  private mutating func leaveOut(damaged table: Database.TableFile) throws -> Bool {
+  /// Leaves a table out whose damage a read met from the position on; false when it cannot be done.
+  ///
+  /// A read passes over what was removed, so it meets damage that is far ahead. What stands in front
+  /// of that is read with the table: without it the removals there would be lost.
+  private mutating func leaveOut(
+    damaged table: Database.TableFile, _ error: RocksError
+  ) throws -> Bool {
     let isMet = { (error: RocksError) in Self.tableNumber(in: error.message) == table.number }
     // Behind all of its keys no sound table is read.
-    if table.level == 0, let met = try damage(at: table.largestKey + [0]), isMet(met) {
-      return leaveOut(table, to: nil)
+    if table.level == 0, let met = try damage(at: table.largestKey + [0], alone: true), isMet(met) {
+      try count(error)
+      return leaveOut([table], to: nil)
     }
-    guard !table.largestKey.lexicographicallyPrecedes(position) else { return false }
-    // The end is found too early where the damage of another table is met before this one's. Both
-    // are met again there.
-    let search = ReadableKeySearch(from: position, limit: table.largestKey)
-    guard let end = try search.run(through: isMet, damageAt: damage(at:)) else { return false }
-    return end == position || leaveOut(table, to: end)
+    var end = position
+    if !table.largestKey.lexicographicallyPrecedes(position) {
+      var hasMessages = false
+      let search = ReadableStretchSearch(from: position)
+      guard
+        let (readable, met) = try search.run(isReadable: { from, to in
+          let (error, isValid) = try read(from, to: to)
+          if isValid { hasMessages = true }
+          return error == nil
+        })
+      else {
+        try count(error)
+        return true
+      }
+      // Once for a place, should the read fail again.
+      if hasMessages, stretch?.from != position, readable != position {
+        stretch = (position, readable)
+        return true
+      }
+      if !hasMessages { position = readable }
+      // The end is found too early where the damage of another table is met before this one's.
+      // Both are met again there.
+      end =
+        try ReadableKeySearch(from: met, limit: table.largestKey)
+        .run(through: isMet) { try damage(at: $0, alone: true) } ?? met
+    }
+    try count(error)
+    return end != position && leaveOut([table], to: end)
   }
 
   /// What a read that begins at a key meets; nil when it can be read.
-  private func damage(at key: [UInt8]) throws -> RocksError? {
+  ///
+  /// - Parameter alone: Whether no other key is read. Else the read goes on to the first message.
+  private func damage(at key: [UInt8], alone: Bool = false) throws -> RocksError? {
+    try read(key, to: alone ? key + [0] : bound).error
+  }
+
+  /// What a read of the first message from a key on meets, and whether there is one.
+  private func read(
+    _ key: [UInt8], to end: [UInt8]?
+  ) throws -> (error: RocksError?, isValid: Bool) {
     if let reason = stopReason() { throw reason }
-    var options = IterationOptions()
+    var options = IterationOptions(upperBound: end)
     options.fillsCache = false
     options.snapshot = snapshot
     options.ignoresRangeDeletions = true
@@ -395,12 +469,11 @@ package struct SpoolWalk {
       var iterator = try makeIterator(options)
       iterator.seek(key.span)
       try iterator.checkStatus()
-      return nil
+      return (nil, iterator.isValid)
     } catch {
-      guard error.kind == .corruption || error.kind == .ioError else {
-        throw failure(error)
-      }
-      return error
+      if error.isOutOfDescriptors { throw error.outOfDescriptors }
+      guard error.kind == .corruption || error.kind == .ioError else { throw failure(error) }
+      return (error, false)
     }
   }
 

@@ -261,4 +261,33 @@ struct DamagedWalkTests {
       }
     }
   }
+
+  @Test("However many tables are cut short while the store is open, one view passes them all")
+  func manyTablesAreCutWhileOpen() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        try spool.setOptions(["target_file_size_base": "8192", "disable_auto_compactions": "true"])
+        let ids = (0..<1_600).map { id(atMilliseconds: UInt64($0 * 1_000 + 1_000)) }
+        for (number, id) in ids.enumerated() { try await spool.put(id, payload(number)) }
+        try await spool.compact()
+        let tables = try spool.tables.sorted { $0.number < $1.number }
+        #expect(tables.count > 150)
+        let short = tables[5..<(tables.count - 5)]
+        for table in short { try place.damage(table.number, .cutShort) }
+        let (entries, outcome) = try await spool.all()
+        let missing = check(entries, outcome, ids)
+        #expect(missing.contains(ids[ids.count / 2]))
+        #expect(Set(outcome.lostRanges.map(\.file)).isSubset(of: short.map(\.number)))
+        #expect(outcome.lostRanges.count == short.count && outcome.count >= 50)
+        #expect(entries.last == .item(id: ids[1_599], data: payload(1_599)))
+      }
+    }
+  }
+
+  @Test("Views are made where all of their tables fit beneath half of the limit of open files")
+  func viewsLeaveDescriptors() {
+    #expect(DescriptorLimit.admitsViews(ofTables: 256, limit: 1_024))
+    #expect(!DescriptorLimit.admitsViews(ofTables: 257, limit: 1_024))
+    #expect(DescriptorLimit.admitsViews(ofTables: 1_000_000, limit: nil))
+  }
 }

@@ -133,11 +133,15 @@ struct SeveralTablesDamageTests {
   }
 
   private func repair(_ place: TestPlace, applies: Bool) async throws -> SpoolRepair {
+    try await RocksSpool.repair(
+      storeAt: place.path, name: "main", applies: applies, settings: settings)
+  }
+
+  private var settings: StoreSettings {
     var settings = StoreSettings.quiet
     settings.capacityFloor = .none
     settings.ballastBytes = 0
-    return try await RocksSpool.repair(
-      storeAt: place.path, name: "main", applies: applies, settings: settings)
+    return settings
   }
 
   /// Expects a sound spool that holds exactly these messages.
@@ -267,6 +271,118 @@ struct SeveralTablesDamageTests {
         let found = try await spool.verify()
         #expect(found.isIntact && found.intact == report.intact, "\(found)")
       }
+    }
+  }
+
+  /// Where a table of removals is struck, and what was not removed.
+  struct Removals: Sendable, CustomTestStringConvertible {
+    let testDescription: String
+    /// In sixteenths of the table's blocks.
+    let struck: [Int]
+    /// Every so many messages one stays.
+    let stays: Int
+  }
+
+  static let removals = [
+    Removals(testDescription: "a block, all else removed", struck: [8], stays: .max),
+    Removals(testDescription: "two blocks, all else removed", struck: [4, 9], stays: .max),
+    Removals(
+      testDescription: "the first block and one, all else removed", struck: [0, 8], stays: .max),
+    Removals(testDescription: "two blocks, some stay", struck: [3, 8], stays: 700),
+    Removals(testDescription: "two blocks, many stay", struck: [3, 8], stays: 3),
+  ]
+
+  /// The messages stand in tables below, their removals in one of level 0.
+  @Test(
+    "A-E-5: a bad block of removals gives again what was removed in it, and nothing beside it",
+    arguments: removals)
+  func removalsOutsideOfBlocksCount(removals: Removals) async throws {
+    // The most removals in a block of 4 KiB: each takes 11 bytes and what its key does not share
+    // with the last, 11 bytes more.
+    let blockLimit = 200
+    let count = 2_400
+    try await withPlace { (place) async throws in
+      let table = try await place.withSpool { (spool) async throws -> Database.TableFile in
+        try spool.setOptions(["disable_auto_compactions": "true"])
+        for number in 0..<count { try await spool.put(id(number), [UInt8(number & 0xFF)]) }
+        try await spool.compact()
+        for number in 0..<count where number % removals.stays != 1 {
+          try await spool.remove(id(number))
+        }
+        try await spool.flush()
+        return try #require(try spool.tables.first { $0.level == 0 })
+      }
+      let path = place.pathOfTable(table.number)
+      var bytes = try Files.read(path, limit: .max)
+      // The index, the filter and the properties stand behind the blocks, within the last third.
+      for part in removals.struck { bytes[100 + bytes.count / 3 * 2 * part / 16] ^= 1 }
+      try writeFile(bytes, to: path)
+
+      let stay = (0..<count).filter { $0 % removals.stays == 1 }.map { id($0) }
+      let outcome = try await place.withSpool {
+        (spool) async throws -> (kept: [SpoolID: Bytes], ranges: [SpoolLostRange]) in
+        let (entries, outcome) = try await spool.all()
+        let kept = given(entries)
+        #expect(entries.count == kept.count && outcome.error?.kind == .corruption)
+        #expect(Set(stay).isSubset(of: kept.keys))
+        let back = Set(kept.keys).subtracting(stay)
+        for id in back { #expect(isInside(id, outcome.lostRanges), "\(id) is not told") }
+        #expect(outcome.lostRanges.count == removals.struck.count)
+        for range in outcome.lostRanges {
+          #expect(range.file == table.number)
+          #expect((1...blockLimit).contains(back.count { isInside($0, [range]) }))
+        }
+        let found = try await spool.verify()
+        #expect(found.intact == UInt64(kept.count) && found.lostRanges == outcome.lostRanges)
+        #expect(try await spool.stats().count == UInt64(kept.count))
+        #expect(try await leftovers(spool) == entries)
+        return (kept, outcome.lostRanges)
+      }
+      let trial = try await repair(place, applies: false)
+      let report = try await repair(place, applies: true)
+      #expect(report.intact == UInt64(outcome.kept.count) && trial.intact == report.intact)
+      #expect(trial.lostRanges == outcome.ranges && report.lostRanges == outcome.ranges)
+      try await expectHealed(place, outcome.kept)
+    }
+  }
+
+  /// What is read again in a repair may be worse than it was at the look.
+  @Test("A repair that reads less while it merges than before is refused and loses nothing")
+  func mergeReadsLess() async throws {
+    let numbers = Self.inTurn.joined().sorted()
+    try await withPlace { (place) async throws in
+      let layout = Layout(testDescription: "", top: Self.inTurn, struck: [90])
+      try await store(layout, in: place)
+      let kept = try await place.withSpool { given(try await $0.all().entries) }
+      #expect(kept.count >= numbers.count - 4)
+      let tables = try await place.withSpool { try $0.tables }
+      var paths = tables.map { place.pathOfTable($0.number) }
+      try paths.removeAll {
+        try Files.read($0, limit: .max).firstRange(of: value(91)) == nil
+      }
+      let path = try #require(paths.first)
+      let sound = try Files.read(path, limit: .max)
+      let damaged = try {
+        var bytes = sound
+        bytes[try #require(bytes.firstRange(of: value(91))).lowerBound] ^= 0xFF
+        return bytes
+      }()
+      var hooks = RecoveryHooks()
+      // Another file under the name: the repair's copy keeps the sound one.
+      hooks.beforeStep = { step in
+        guard step == "fill" || step == "check" else { return }
+        try Files.remove(path)
+        try writeFile(step == "fill" ? damaged : sound, to: path)
+      }
+      await expectError(.corruption) {
+        _ = try await RocksSpool.repair(
+          storeAt: place.path, name: "main", applies: true, settings: settings, hooks: hooks)
+      }
+      try Files.remove(path)
+      try writeFile(sound, to: path)
+      #expect(!Files.exists(place.path + "/quarantine/repair.work"))
+      #expect(try await repair(place, applies: true).isApplied)
+      try await expectHealed(place, kept)
     }
   }
 }
