@@ -126,8 +126,8 @@ extension LogIndexTracker {
   /// Tells whether a word is one of those that a replica had given when it was forgotten.
   ///
   /// The one that it was forgotten with was noted up to the end of the log as it was then. So the
-  /// first word that is above a peer's cursor where the log still ends is the one that was given. It
-  /// is kept among the refused words, too, which are those that were told: a second one is new.
+  /// first word that is above a peer's cursor where the log still ends is the one that was given.
+  /// It is kept among the refused words, too, which are those that were told: a second one is new.
   ///
   /// - Returns: The words as they are known now; nil where it is none of them.
   private func repeating(

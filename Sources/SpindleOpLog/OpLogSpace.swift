@@ -55,8 +55,8 @@ struct OpLogSpace: Sendable {
     return space
   }
 
-  /// Takes a stored row apart on the caller's thread; a large one, which would keep other tasks from
-  /// that thread for long, on one of the store's.
+  /// Takes a stored row apart on the caller's thread; a large one, which would keep other tasks
+  /// from that thread for long, on one of the store's.
   func takingApart<Value: Sendable>(
     _ row: Bytes, _ body: @escaping @Sendable (Span<UInt8>) throws -> Value
   ) async throws -> Value {

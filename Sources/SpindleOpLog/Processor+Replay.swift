@@ -149,8 +149,8 @@ extension Processor {
       of: rest.peer, from: rest.next, to: rest.end, limit: bounds.entryLimit,
       byteLimit: bounds.byteLimit, in: history)
     rest.noteTime(of: page.first)
-    // The last entry, with which the bytes may have ended the page, is of any size: it is read again
-    // when its turn comes.
+    // The last entry, with which the bytes may have ended the page, is of any size: it is read
+    // again when its turn comes.
     page.removeLast()
     rest.page = page[...]
   }

@@ -13,8 +13,9 @@ extension RocksSpool {
   /// exception: what was stored at `startTime` or later under an id more than a second old, such
   /// as a derived one, is left out, as whoever stored it has it. Such a store is known to the
   /// millisecond: one in the millisecond of `startTime` counts as later, also when it was before.
-  /// Of such messages the last 32,768 are known. For one that is being stored the walk waits at its end, and gives what is there
-  /// where the store failed. Damage shuts the spool's gate, and the walk goes on behind it.
+  /// Of such messages the last 32,768 are known. For one that is being stored the walk waits at its
+  /// end, and gives what is there where the store failed. Damage shuts the spool's gate, and the
+  /// walk goes on behind it.
   ///
   /// - Parameters:
   ///   - channel: Bounds the memory. While it is full for more than 10 s, the walk holds nothing

@@ -194,9 +194,9 @@ struct SpoolDelivery {
     }
   }
 
-  /// Sends the rest, waits for the end of the stores that messages were put off for, each of which has a deadline,
-  /// and gives those messages that are there and were not stored. One that cannot be read keeps none
-  /// of the others back.
+  /// Sends the rest, waits for the end of the stores that messages were put off for, each of which
+  /// has a deadline, and gives those messages that are there and were not stored. One that cannot
+  /// be read keeps none of the others back.
   private mutating func decide() throws {
     try sendBatch()
     guard !undecided.isEmpty else { return }

@@ -408,8 +408,8 @@ package struct SpoolWalk {
 
   /// Leaves a table out whose damage a read met from the position on; false when it cannot be done.
   ///
-  /// A read passes over what was removed, so it meets damage that is far ahead. What stands in front
-  /// of that is read with the table: without it the removals there would be lost.
+  /// A read passes over what was removed, so it meets damage that is far ahead. What stands in
+  /// front of that is read with the table: without it the removals there would be lost.
   private mutating func leaveOut(
     damaged table: Database.TableFile, _ error: RocksError
   ) throws -> Bool {

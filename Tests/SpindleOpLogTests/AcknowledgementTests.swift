@@ -354,8 +354,8 @@ import Testing
     }
   }
 
-  /// Only one word can be the one that was noted up to the end. A replica that says more and more is
-  /// alive, also where the log here follows its words.
+  /// Only one word can be the one that was noted up to the end. A replica that says more and more
+  /// is alive, also where the log here follows its words.
   @Test func aForgottenReplicaThatSpeaksOnIsBack() async throws {
     try await withPlace { place in
       try await place.withStore { store in
