@@ -229,3 +229,22 @@ struct ScriptedReducer: IdempotentReducer {
 
   func postApply(_ state: RegisterRaised?) throws -> RegisterRaised? { state }
 }
+
+typealias ScriptedLog = Processor<ScriptedReducer, RegisterTracker>
+
+extension TestPlace {
+  /// Lends a log of its own whose reducer asks the script, and closes it.
+  func withScriptedLog(
+    _ script: Shared<ScriptedReducer.Script?>, _ body: (ScriptedLog, Store) async throws -> Void
+  ) async throws {
+    try await withStore { store in
+      let log = try await ScriptedLog(
+        reducer: ScriptedReducer(script: script), store: store, prefix: "app", selfID: me)
+      do { try await body(log, store) } catch {
+        await log.close()
+        throw error
+      }
+      await log.close()
+    }
+  }
+}

@@ -59,23 +59,12 @@ private struct DocumentReducer: IdempotentReducer {
 
 /// What stands in the way of making a state anew, and what it does to the log.
 @Suite struct RebuildFailureTests {
-  private typealias Log = Processor<ScriptedReducer, RegisterTracker>
   private let script = Shared<ScriptedReducer.Script?>(nil)
   private static let count: UInt64 = 300
 
   private func withLog(
-    _ place: TestPlace, _ body: (Log, Store) async throws -> Void
-  ) async throws {
-    try await place.withStore { store in
-      let log = try await Log(
-        reducer: ScriptedReducer(script: script), store: store, prefix: "app", selfID: me)
-      do { try await body(log, store) } catch {
-        await log.close()
-        throw error
-      }
-      await log.close()
-    }
-  }
+    _ place: TestPlace, _ body: (ScriptedLog, Store) async throws -> Void
+  ) async throws { try await place.withScriptedLog(script, body) }
 
   /// 600 entries of two peers; gives the state that they make.
   private func fill<R: Reducer, T>(
@@ -245,7 +234,7 @@ private struct DocumentReducer: IdempotentReducer {
       let store = try await Store.small(at: place.path, settings: small, clock: place.wall)
       let tracker = try await RegisterTracker(store: store, prefix: "app", settings: settings)
       #expect(try await tracker.sweepTokens(now: .max) == 100)
-      let log = try await Log(
+      let log = try await ScriptedLog(
         reducer: ScriptedReducer(script: script), store: store, prefix: "app", selfID: me)
       await expectError(.invalidArgument) {
         try await log.exec(MaxRegisterOp(String(repeating: "x", count: 600), 1))

@@ -6,23 +6,12 @@ import Testing
 
 /// In which order the entries of several peers make a state anew.
 @Suite struct RebuildOrderTests {
-  private typealias Log = Processor<ScriptedReducer, RegisterTracker>
   private typealias Entries = [(index: UInt64, entry: DecodedEntry<MaxRegisterOp>)]
   private let script = Shared<ScriptedReducer.Script?>(nil)
 
   private func withLog(
-    _ place: TestPlace, _ body: (Log, Store) async throws -> Void
-  ) async throws {
-    try await place.withStore { store in
-      let log = try await Log(
-        reducer: ScriptedReducer(script: script), store: store, prefix: "app", selfID: me)
-      do { try await body(log, store) } catch {
-        await log.close()
-        throw error
-      }
-      await log.close()
-    }
-  }
+    _ place: TestPlace, _ body: (ScriptedLog, Store) async throws -> Void
+  ) async throws { try await place.withScriptedLog(script, body) }
 
   /// Entries that need nothing, one a millisecond.
   private func plain(_ indices: Range<UInt64>, at time: UInt64) -> Entries {

@@ -6,31 +6,21 @@ import Testing
 
 /// Making the state of a log anew.
 @Suite struct RebuildTests {
-  private typealias Log = Processor<ScriptedReducer, RegisterTracker>
-
   /// - Parameter count: The work stops at the entry of this number, as a crash would stop it.
   private func withLog(
     _ place: TestPlace, stoppingAfter count: Int = .max,
-    _ body: (Log, Store) async throws -> Void
+    _ body: (ScriptedLog, Store) async throws -> Void
   ) async throws {
     let left = Countdown(count)
     let script: ScriptedReducer.Script = { _, _, _ in
       if left.isOver() { throw TrapError() }
       return nil
     }
-    try await place.withStore { store in
-      let log = try await Log(
-        reducer: ScriptedReducer(script: Shared(script)), store: store, prefix: "app", selfID: me)
-      do { try await body(log, store) } catch {
-        await log.close()
-        throw error
-      }
-      await log.close()
-    }
+    try await place.withScriptedLog(Shared(script), body)
   }
 
   /// 600 entries of two peers, a marker among them.
-  private func fill(_ log: Log) async throws {
+  private func fill(_ log: ScriptedLog) async throws {
     for number in UInt64(0)..<2 {
       let entries = (UInt64(0)..<300).map { index in
         (
@@ -131,7 +121,7 @@ import Testing
         _ = try await RegisterTracker(store: store, prefix: "copy")
         try await damage(store, "copy", key: OpLogKeys.rebuildingKey, value: [])
         try await OpLogArchive(path: file, store: store).install(prefix: "copy")
-        let copy = try await Log(
+        let copy = try await ScriptedLog(
           reducer: ScriptedReducer(script: Shared(nil)), store: store, prefix: "copy", selfID: me)
         #expect(try await copy.exec(MaxRegisterOp("r1", 5_000)).index == 0)
         #expect(try await copy.tracker.floors() == PeerCursors([peer(1): 4]))
