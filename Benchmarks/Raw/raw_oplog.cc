@@ -3,6 +3,7 @@
 
 #include <rocksdb/write_batch.h>
 
+#include "raw_handover.h"
 #include "raw_oplog_entries.h"
 
 namespace {
@@ -138,6 +139,40 @@ struct Entry {
   std::string key, value;
 };
 
+Entry Decode(uint64_t index, const rocksdb::Slice& row) {
+  if (row.size() < kRowHeader || row[0] != 2) throw std::runtime_error("a row is damaged");
+  const size_t key_bytes = static_cast<unsigned char>(row[kRowHeader - 1]);
+  const char* start = row.data() + kRowHeader;
+  if (row.size() < kRowHeader + key_bytes) throw std::runtime_error("a row is damaged");
+  return {index, BigEndian64(row.data() + 2), std::string(start, key_bytes),
+          std::string(start + key_bytes, row.data() + row.size())};
+}
+
+// Visits a page of rows of the peer from an index on.
+template <typename Visit>
+void WalkPage(Database& db, const std::array<char, kPeerBytes>& peer, uint64_t first,
+              const Visit& visit) {
+  rocksdb::ReadOptions options;
+  options.readahead_size = 64 << 10;
+  options.fill_cache = false;
+  const std::string upper = EntryKey(peer.data(), UINT64_MAX);
+  const rocksdb::Slice bound(upper);
+  options.iterate_upper_bound = &bound;
+  const std::unique_ptr<rocksdb::Iterator> row(db->NewIterator(options, db.family()));
+  uint64_t next = first;
+  for (row->Seek(EntryKey(peer.data(), first)); row->Valid() && next < first + kPage;
+       row->Next()) {
+    const rocksdb::Slice key = row->key();
+    if (key.size() != kKeyOfEntry || BigEndian64(key.data() + 1 + kPeerBytes) != next) {
+      throw std::runtime_error("a row is missing");
+    }
+    visit(next++, row->value());
+  }
+  Check(row->status());
+}
+
+// `read` walks on the caller's thread. `read-handed` does what a caller needs whose thread must not
+// wait for the disk: another thread walks and copies the rows, and is awaited.
 void RunRead(const OpLogRun& run) {
   Database db(run.dir, Options());
   const auto peer = PeerNumber(0);
@@ -146,29 +181,35 @@ void RunRead(const OpLogRun& run) {
   uint64_t next = 0, bytes = 0;
   OpLogRun paged = run;
   paged.batch = kPage;
+  std::unique_ptr<Handover> other;
+  if (run.job == "read-handed") other = std::make_unique<Handover>();
   Print(MeasureBatches(paged, 1, [&](uint64_t, uint64_t) {
-    rocksdb::ReadOptions options;
-    options.readahead_size = 64 << 10;
-    const std::string upper = EntryKey(peer.data(), UINT64_MAX);
-    const rocksdb::Slice bound(upper);
-    options.iterate_upper_bound = &bound;
-    const std::unique_ptr<rocksdb::Iterator> row(db->NewIterator(options, db.family()));
     std::vector<Entry> page;
     page.reserve(kPage);
-    for (row->Seek(EntryKey(peer.data(), next)); row->Valid() && page.size() < kPage; row->Next()) {
-      const rocksdb::Slice key = row->key(), value = row->value();
-      if (key.size() != kKeyOfEntry || value.size() < kRowHeader ||
-          BigEndian64(key.data() + 1 + kPeerBytes) != next || value[0] != 2) {
-        throw std::runtime_error("a row is damaged");
+    if (other) {
+      std::string rows;
+      std::vector<size_t> ends;
+      other->Run([&] {
+        WalkPage(db, peer, next, [&](uint64_t, const rocksdb::Slice& row) {
+          if (ends.empty()) {
+            rows.reserve(kPage * (row.size() + 16));
+            ends.reserve(kPage);
+          }
+          rows.append(row.data(), row.size());
+          ends.push_back(rows.size());
+        });
+      });
+      size_t start = 0;
+      for (const size_t end : ends) {
+        page.push_back(Decode(next++, rocksdb::Slice(rows.data() + start, end - start)));
+        start = end;
       }
-      const size_t key_bytes = static_cast<unsigned char>(value[kRowHeader - 1]);
-      const char* start = value.data() + kRowHeader;
-      if (value.size() < kRowHeader + key_bytes) throw std::runtime_error("a row is damaged");
-      page.push_back({next, BigEndian64(value.data() + 2), std::string(start, key_bytes),
-                      std::string(start + key_bytes, value.data() + value.size())});
-      next += 1;
+    } else {
+      WalkPage(db, peer, next, [&](uint64_t index, const rocksdb::Slice& row) {
+        page.push_back(Decode(index, row));
+      });
+      next += page.size();
     }
-    Check(row->status());
     for (const Entry& entry : page) bytes += entry.key.size() + entry.timestamp % 2;
   }));
   if (next < std::min<uint64_t>(run.Ops(), 1) || bytes == 0) {
@@ -204,5 +245,5 @@ void RunCursors(const OpLogRun& run) {
 }  // namespace
 
 int main(int count, char** arguments) {
-  return OpLogMain(count, arguments, {RunApply, RunExec, RunRead, RunCursors});
+  return OpLogMain(count, arguments, {RunApply, RunExec, RunRead, RunCursors, RunRead});
 }

@@ -142,11 +142,15 @@ struct OpLogJobs {
   void (*exec)(const OpLogRun&);
   void (*read)(const OpLogRun&);
   void (*cursors)(const OpLogRun&);
+  // Null where no other thread could help.
+  void (*read_handed)(const OpLogRun&) = nullptr;
 
   void RunOne(const OpLogRun& run) const {
     if (run.job == "apply") apply(run);
     else if (run.job == "read") read(run);
     else if (run.job == "cursors") cursors(run);
+    else if (run.job == "read-handed" && read_handed != nullptr) read_handed(run);
+    else if (run.job == "read-handed") throw UsageError("read-handed is RocksDB's alone");
     else exec(run);
   }
 };

@@ -15,6 +15,8 @@ Each job has a fresh database that is removed afterwards; one JSON object a line
   exec     entries of one peer by --threads callers, one a commit, buffered
   synced   the same, durable when a call returns
   read     every entry of one peer, decoded, in pages of 256
+  read-handed
+           the same with each page walked by another thread, RocksDB alone; not one of all
   cursors  the next index of each of 10,000 peers with 10 entries each
   all      every job above at its usual sizes
 
@@ -75,7 +77,8 @@ inline OpLogRun ParseOpLogRun(const std::vector<std::string>& arguments) {
     else if (run.job.empty()) run.job = argument;
     else throw UsageError("one job at a time, not also " + argument);
   }
-  const std::vector<std::string> jobs = {"apply", "exec", "synced", "read", "cursors", "all"};
+  const std::vector<std::string> jobs = {"apply",       "exec",    "synced", "read",
+                                         "read-handed", "cursors", "all"};
   if (run.job.empty()) throw UsageError("which job?");
   if (std::find(jobs.begin(), jobs.end(), run.job) == jobs.end()) {
     throw UsageError("unknown job " + run.job);

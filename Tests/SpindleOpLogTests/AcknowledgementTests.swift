@@ -228,7 +228,7 @@ import Testing
     typealias Op = Note
     private let log: Log
     private let words: [PeerID: PeerCursors]
-    private let silent: Set<PeerID>
+    let silent: Mutex<Set<PeerID>>
     private let unreadable: Set<PeerID>
     let told = Mutex<[PeerID: PeerCursors]>([:])
 
@@ -238,7 +238,7 @@ import Testing
     ) {
       self.log = log
       self.words = words
-      self.silent = silent
+      self.silent = Mutex(silent)
       self.unreadable = unreadable
     }
 
@@ -252,7 +252,7 @@ import Testing
       return try await log.readSince(peer: peer, from: index)
     }
     func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
-      if silent.contains(peer) { throw SpindleError(.io, "the head of \(peer) cannot be read") }
+      if silent.withLock({ $0.contains(peer) }) { throw SpindleError(.io, "the head of \(peer) cannot be read") }
       return try await log.chainHead(of: peer, before: index)
     }
     func acknowledgements() async throws -> [PeerID: PeerCursors] { words }
@@ -501,6 +501,39 @@ import Testing
           }
         }
         #expect(source.told.withLock { $0[peer(1)] } == PeerCursors())
+        running.cancel()
+        _ = await running.result
+      }
+    }
+  }
+
+  /// Without polls nothing but the driver itself asks again.
+  @Test func aComparisonThatFailedIsMadeAgain() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let (one, other) = (
+          try await log(store, "one", peer(1)), try await log(store, "other", peer(2))
+        )
+        try await exec(one, 5)
+        _ = try await PullDriver(from: Hearsay(one, words: [:]), into: other).run()
+        let source = Hearsay(other, words: [:], silent: [peer(1)])
+        var settings = ConvergenceSettings()
+        settings.skippedPeer = peer(1)
+        settings.pollInterval = nil
+        let clock = ManualClock()
+        let driver = ConvergenceDriver(from: source, into: one, settings: settings, clock: clock)
+        let running = Task { try await driver.run() }
+        // Only the poll sleeps: it came to its end once, and goes on.
+        try await eventually {
+          clock.sleeperCount > 0 && source.told.withLock { $0[peer(1)] } == PeerCursors()
+            && (driver.acknowledgementError as? SpindleError)?.kind == .io
+        }
+        source.silent.withLock { $0 = [] }
+        try await eventually {
+          clock.advance(by: .seconds(1))
+          return source.told.withLock { $0[peer(1)] } == PeerCursors([peer(1): 5])
+            && driver.acknowledgementError == nil
+        }
         running.cancel()
         _ = await running.result
       }

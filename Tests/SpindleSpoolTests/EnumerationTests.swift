@@ -347,6 +347,43 @@ struct EnumerationTests {
     try await fixture.store.close()
   }
 
+  @Test(
+    "R-ENUM-3: a message put off that cannot be read any more keeps no other back",
+    .temporaryDirectory)
+  func unreadableMessagesKeepNoneBack() async throws {
+    let fixture = try await StalledSpool()
+    let (spool, clock) = (fixture.spool, fixture.clock)
+    let now = clock.wallMilliseconds
+    let old = [id(atMilliseconds: now - 60_000), id(atMilliseconds: now - 59_000)]
+    let tables = try fixture.store.tablePaths(of: spool.family).count
+    for id in old {
+      try await spool.put(id, [1])
+      try await spool.flush()
+    }
+    clock.advance(by: .seconds(5))
+    try await fixture.setStopped(true)
+    let calls = old.map { fixture.store($0, deadline: .seconds(1)) }
+    try await eventually { clock.sleeperCount >= 2 }
+    let channel = SpoolEntryChannel(capacity: 8)
+    let start = SpoolInstant(unixMilliseconds: clock.wallMilliseconds)
+    let walk = try spool.enumerate(into: channel, startTime: start)
+    try await eventually { walk.progress.skipped == 2 }
+    let damage = try TableDamage(
+      truncating: try fixture.store.tablePaths(of: spool.family)[tables])
+    for call in calls {
+      try await fixture.wait(for: call)
+      #expect(await call.kind == .deadlineExceeded)
+    }
+    var entries: [SpoolEntry] = []
+    for await entry in channel { entries.append(entry) }
+    let outcome = await walk.finished()
+    #expect(entries == [.item(id: old[1], data: [1])])
+    #expect(outcome.count == 1 && outcome.error?.kind == .corruption)
+    try damage.mend()
+    try await fixture.setStopped(false)
+    try await fixture.store.close()
+  }
+
   @Test("R-ENUM-3: a start within the millisecond of a store under an old id leaves it out")
   func startsAreFinerThanStores() async throws {
     try await withPlace { (place) async throws in
