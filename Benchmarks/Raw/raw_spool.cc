@@ -286,7 +286,7 @@ void RunLoad(const Settings& settings) {
   uint64_t reads = count;
   if (!is_cold) {
     // What the cache holds is read again and again.
-    reads = settings.ops > 0 ? settings.ops : 100'000;
+    reads = settings.ops > 0 ? settings.ops : 400'000;
     count = std::max<uint64_t>(1, std::min(count, 32 * kMiB / ValueBytesOf(settings)));
   }
   const auto order = Shuffled(count);

@@ -163,7 +163,7 @@ final class BenchSpool: Sendable {
   private func load(isCold: Bool) async throws -> Result {
     let count = count(bytesAtMost: isCold ? 1 << 30 : 32 << 20)
     // What the cache holds is read again and again.
-    let reads = isCold ? count : ops ?? 100_000
+    let reads = isCold ? count : ops ?? 400_000
     let order = Self.shuffled(count)
     try await withSpool { spool in
       try await fill(spool, count)
