@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import SpindleStore
 internal import Synchronization
 
 /// How a ``ConvergenceDriver`` pulls.
@@ -92,10 +93,17 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var progress: PeerProgress
     /// What the source told last that is wrong with the peer.
     var failure: SpindleError?
-    /// Whether its log was compared, and found to have one history here and there. Until then
-    /// nobody is told that the other has it.
-    var isSame = false
+    /// Below which index its log was found to be one here and there; nil where it was not compared
+    /// or has two histories. Above it nobody has compared, and nobody is told who has it.
+    var same: UInt64?
     var failureCount = 0
+
+    /// Whether all of it that both sides have is known to be the same.
+    ///
+    /// - Parameter ours: What the target has by now.
+    func isSame(ours: UInt64 = 0) -> Bool {
+      same.map { min(max(progress.next, ours), progress.known) <= $0 } ?? false
+    }
   }
 
   /// The peer that is only compared.
@@ -126,27 +134,30 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var askError: (any Error)?
     var tellError: (any Error)?
     var acknowledgeError: (any Error)?
+    /// What the watch told since the source was asked for what it has.
+    var news = PeerCursors()
     /// What the source was told the last time, and what it had then.
     var told: (ours: Word, known: PeerCursors)?
     /// What the source told of others the last time, and what the target had then.
     var heard: (replicas: [PeerID: PeerCursors], ours: Word)?
 
-    var doubtful: Set<PeerID> { Set(peers.filter { !$0.value.isSame }.keys) }
+    func doubtful(ours: PeerCursors) -> Set<PeerID> {
+      Set(peers.filter { !$0.value.isSame(ours: ours[$0.key]) }.keys)
+    }
 
-    /// - Parameter merge: What becomes of the index known before and of the one known now.
-    mutating func learn(
-      _ peer: PeerID, known: UInt64, ours: UInt64, _ merge: (UInt64, UInt64) -> UInt64
-    ) {
+    mutating func learn(_ peer: PeerID, known: UInt64, ours: UInt64) {
       var entry =
         peers[peer] ?? Peer(progress: PeerProgress(next: ours, known: 0, phase: .drained))
-      entry.progress.known = merge(entry.progress.known, known)
+      entry.progress.known = known
       entry.progress.next = max(entry.progress.next, ours)
+      // What takes the place of what was lost may be something else.
+      entry.same = entry.same.map { min($0, known) }
       peers[peer] = entry
     }
 
     mutating func enqueueIfDue(_ peer: PeerID) {
       guard let entry = peers[peer], case .drained = entry.progress.phase,
-        entry.progress.lag > 0 || entry.failure != nil || !entry.isSame
+        entry.progress.lag > 0 || entry.failure != nil || !entry.isSame()
       else { return }
       peers[peer]?.progress.phase = .waiting
       queue.append(peer)
@@ -158,6 +169,9 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   private let clock: any StoreClock
   private let metrics: PullMetrics?
   private let state = Mutex(State())
+  /// Source and target tell each other one word after the other: an older one that came last would
+  /// be taken for that of a replica that was restored.
+  private let telling: Permits
 
   /// - Parameter clock: For intervals and rests. The default is the system's.
   public init(
@@ -167,6 +181,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     pull = PeerPull(source: source, target: target)
     self.settings = settings
     self.clock = clock
+    telling = Permits(1, clock: clock)
     metrics = PullMetrics(driver: settings.name, peerLimit: settings.measuredPeerLimit)
   }
 
@@ -204,13 +219,16 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     // One wake-up that nobody took yet is enough: whoever takes it looks at everything.
     let (wakes, wake) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    // So is one request to ask the source again.
+    let (requests, request) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
     await withDiscardingTaskGroup { group in
-      group.addTask { await self.watch(wake) }
-      group.addTask { await self.poll(wake) }
+      group.addTask { await self.watch(wake, request) }
+      group.addTask { await self.poll(wake, requests) }
       if metrics != nil { group.addTask { await self.publishRepeatedly() } }
       for await _ in wakes {
         for (peer, known) in takeDue() {
-          group.addTask { await self.serve(peer, upTo: known, wake) }
+          group.addTask { await self.serve(peer, upTo: known, wake, request) }
         }
       }
       group.cancelAll()
@@ -258,27 +276,34 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
 
   // MARK: What the source has
 
-  private func watch(_ wake: AsyncStream<Void>.Continuation) async {
+  private func watch(
+    _ wake: AsyncStream<Void>.Continuation, _ request: AsyncStream<Void>.Continuation
+  ) async {
     for await event in pull.source.watchCursors() {
       switch event {
-      case .snapshot(let cursors), .advanced(let cursors): await learn(cursors)
+      case .snapshot(let cursors), .advanced(let cursors): await learn(cursors, request)
       }
       wake.yield()
     }
     wake.finish()
   }
 
-  private func poll(_ wake: AsyncStream<Void>.Continuation) async {
+  /// - Parameter requests: To ask the source again although it is not asked at intervals.
+  private func poll(
+    _ wake: AsyncStream<Void>.Continuation, _ requests: AsyncStream<Void>
+  ) async {
+    var requests = requests.makeAsyncIterator()
     var failureCount = 0
     repeat {
       var isWhole = false
       do {
         let ours = try await pull.target.cursors()
+        state.withLock { $0.news = PeerCursors() }
         let survey = try await pull.source.survey()
         state.withLock { $0.askError = nil }
         await learn(survey, ours: ours)
-        await acknowledge(known: survey.cursors)
-        isWhole = survey.failures.isEmpty && sourceError == nil && !failedToCompare
+        await acknowledge()
+        isWhole = survey.failures.isEmpty && sourceError == nil && !failedToTell
       } catch {
         state.withLock { $0.askError = error }
         metrics?.sourceFailed(error)
@@ -287,34 +312,36 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       failureCount = isWhole ? 0 : failureCount + 1
       if let interval = settings.pollInterval {
         try? await clock.sleep(until: clock.now + max(interval, Self.leastRest))
-      } else if isWhole {
-        return
-      } else {
-        try? await clock.sleep(until: clock.now + rest(after: failureCount))
+        continue
       }
+      if isWhole, await requests.next() == nil { return }
+      try? await clock.sleep(until: clock.now + rest(after: failureCount))
     } while !Task.isCancelled
   }
 
-  /// Whether the skipped peer could not be compared the last time. That it has two histories is an
-  /// answer.
-  private var failedToCompare: Bool {
-    let failure = state.withLock { $0.skipped.failure }
+  /// Whether source and target could not tell each other what they have. That the skipped peer has
+  /// two histories is an answer.
+  private var failedToTell: Bool {
+    guard let failure = acknowledgementError else { return false }
     if case .conflict? = failure as? SyncError { return false }
-    return failure != nil
+    return true
   }
 
-  /// Takes in what the source has now, which may be less than before: a folder can lose files.
+  /// Takes in what the source has now, which may be less than before: a folder can lose files. What
+  /// the watch told meanwhile may be newer.
   private func learn(_ survey: LogSurvey, ours: PeerCursors) async {
     await tellTarget(survey.cursors)
     state.withLock { state in
+      var cursors = survey.cursors
+      cursors.merge(state.news)
       if let peer = settings.skippedPeer {
-        state.skipped.known = survey.cursors[peer]
+        state.skipped.known = cursors[peer]
         // What takes the place of what was lost may be something else.
         state.skipped.same = min(state.skipped.same, state.skipped.known)
       }
-      let known = Set(survey.cursors.sorted.map(\.peer)).union(survey.failures.keys)
+      let known = Set(cursors.sorted.map(\.peer)).union(survey.failures.keys)
       for peer in known.union(state.peers.keys) where peer != settings.skippedPeer {
-        state.learn(peer, known: survey.cursors[peer], ours: ours[peer]) { $1 }
+        state.learn(peer, known: cursors[peer], ours: ours[peer])
         state.peers[peer]?.failure = survey.failures[peer]
         state.enqueueIfDue(peer)
       }
@@ -322,11 +349,15 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   }
 
   /// Takes in what the source's watch tells, which only rises.
-  private func learn(_ cursors: PeerCursors) async {
+  private func learn(
+    _ cursors: PeerCursors, _ request: AsyncStream<Void>.Continuation
+  ) async {
     await tellTarget(cursors)
     let isOfSkipped = state.withLock { state in
+      state.news.merge(cursors)
       for (peer, known) in cursors.sorted where peer != settings.skippedPeer {
-        state.learn(peer, known: known, ours: 0, max)
+        let before = state.peers[peer]?.progress.known ?? 0
+        state.learn(peer, known: max(before, known), ours: 0)
         state.enqueueIfDue(peer)
       }
       guard let peer = settings.skippedPeer, cursors[peer] > state.skipped.known else {
@@ -336,7 +367,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       return true
     }
     // Nobody is served for it, and without polls nobody else compares it.
-    if isOfSkipped, settings.pollInterval == nil, isDrained { await acknowledge() }
+    if isOfSkipped { await acknowledgeWhereDrained(request) }
   }
 
   private func tellTarget(_ cursors: PeerCursors) async {
@@ -345,37 +376,67 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     state.withLock { [failure] in $0.tellError = failure }
   }
 
-  /// The same with what the source is known to have.
-  private func acknowledge() async {
-    await acknowledge(known: PeerCursors(progress.mapValues(\.known)))
+  /// With polls the next one tells, so that a stream of entries does not cost a sync each.
+  private func acknowledgeWhereDrained(_ request: AsyncStream<Void>.Continuation) async {
+    let isDrained = state.withLock { $0.pullingCount == 0 && $0.queue.isEmpty }
+    guard settings.pollInterval == nil, isDrained else { return }
+    await acknowledge()
+    if failedToTell { request.yield() }
   }
 
   /// Lets source and target tell each other what they have, where it is not what they told the last
   /// time. What others told the source is asked for in any case: it changes while the log rests.
-  private func acknowledge(known: PeerCursors) async {
+  private func acknowledge() async {
+    guard (try? await telling.acquire(until: nil)) != nil else { return }
+    defer { telling.release() }
+    var failure: (any Error)?
     do {
+      let known = state.withLock { state in
+        var known = PeerCursors(state.peers.mapValues(\.progress.known))
+        if let peer = settings.skippedPeer { known.advance(peer, to: state.skipped.known) }
+        return known
+      }
       let cursors = try await pull.target.cursors()
       let doubtful = await doubtfulPeers(ours: cursors)
-      let ours = Word(cursors: cursors.leavingOut(doubtful), doubtful: doubtful)
-      let replicas = try await pull.source.acknowledgements()
-      if !state.withLock({ $0.heard.map { $0 == (replicas, ours) } ?? false }) {
-        try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
-        state.withLock { $0.heard = (replicas, ours) }
+      let ours = Word(cursors: cursors, doubtful: doubtful)
+      do {
+        let replicas = try await pull.source.acknowledgements()
+        if !state.withLock({ $0.heard.map { $0 == (replicas, ours) } ?? false }) {
+          try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
+          state.withLock { $0.heard = (replicas, ours) }
+        }
+      } catch {
+        // What others said is one thing, what is said to them another.
+        failure = error
       }
       if !state.withLock({ $0.told.map { $0 == (ours, known) } ?? false }) {
         try await pull.target.acknowledge(to: pull.source, except: doubtful)
         state.withLock { $0.told = (ours, known) }
       }
-      state.withLock { $0.acknowledgeError = $0.skipped.failure }
     } catch {
-      state.withLock { $0.acknowledgeError = error }
+      failure = failure ?? error
     }
+    state.withLock { [failure] in $0.acknowledgeError = failure ?? $0.skipped.failure }
   }
 
-  /// The peers of which nobody is told what is here or there. The skipped one is compared now,
-  /// where more of it is in both logs than was compared.
+  /// The peers of which nobody is told what is here or there. Compared now is what both sides have
+  /// got since it was compared: where a peer's entries come from elsewhere all the time, no turn of
+  /// its own would ever be late enough. One that failed, or has two histories, waits for its turn.
   private func doubtfulPeers(ours: PeerCursors) async -> Set<PeerID> {
-    let (doubtful, skipped) = state.withLock { ($0.doubtful, $0.skipped) }
+    let late = state.withLock { state in
+      state.peers.filter { peer, entry in
+        entry.same != nil && entry.progress.pause == nil && !entry.isSame(ours: ours[peer])
+      }.mapValues(\.progress.known)
+    }
+    for (peer, known) in late {
+      let outcome = await pull.run(peer, upTo: known, taking: false)
+      state.withLock { state in
+        guard let entry = state.peers[peer], let same = entry.same, outcome.isSame == true
+        else { return }
+        state.peers[peer]?.same = min(max(same, outcome.same), entry.progress.known)
+      }
+    }
+    let (doubtful, skipped) = state.withLock { ($0.doubtful(ours: ours), $0.skipped) }
     guard let peer = settings.skippedPeer else { return doubtful }
     let common = min(ours[peer], skipped.known)
     if skipped.failure == nil, common <= skipped.same { return doubtful }
@@ -409,15 +470,13 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
   }
 
   private func serve(
-    _ peer: PeerID, upTo known: UInt64, _ wake: AsyncStream<Void>.Continuation
+    _ peer: PeerID, upTo known: UInt64, _ wake: AsyncStream<Void>.Continuation,
+    _ request: AsyncStream<Void>.Continuation
   ) async {
     let outcome = await pull.run(peer, upTo: known)
     if Task.isCancelled { return }
     let pause = finish(peer, outcome)
-    // With polls the next one tells, so that a stream of entries does not cost a sync each.
-    if settings.pollInterval == nil, isDrained {
-      await acknowledge()
-    }
+    await acknowledgeWhereDrained(request)
     wake.yield()
     guard let pause else { return }
     try? await clock.sleep(until: pause.until)
@@ -428,9 +487,6 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     wake.yield()
   }
 
-  /// Whether no peer is pulled or waits for it.
-  private var isDrained: Bool { state.withLock { $0.pullingCount == 0 && $0.queue.isEmpty } }
-
   private func finish(_ peer: PeerID, _ outcome: PullOutcome) -> PullPause? {
     let now = clock.now
     return state.withLock { state in
@@ -440,13 +496,15 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
       guard var entry = state.peers[peer] else { return nil }
       defer { state.peers[peer] = entry }
       entry.progress.next = max(entry.progress.next, outcome.next)
-      entry.isSame = outcome.isSame ?? entry.isSame
+      if let isSame = outcome.isSame {
+        entry.same = isSame ? min(outcome.same, entry.progress.known) : nil
+      }
       // Once all that can be read is here, what cannot be read is what is left to tell.
       let error = outcome.error ?? (entry.progress.lag == 0 ? entry.failure : nil)
       guard error != nil || outcome.lacksHistory else {
         entry.failureCount = 0
         entry.progress.phase = .drained
-        if entry.progress.lag > 0 {
+        if entry.progress.lag > 0 || !entry.isSame() {
           entry.progress.phase = .waiting
           state.queue.append(peer)
         }

@@ -1,6 +1,7 @@
 public import SpindleCore
 internal import SpindleIO
 public import SpindleStore
+internal import Synchronization
 
 /// The logs in a folder, of all peers that write there, as something to pull from.
 ///
@@ -19,6 +20,8 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   private let files: SegmentFiles<Op>
   private let store: Store
   private let board = CursorBoard(PeerCursors())
+  /// Whose word could not be read the last time.
+  private let unreadableWords = Mutex<[PeerID: SpindleError]>([:])
 
   /// - Parameters:
   ///   - root: The folder. It need not be there yet.
@@ -50,17 +53,17 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   ///   checked. With more than 16 peers the whole of a segment may be, which it was added to.
   public func cursors() async throws -> PeerCursors { try await survey().cursors }
 
-  /// As ``cursors()``, and what is wrong with the last segment of a peer.
+  /// As ``cursors()``, and what is wrong with the last segment of a peer, or with its word, when
+  /// ``acknowledgements()`` was asked for it the last time.
   public func survey() async throws -> LogSurvey {
-    let board = board
-    return try await blocking { files in
+    try await blocking { [self] files in
       var survey = LogSurvey(cursors: PeerCursors())
       let peers: [PeerID]
       do throws(IOFailure) { peers = try files.folder.peers() } catch { throw error.spindleError }
       for peer in peers {
         let (next, failure) = files.end(of: peer)
         survey.cursors.advance(peer, to: next)
-        survey.failures[peer] = failure
+        survey.failures[peer] = failure ?? unreadableWords.withLock { $0[peer] }
       }
       for (peer, next) in survey.cursors.sorted { board.advance(peer, to: next) }
       return survey
@@ -69,17 +72,22 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
 
   /// What each replica that writes into the folder told that it has, by its
   /// ``FileLogReplica/acknowledge(replica:cursors:except:)``. A file that is damaged, or on its
-  /// way, tells nothing.
+  /// way, tells nothing. Nor does one that cannot be read: it keeps nobody else's word back, and
+  /// ``survey()`` tells of it.
   public func acknowledgements() async throws -> [PeerID: PeerCursors] {
-    try await blocking { files in
+    try await blocking { [self] files in
+      let peers: [PeerID]
+      do throws(IOFailure) { peers = try files.folder.peers() } catch { throw error.spindleError }
       var replicas: [PeerID: PeerCursors] = [:]
-      do throws(IOFailure) {
-        for peer in try files.folder.peers() {
+      var unreadable: [PeerID: SpindleError] = [:]
+      for peer in peers {
+        do throws(IOFailure) {
           replicas[peer] = try FileLogAcknowledgement.read(files.folder.acknowledgement(of: peer))
+        } catch {
+          unreadable[peer] = error.spindleError
         }
-      } catch {
-        throw error.spindleError
       }
+      unreadableWords.withLock { [unreadable] in $0 = unreadable }
       return replicas
     }
   }

@@ -46,7 +46,7 @@ public struct FileLogReplica<Op: IndexableOp>: LogSource {
   }
 
   /// Tells the others of the folder what this replica has, in its own directory. Of others nothing
-  /// is told. Of peers in doubt it goes on telling what it told before.
+  /// is told. Of peers in doubt it goes on telling what it told before, or less.
   ///
   /// - Complexity: two syncs.
   public func acknowledge(

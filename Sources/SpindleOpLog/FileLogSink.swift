@@ -199,8 +199,9 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
   /// Tells the others of the folder what this replica has and keeps. Goes beside any other call:
   /// its file is none of the log's.
   ///
-  /// - Parameter doubtful: Peers of which the file tells what it told before, since whoever reads
-  ///   it takes a peer that is not in it for one of which nothing is here.
+  /// - Parameter doubtful: Peers of which the file goes on telling what it told before, but no more
+  ///   than is named: whoever reads it takes a peer that is not in it for one of which nothing is
+  ///   here.
   func acknowledge(_ cursors: PeerCursors, except doubtful: Set<PeerID>) async throws {
     try await store.blocking { [self] in
       try acknowledging.withLock { _ in
@@ -211,7 +212,10 @@ public final class FileLogSink<Op: IndexableOp>: Sendable {
         do throws(IOFailure) {
           var word = cursors.leavingOut(doubtful)
           if !doubtful.isEmpty, let before = try FileLogAcknowledgement.read(path) {
-            for peer in doubtful { word.advance(peer, to: before[peer]) }
+            for peer in doubtful {
+              let here = cursors[peer]
+              word.advance(peer, to: here == 0 ? before[peer] : min(before[peer], here))
+            }
           }
           try Files.writeAtomically(FileLogAcknowledgement.encode(word), to: path)
         } catch {

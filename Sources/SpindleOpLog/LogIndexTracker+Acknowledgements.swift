@@ -21,8 +21,9 @@ extension LogIndexTracker {
   ///
   /// - Parameters:
   ///   - replica: Who has it: the peer id under which the replica writes.
-  ///   - doubtful: Peers of which the word says nothing, such as those whose log could not be
-  ///     compared: what was noted of them stays. The default is none.
+  ///   - doubtful: Peers such as those whose log could not be compared, of which the word may be
+  ///     one about another log: what was noted of them is lowered where the word names less, and
+  ///     stays otherwise. The default is none.
   public func acknowledge(
     replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID> = []
   ) async throws {
@@ -50,6 +51,12 @@ extension LogIndexTracker {
         guard told < known || next > known else { continue }
         batch.put(
           space.log, key: OpLogKeys.acknowledgement(replica, peer), value: Self.encode(next))
+      }
+      // Whatever the history, more than it names the replica has not.
+      for peer in doubtful where (1..<max(known[peer], 1)).contains(cursors[peer]) {
+        batch.put(
+          space.log, key: OpLogKeys.acknowledgement(replica, peer),
+          value: Self.encode(cursors[peer]))
       }
     }
   }

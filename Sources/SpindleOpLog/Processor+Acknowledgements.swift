@@ -23,12 +23,19 @@ extension Processor {
   public func noteAcknowledged(
     _ replicas: [PeerID: PeerCursors], except doubtful: Set<PeerID>
   ) async throws {
-    let own = replicas.values.reduce(0) { max($0, $1[selfID]) }
+    let own = doubtful.contains(selfID) ? 0 : replicas.values.reduce(0) { max($0, $1[selfID]) }
     try await noteElsewhere(PeerCursors([selfID: own]))
     guard let records = tracker as? any WriteRecords else { return }
+    // What is damaged of one replica keeps none of the others' words back.
+    var failure: (any Error)?
     for (replica, cursors) in replicas where replica != selfID {
-      try await records.acknowledge(replica: replica, cursors: cursors, except: doubtful)
+      do {
+        try await records.acknowledge(replica: replica, cursors: cursors, except: doubtful)
+      } catch {
+        failure = failure ?? error
+      }
     }
+    if let failure { throw failure }
   }
 
   /// This processor's own word; nobody else's is passed on.

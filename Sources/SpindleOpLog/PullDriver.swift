@@ -66,9 +66,13 @@ public struct PullDriver<Op: Sendable>: Sendable {
     do {
       let replicas = try await pull.source.acknowledgements()
       try await pull.target.noteAcknowledged(by: replicas, except: doubtful)
-      try await pull.target.acknowledge(to: pull.source, except: doubtful)
     } catch {
       report.acknowledgementError = error
+    }
+    do {
+      try await pull.target.acknowledge(to: pull.source, except: doubtful)
+    } catch {
+      report.acknowledgementError = report.acknowledgementError ?? error
     }
     try Task.checkCancellation()
     return report
@@ -119,6 +123,8 @@ public struct PullOutcome: Sendable {
     return isCompared ? true : nil
   }
   fileprivate var isCompared = false
+  /// Below which index the peer's log was compared, or taken from the source.
+  fileprivate(set) var same: UInt64 = 0
 }
 
 /// Pulls one peer from a source into a target.
@@ -132,8 +138,10 @@ struct PeerPull<Op: Sendable>: Sendable {
     do {
       outcome.next = try await target.cursor(of: peer)
       outcome.isUpToDate = !taking || outcome.next >= known
-      try await compare(peer, below: min(outcome.next, known))
+      let common = min(outcome.next, known)
+      try await compare(peer, below: common)
       outcome.isCompared = true
+      outcome.same = common
       if !taking { return outcome }
       while outcome.next < known {
         try Task.checkCancellation()
@@ -190,6 +198,7 @@ struct PeerPull<Op: Sendable>: Sendable {
         throw error
       }
       outcome.next += UInt64(count)
+      outcome.same = outcome.next
     }
     guard count == page.count else {
       throw SyncError.cursorMismatch(

@@ -47,8 +47,8 @@ public protocol LogSource<Op>: HasCursors {
   /// Takes the word of a replica that it has each peer's log up to a cursor and keeps it, and
   /// nothing of peers that it does not name. The default takes no notice.
   ///
-  /// - Parameter doubtful: Peers of which nothing is said, whose log may be another one here than
-  ///   there. What was said of them before stays.
+  /// - Parameter doubtful: Peers whose log may be another one here than there. What was said of
+  ///   them before is lowered where less is named now, and stays otherwise.
   func acknowledge(
     replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
   ) async throws
@@ -129,7 +129,7 @@ public protocol LogProcessor<Op>: HasCursors {
   func confirmed() async throws -> (replica: PeerID, cursors: PeerCursors)?
 
   /// Takes the word of other replicas about what they have and keep: nothing of peers that a word
-  /// does not name, and of those in doubt nothing is said. The default takes no notice.
+  /// does not name, and of those in doubt no more than it names. The default takes no notice.
   func noteAcknowledged(
     _ replicas: [PeerID: PeerCursors], except doubtful: Set<PeerID>
   ) async throws
@@ -164,7 +164,7 @@ extension LogProcessor {
   func acknowledge(to source: any LogSource<Op>, except peers: Set<PeerID>) async throws {
     guard let confirmed = try await confirmed() else { return }
     try await source.acknowledge(
-      replica: confirmed.replica, cursors: confirmed.cursors.leavingOut(peers), except: peers)
+      replica: confirmed.replica, cursors: confirmed.cursors, except: peers)
   }
 
   /// Takes in what a source knows of others.
@@ -175,7 +175,7 @@ extension LogProcessor {
   ) async throws {
     // That more of the own log was somewhere counts whatever its history.
     try await noteElsewhere(replicas.values.reduce(into: PeerCursors()) { $0.merge($1) })
-    try await noteAcknowledged(replicas.mapValues { $0.leavingOut(peers) }, except: peers)
+    try await noteAcknowledged(replicas, except: peers)
   }
 }
 

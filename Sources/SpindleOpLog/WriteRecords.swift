@@ -26,7 +26,7 @@ public protocol WriteRecords: Sendable {
   func sweepTokens(now: UInt64, limit: Int) async throws -> Int
 
   /// Notes that a replica has each peer's log up to a cursor and keeps it, and nothing of peers
-  /// that are not named. Of those in doubt nothing is said.
+  /// that are not named. Of those in doubt no more than is named.
   func acknowledge(
     replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
   ) async throws

@@ -189,9 +189,15 @@ import Testing
         try await one.acknowledge(replica: peer(2), cursors: PeerCursors([peer(1): 4]))
         #expect(try await tracker.acknowledgements()[peer(2)] == PeerCursors([peer(1): 4]))
         #expect(try await tracker.trim(below: PeerCursors([peer(1): 100])).rows == 4)
-        // Of what is in doubt it says nothing; of what else it does not name it has nothing.
+        // Of what is in doubt it can say less, and no more; of what else it does not name it has
+        // nothing.
+        for (said, left) in [(7, 4), (3, 3)] as [(UInt64, UInt64)] {
+          try await one.acknowledge(
+            replica: peer(2), cursors: PeerCursors([peer(1): said]), except: [peer(1)])
+          #expect(try await tracker.acknowledgements()[peer(2)] == PeerCursors([peer(1): left]))
+        }
         try await one.acknowledge(replica: peer(2), cursors: PeerCursors(), except: [peer(1)])
-        #expect(try await tracker.acknowledgements()[peer(2)] == PeerCursors([peer(1): 4]))
+        #expect(try await tracker.acknowledgements()[peer(2)] == PeerCursors([peer(1): 3]))
         try await one.acknowledge(replica: peer(2), cursors: PeerCursors())
         #expect(try await tracker.acknowledgements()[peer(2)] == PeerCursors())
         #expect(try await tracker.trim(below: PeerCursors([peer(1): 100])).rows == 0)
@@ -252,14 +258,19 @@ import Testing
       return try await log.readSince(peer: peer, from: index)
     }
     func chainHead(of peer: PeerID, before index: UInt64) async throws -> ChainHead? {
-      if silent.withLock({ $0.contains(peer) }) { throw SpindleError(.io, "the head of \(peer) cannot be read") }
+      if silent.withLock({ $0.contains(peer) }) {
+        throw SpindleError(.io, "the head of \(peer) cannot be read")
+      }
       return try await log.chainHead(of: peer, before: index)
     }
     func acknowledgements() async throws -> [PeerID: PeerCursors] { words }
     func acknowledge(
       replica: PeerID, cursors: PeerCursors, except doubtful: Set<PeerID>
     ) async throws {
-      told.withLock { $0[replica] = cursors }
+      let believed = cursors.sorted.filter { !doubtful.contains($0.peer) }
+      told.withLock {
+        $0[replica] = PeerCursors(Dictionary(uniqueKeysWithValues: believed.map { ($0, $1) }))
+      }
       // To the writer of another log of the same name it would be the mark of a backup.
       if log.selfID == replica { return }
       try await log.acknowledge(replica: replica, cursors: cursors, except: doubtful)
@@ -309,8 +320,69 @@ import Testing
       try await right.acknowledge(replica: peer(2), cursors: less, except: [peer(1), peer(4)])
       #expect(
         try await left.acknowledgements()[peer(2)] == PeerCursors([peer(1): 5, peer(3): 1]))
+      // More than is here it must not tell, whatever the history.
+      for (here, told) in [(9, 5), (4, 4)] as [(UInt64, UInt64)] {
+        try await right.acknowledge(
+          replica: peer(2), cursors: PeerCursors([peer(1): here, peer(3): 1]), except: [peer(1)])
+        #expect(
+          try await left.acknowledgements()[peer(2)] == PeerCursors([peer(1): told, peer(3): 1]))
+      }
       try await right.acknowledge(replica: peer(2), cursors: less)
       #expect(try await left.acknowledgements()[peer(2)] == less)
+    }
+  }
+
+  /// A replica whose word cannot be read keeps nobody else's back, and is told of.
+  @Test func anUnreadableWordKeepsNoOtherBack() async throws {
+    try await withSharedFolder { one, two, left, right in
+      try await exec(one, 10)
+      _ = try await Publisher(log: one, sink: left.sink).sync()
+      let place = try TestDirectory.path("logs") + "/\(peer(3))"
+      for path in [place, place + "/cursors"] { #expect(try Files.makeDirectory(path)) }
+      let pulled = try await PullDriver(from: right, into: two).run()
+      #expect(pulled.newCount == 10 && pulled.acknowledgementError == nil)
+      let report = try await PullDriver(from: left, into: one).run()
+      #expect(report.acknowledgementError == nil)
+      #expect(
+        try await one.tracker.acknowledgements() == [peer(2): PeerCursors([peer(1): 10])])
+      #expect(try await left.survey().failures[peer(3)]?.kind == .io)
+      #expect(Files.removeEmptyDirectory(place + "/cursors"))
+      #expect(try await left.acknowledgements()[peer(3)] == nil)
+      #expect(try await left.survey().failures.isEmpty)
+    }
+  }
+
+  /// The source was behind, and got another history than the target has.
+  @Test(arguments: [Duration.milliseconds(5), nil])
+  func aForkOfAPulledPeerIsToldWhenItGrows(interval: Duration?) async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let (one, behind) = (
+          try await log(store, "one", peer(1)), try await log(store, "behind", peer(2))
+        )
+        let target = try await log(store, "target", peer(3))
+        try await exec(one, 5)
+        _ = try await PullDriver(from: one, into: behind).run()
+        try await exec(one, 5)
+        _ = try await PullDriver(from: one, into: target).run()
+        let source = Hearsay(behind, words: [peer(9): PeerCursors([peer(1): 10])])
+        var settings = ConvergenceSettings()
+        settings.pollInterval = interval
+        let driver = ConvergenceDriver(from: source, into: target, settings: settings)
+        let running = Task { try await driver.run() }
+        try await eventually {
+          source.told.withLock { $0[peer(3)]?[peer(1)] } == 10
+        }
+        let entry = LogEntry(
+          serverUser: nil, timestamp: Timestamp(packed: 1), op: Note("another"))
+        for index in 5..<10 as Range<UInt64> {
+          _ = try await behind.apply(peer: peer(1), index: index, entry: .logEntry(entry))
+        }
+        try await eventually { driver.progress[peer(1)]?.pause?.reason == "conflict" }
+        try await eventually { source.told.withLock { $0[peer(3)]?[peer(1)] } == 0 }
+        running.cancel()
+        _ = await running.result
+      }
     }
   }
 

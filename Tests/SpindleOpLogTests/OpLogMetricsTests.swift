@@ -241,7 +241,9 @@ import Testing
         from: source, into: target, settings: settings, clock: ManualClock())
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { try await convergence.run() }
-        try await eventually { convergence.progress.values.count { $0.pause != nil } == 5 }
+        try await eventually {
+          convergence.progress.values.count { $0.pause != nil } == 5 && convergence.newCount == 5
+        }
         convergence.publishMetrics()
         group.cancelAll()
         try? await group.waitForAll()
