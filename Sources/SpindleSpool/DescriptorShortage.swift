@@ -1,6 +1,7 @@
 internal import Glibc
 internal import SpindleCore
 internal import SpindleRocks
+internal import Synchronization
 
 /// What a process that has no file descriptors left meets.
 extension RocksError {
@@ -22,10 +23,41 @@ package enum DescriptorLimit {
     return limit < 0 ? nil : limit
   }
 
-  /// Whether two views of all tables can be open at once within half of a limit: what the database
-  /// has open itself, and all else in the process, needs the rest.
-  package static func admitsViews(ofTables count: Int, limit: Int?) -> Bool {
-    guard let limit else { return true }
-    return count <= limit / 2 / SpoolWalk.viewLimit
+}
+
+/// The descriptors that the views of a process have, all walks together: at most half of what the
+/// process may have. What the databases have open themselves, and all else, needs the rest.
+package final class DescriptorBudget: Sendable {
+  static let process = DescriptorBudget()
+  private let taken = Atomic<Int>(0)
+
+  package init() {}
+
+  /// Takes descriptors for a view of so many tables.
+  ///
+  /// - Returns: What gives them back when it is let go; nil where a walk could not have as many
+  ///   views as it may need, or other walks have too many by now.
+  package func reserve(tables count: Int, limit: Int?) -> Reservation? {
+    if let limit, count > limit / 2 / SpoolWalk.viewLimit { return nil }
+    var before = taken.load(ordering: .relaxed)
+    while true {
+      if let limit, before + count > limit / 2 { return nil }
+      let (exchanged, original) = taken.weakCompareExchange(
+        expected: before, desired: before + count, ordering: .relaxed)
+      if exchanged { return Reservation(count, of: self) }
+      before = original
+    }
+  }
+
+  package final class Reservation: Sendable {
+    private let count: Int
+    private let budget: DescriptorBudget
+
+    fileprivate init(_ count: Int, of budget: DescriptorBudget) {
+      self.count = count
+      self.budget = budget
+    }
+
+    deinit { budget.taken.wrappingSubtract(count, ordering: .relaxed) }
   }
 }

@@ -28,6 +28,8 @@ final class ReducedView {
   let family: ColumnFamily
   private let path: String
   private let source: String
+  /// Let go with the view, after its database was closed.
+  private let reservation: DescriptorBudget.Reservation?
 
   /// - Parameter place: The directory in which the view's own is made, of a database whose files
   ///   nobody deletes; nil is the temporary one.
@@ -36,7 +38,7 @@ final class ReducedView {
   init(
     of source: String, family name: String, without tables: [UInt64], in place: String?
   ) throws {
-    if place == nil { try Self.checkDescriptors(for: source) }
+    let reservation = place == nil ? try Self.reserveDescriptors(for: source) : nil
     var attempts = 0
     while true {
       attempts += 1
@@ -51,6 +53,7 @@ final class ReducedView {
         let hasTables = try attempts == Self.attemptLimit || Self.hasTables(database, family)
         let hasLogs = logs.allSatisfy { Files.exists(source + "/" + $0) }
         if hasTables, hasLogs, let family {
+          self.reservation = reservation
           self.source = source
           self.path = path
           self.database = database
@@ -107,14 +110,18 @@ final class ReducedView {
     return logs
   }
 
-  private static func checkDescriptors(for source: String) throws {
+  private static func reserveDescriptors(
+    for source: String
+  ) throws -> DescriptorBudget.Reservation {
     let count = try Files.names(in: source).count { $0.hasSuffix(".sst") || $0.hasSuffix(".blob") }
     let limit = DescriptorLimit.current
-    guard !DescriptorLimit.admitsViews(ofTables: count, limit: limit) else { return }
+    if let reservation = DescriptorBudget.process.reserve(tables: count, limit: limit) {
+      return reservation
+    }
     throw SpindleError(
       .unavailable,
       "no view of \(source) was made: the process may have \(limit ?? 0) files open, expected "
-        + "four for each of \(count)")
+        + "four for each of \(count), and half of them not in use by the views of other walks")
   }
 
   /// - Parameter holdsFiles: Whether all files are opened at once, as their owner may delete them.

@@ -92,12 +92,10 @@ extension RocksSpool {
       let outcome = delivery.run(snapshot: snapshot)
       if snapshot != nil {
         let opening = upkeep.opening
-        if outcome.error == nil {
-          // The walk's end is not the end: what waits in the channel may never be taken.
-          queue.whenEnded { opening.endListing(wasTaken: $0) }
-        } else {
-          opening.endListing(wasTaken: false)
-        }
+        // The walk's end is not the end: what waits in the channel may never be taken, and until it
+        // is nobody else may list it.
+        let isWhole = outcome.error == nil
+        queue.whenEnded { wasGiven in opening.endListing(wasTaken: wasGiven && isWhole) }
       }
       // The handle first: who has met the end of the channel finds the outcome there.
       handle.finish(outcome)

@@ -55,12 +55,12 @@ public final class SpoolEntryChannel: AsyncSequence, Sendable {
       queue.readerCame()
     }
 
-    deinit { leave() }
+    deinit { leave(atEnd: false) }
 
     /// Ends this reader, once.
-    private func leave() {
+    private func leave(atEnd: Bool) {
       if hasLeft.exchange(true, ordering: .acquiringAndReleasing) { return }
-      queue.readerLeft(unused: takeAll())
+      queue.readerLeft(unused: takeAll(), atEnd: atEnd)
     }
 
     private func takeAll() -> SpoolEntryQueue.Batch {
@@ -71,12 +71,12 @@ public final class SpoolEntryChannel: AsyncSequence, Sendable {
     }
 
     func next() async -> SpoolEntry? {
-      if Task.isCancelled { leave() }
+      if Task.isCancelled { leave(atEnd: false) }
       if hasLeft.load(ordering: .acquiring) { return nil }
       if let entry = taken.withLock({ $0.popFirst() }) { return entry }
       queue.recycle(takeAll())
       guard let batch = await queue.next() else {
-        if Task.isCancelled { leave() }
+        leave(atEnd: !Task.isCancelled)
         return nil
       }
       return taken.withLock { taken in

@@ -8,7 +8,7 @@ internal import Synchronization
 /// channel for a few messages still passes them one at a time.
 final class SpoolEntryQueue: Sendable {
   typealias Batch = SpoolEntryBatch
-  /// Gets whether readers have taken everything.
+  /// Gets whether readers were given everything.
   typealias Ended = @Sendable (Bool) -> Void
 
   /// A reader that waits; the ticket finds it again when it is cancelled.
@@ -36,6 +36,8 @@ final class SpoolEntryQueue: Sendable {
     var readers = 0
     var isFinished = false
     var isAbandoned = false
+    /// Whether a reader has met the end behind the last entry.
+    var hasMetEnd = false
     var walkerWaits = false
     /// Empty batches with room, for the walk to fill again.
     var spares: [Batch] = []
@@ -198,9 +200,8 @@ final class SpoolEntryQueue: Sendable {
     offer(SpoolEntryBatch(entry), isStopped: isStopped, isStalled: { false }) == .sent
   }
 
-  /// Lets a body know, once, how reading ended: true when a reader has met the end behind the last
-  /// entry, false when the readers left before. What is in a reader's own batch counts as taken.
-  /// Call it before ``finish()``.
+  /// Lets a body know, once, how reading ended, when the last reader is gone: true when every entry
+  /// was given and a reader has met the end behind the last one. Call it before ``finish()``.
   func whenEnded(_ body: @escaping Ended) {
     let isAbandoned = state.withLock { state in
       if !state.isAbandoned { state.ended = body }
@@ -221,12 +222,10 @@ final class SpoolEntryQueue: Sendable {
     }) {
       wake.resume()
     }
-    let (waiting, ended) = state.withLock { state in
+    let waiting = state.withLock { state in
       defer { state.waiting = [] }
-      let isDrained = !state.waiting.isEmpty && state.count == 0
-      return (state.waiting, isDrained ? state.ended.take() : nil)
+      return state.waiting
     }
-    ended?(true)
     for reader in waiting { reader.resume(returning: nil) }
   }
 
@@ -245,10 +244,16 @@ final class SpoolEntryQueue: Sendable {
 
   /// The last reader's end is the end of reading; what an earlier one had taken and not used goes
   /// back for the others.
-  func readerLeft(unused: Batch) {
+  ///
+  /// - Parameter atEnd: Whether it leaves because it found nothing more.
+  func readerLeft(unused: Batch, atEnd: Bool) {
     let (isLast, wake) = state.withLock { state -> (Bool, Wake?) in
       state.readers -= 1
-      if state.readers == 0 { return (true, nil) }
+      if atEnd, state.isFinished, !state.isAbandoned { state.hasMetEnd = true }
+      if state.readers == 0 {
+        if !unused.isEmpty { state.hasMetEnd = false }
+        return (true, nil)
+      }
       if unused.isEmpty || state.isAbandoned { return (false, nil) }
       state.batches.replaceSubrange(..<state.head, with: [unused])
       state.head = 0
@@ -266,7 +271,8 @@ final class SpoolEntryQueue: Sendable {
   }
 
   func cancel() {
-    let (wakes, waiting, ended) = state.withLock { state in
+    let (wakes, waiting, ended, wasGiven) = state.withLock { state in
+      let wasGiven = state.hasMetEnd && state.count == 0 && state.readers == 0
       state.isAbandoned = true
       state.batches = []
       state.head = 0
@@ -276,16 +282,16 @@ final class SpoolEntryQueue: Sendable {
         state.walkerWaits = false
         state.waiting = []
       }
-      return (state.walkerWaits, state.waiting, state.ended.take())
+      return (state.walkerWaits, state.waiting, state.ended.take(), wasGiven)
     }
-    ended?(false)
+    ended?(wasGiven)
     for reader in waiting { reader.resume(returning: nil) }
     if wakes { room.signal() }
   }
 
   private enum Taken {
     case batch(Batch, wakes: Bool)
-    case end(Ended?)
+    case end
     case wait
   }
 
@@ -300,12 +306,11 @@ final class SpoolEntryQueue: Sendable {
         if wakes { state.walkerWaits = false }
         return .batch(batch, wakes: wakes)
       }
-      // Who abandons takes `ended` along.
-      if state.isFinished || state.isAbandoned { return .end(state.ended.take()) }
+      if state.isFinished || state.isAbandoned { return .end }
       if let waiter {
         // A task is marked cancelled before its handler runs. So either the mark is seen here, or
         // the handler takes the lock later and finds the waiter.
-        if Task.isCancelled { return .end(nil) }
+        if Task.isCancelled { return .end }
         state.waiting.append(waiter)
       }
       return .wait
@@ -328,9 +333,7 @@ final class SpoolEntryQueue: Sendable {
     case .batch(let batch, let wakes):
       if wakes { room.signal() }
       return batch
-    case .end(let ended):
-      ended?(true)
-      return nil
+    case .end: return nil
     case .wait: break
     }
     let ticket = nextTicket.add(1, ordering: .relaxed).oldValue
@@ -340,9 +343,7 @@ final class SpoolEntryQueue: Sendable {
         case .batch(let batch, let wakes):
           if wakes { room.signal() }
           continuation.resume(returning: batch)
-        case .end(let ended):
-          ended?(true)
-          continuation.resume(returning: nil)
+        case .end: continuation.resume(returning: nil)
         case .wait: break
         }
       }

@@ -12,6 +12,7 @@ final class CommitEngine: Sendable {
   private let highWater: HighWaterFile
   let clock: any StoreClock
   private let beforeSync: @Sendable () -> Void
+  private let beforeGroupWrite: @Sendable () -> Void
   private let afterWrite: @Sendable () -> Void
   private let paused = ThreadSemaphore()
   private let syncs = Atomic<Int>(0)
@@ -23,9 +24,10 @@ final class CommitEngine: Sendable {
   init(
     database: Database, guardian: WALGuard, health: StoreHealth, registry: FamilyRegistry,
     highWater: HighWaterFile, clock: any StoreClock, beforeSync: @escaping @Sendable () -> Void,
-    afterWrite: @escaping @Sendable () -> Void
+    beforeGroupWrite: @escaping @Sendable () -> Void, afterWrite: @escaping @Sendable () -> Void
   ) {
     self.beforeSync = beforeSync
+    self.beforeGroupWrite = beforeGroupWrite
     self.afterWrite = afterWrite
     self.database = database
     self.guardian = guardian
@@ -191,6 +193,7 @@ final class CommitEngine: Sendable {
     }
     overlay.appendRaised(to: &whole)
     if whole.isEmpty { return (refusals, .written) }
+    beforeGroupWrite()
     let outcome: Outcome
     do {
       guard try writeInline(&whole) else { return (refusals, .stalled) }

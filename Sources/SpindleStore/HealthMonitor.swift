@@ -296,6 +296,8 @@ package struct StoreHooks: Sendable {
   package var beforeSync: @Sendable () -> Void = {}
   /// Called on the thread of ``StoreSettings/walSyncInterval`` when it has synced what was due.
   package var afterIntervalSync: @Sendable () -> Void = {}
+  /// Called on the thread that has judged a group of batches, before it writes them.
+  package var beforeGroupWrite: @Sendable () -> Void = {}
   /// Called on the thread that wrote a batch or a group of them, before anything else learns of it.
   package var afterWrite: @Sendable () -> Void = {}
   /// The test calls ``Store/checkHealth()`` itself.

@@ -184,7 +184,7 @@ public final class Store: Sendable {
     let engine = CommitEngine(
       database: database, guardian: guardian, health: health, registry: registry,
       highWater: highWater, clock: clock, beforeSync: hooks.beforeSync,
-      afterWrite: hooks.afterWrite)
+      beforeGroupWrite: hooks.beforeGroupWrite, afterWrite: hooks.afterWrite)
     path = directory.path
     view = .owned
     self.directory = directory

@@ -44,6 +44,7 @@ public final class SyncGate: Sendable {
   public init() {}
   public func shut() { isShut.set() }
   public func open() { isShut.clear() }
+  public var isOpen: Bool { !isShut.isSet }
 
   /// For ``StoreHooks/beforeSync``: blocks the calling thread while the gate is shut.
   public func wait() { while isShut.isSet { usleep(200) } }

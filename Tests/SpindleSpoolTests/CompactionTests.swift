@@ -11,7 +11,9 @@ import Testing
 struct CompactionTests {
   /// A spool of 3 MiB in the store of the test, whose compactions write half a MiB a second: long
   /// enough to do something meanwhile.
-  private func withSlowSpool(_ body: (RocksSpool, [SpoolID]) async throws -> Void) async throws {
+  private func withSlowSpool(
+    bytesASecond: Int64 = 1 << 19, _ body: (RocksSpool, [SpoolID]) async throws -> Void
+  ) async throws {
     let path = try TestDirectory.path("store")
     var ids: [SpoolID] = []
     let first = try await Store.small(at: path)
@@ -23,7 +25,7 @@ struct CompactionTests {
     try await filled.flush()
     try await first.close()
     var settings = StoreSettings.small
-    settings.database.writeRateLimit = 1 << 19
+    settings.database.writeRateLimit = bytesASecond
     let store = try await Store.small(at: path, settings: settings)
     try await body(try await RocksSpool(store: store, name: "main"), ids)
     try await store.close()
@@ -147,11 +149,11 @@ struct CompactionTests {
   @Test("A-C-6: a cancelled compaction ends at once and leaves the spool healthy")
   func cancelledCompactionEnds() async throws {
     try await withSlowSpool { spool, ids in
-      let (begun, signal) = AsyncStream.makeStream(of: Void.self)
       let before = try spool.tables
-      let task = Task { try await spool.compact { _ in signal.yield() } }
-      for await _ in begun { break }
-      task.cancel()
+      // From the thread that tells of the progress: a task of the test may come too late.
+      let begun = Mutex<Task<SpoolCompaction, any Error>?>(nil)
+      let task = Task { try await spool.compact { _ in begun.withLock { $0?.cancel() } } }
+      begun.withLock { $0 = task }
       await #expect(throws: CancellationError.self) { _ = try await task.value }
       #expect(try spool.tables == before)
       #expect(spool.unhealthyReason == nil)
@@ -161,7 +163,7 @@ struct CompactionTests {
       #expect(try await spool.verify().intact == UInt64(ids.count + 1))
       // One that waits for its turn can be cancelled as well, and one after it runs.
       try spool.setOptions(["target_file_size_base": "100000"])
-      let running = Task { try await spool.compact { _ in signal.yield() } }
+      let running = Task { try await spool.compact { _ in } }
       let waiting = Task { try await spool.compact(progress: nil) }
       waiting.cancel()
       await #expect(throws: CancellationError.self) { _ = try await waiting.value }
@@ -172,7 +174,8 @@ struct CompactionTests {
 
   @Test("A shutdown ends a compaction", arguments: [true, false])
   func shutdownEndsACompaction(closesTheStore: Bool) async throws {
-    try await withSlowSpool { spool, _ in
+    // 46 s long, if nobody ended it.
+    try await withSlowSpool(bytesASecond: 1 << 16) { spool, _ in
       let (begun, signal) = AsyncStream.makeStream(of: Void.self)
       let task = Task { try await spool.compact { _ in signal.yield() } }
       for await _ in begun { break }

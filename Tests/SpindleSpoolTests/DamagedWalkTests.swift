@@ -286,8 +286,14 @@ struct DamagedWalkTests {
 
   @Test("Views are made where all of their tables fit beneath half of the limit of open files")
   func viewsLeaveDescriptors() {
-    #expect(DescriptorLimit.admitsViews(ofTables: 256, limit: 1_024))
-    #expect(!DescriptorLimit.admitsViews(ofTables: 257, limit: 1_024))
-    #expect(DescriptorLimit.admitsViews(ofTables: 1_000_000, limit: nil))
+    let budget = DescriptorBudget()
+    #expect(budget.reserve(tables: 257, limit: 1_024) == nil)
+    #expect(budget.reserve(tables: 1_000_000, limit: nil) != nil)
+    // Of all walks together; what was let go can be had again.
+    var views = (0..<2).map { _ in budget.reserve(tables: 256, limit: 1_024) }
+    #expect(views.allSatisfy { $0 != nil })
+    #expect(budget.reserve(tables: 1, limit: 1_024) == nil)
+    views.removeLast()
+    #expect(budget.reserve(tables: 257 - 1, limit: 1_024) != nil)
   }
 }

@@ -151,7 +151,8 @@ import Testing
       let channel = SpoolEntryChannel(capacity: 16)
       let taken = Shared<[SpoolID]>([])
       let hasBegun = Shared(0)
-      func reader(atMost limit: Int) -> Task<Void, Never> {
+      let hasOther = Shared(true)
+      func reader(atMost limit: Int, leaving rest: Int = .max) -> Task<Void, Never> {
         Task {
           var count = 0
           var iterator = channel.makeAsyncIterator()
@@ -159,6 +160,8 @@ import Testing
           while count < limit, case .item(let id, _)? = await iterator.next() {
             taken.update { $0.append(id) }
             count += 1
+            // What another gives back finds somebody who still reads.
+            while count == rest, hasOther.value { await Task.yield() }
           }
           // A reader with a limit waits here for its end, and reads on then.
           while limit != .max, !Task.isCancelled { await Task.yield() }
@@ -168,7 +171,7 @@ import Testing
       // One waits in `next` when it is cancelled, as nothing comes yet, one between two calls.
       let waiting = reader(atMost: .max)
       let between = reader(atMost: 5)
-      let last = reader(atMost: .max)
+      let last = reader(atMost: .max, leaving: 60)
       try await eventually { hasBegun.value == 3 }
       waiting.cancel()
       await waiting.value
@@ -176,6 +179,7 @@ import Testing
       try await eventually { taken.value.count > 50 }
       between.cancel()
       await between.value
+      hasOther.value = false
       await last.value
       #expect(taken.value.sorted() == ids)
       #expect(await walk.finished().error == nil)

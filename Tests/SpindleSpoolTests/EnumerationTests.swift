@@ -15,7 +15,7 @@ private final class HeldClock: StoreClock {
   var now: ContinuousClock.Instant { ContinuousClock.now }
   var wallMilliseconds: UInt64 {
     if looksLeft.subtract(1, ordering: .relaxed).newValue == 0,
-      !goes.wait(milliseconds: 20_000)
+      !goes.wait(milliseconds: 120_000)
     {
       timedOut.store(true, ordering: .relaxed)
     }

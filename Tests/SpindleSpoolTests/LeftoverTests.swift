@@ -121,6 +121,61 @@ import Testing
     }
   }
 
+  @Test("What one of several readers keeps to itself is not lost where another met the end")
+  func entriesOfAReaderThatLeavesAreKept() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        for _ in 0..<100 { try await spool.put(spool.makeID(), [1]) }
+      }
+      try await place.withSpool { (spool) async throws in
+        let channel = SpoolEntryChannel(capacity: 1_024)
+        let walk = try spool.enumerateLeftovers(into: channel)
+        #expect(await walk.finished().count == 100)
+        var other: SpoolEntryChannel.AsyncIterator? = channel.makeAsyncIterator()
+        var taken = 0
+        do {
+          var iterator = channel.makeAsyncIterator()
+          // Takes several at once and gives one of them.
+          #expect(await other?.next() != nil)
+          while await iterator.next() != nil { taken += 1 }
+        }
+        #expect((50..<99).contains(taken))
+        await expectError(.conflict) {
+          _ = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+        }
+        other = nil
+        #expect(try await leftovers(spool).entries.count == 100)
+      }
+    }
+  }
+
+  @Test("What a walk gave before it met damage is listed by one reader at a time, too")
+  func damagedLeftoversAreListedOnce() async throws {
+    try await withPlace { (place) async throws in
+      try await place.withSpool { (spool) async throws in
+        for _ in 0..<2 {
+          for _ in 0..<50 { try await spool.put(spool.makeID(), [1]) }
+          try await spool.flush()
+        }
+      }
+      try await place.withSpool { (spool) async throws in
+        let damage = try TableDamage(
+          truncating: try spool.storage.tablePaths(of: spool.family)[1])
+        let channel = SpoolEntryChannel(capacity: 1_024)
+        let outcome = await (try spool.enumerateLeftovers(into: channel)).finished()
+        #expect(outcome.count == 50 && outcome.error != nil)
+        await expectError(.conflict) {
+          _ = try spool.enumerateLeftovers(into: SpoolEntryChannel())
+        }
+        var taken = 0
+        for await _ in channel { taken += 1 }
+        #expect(taken == 50)
+        try damage.mend()
+        #expect(try await leftovers(spool).entries.count == 100)
+      }
+    }
+  }
+
   @Test("Leftovers are listed by one walk at a time")
   func leftoversAreListedOnce() async throws {
     try await withPlace { (place) async throws in

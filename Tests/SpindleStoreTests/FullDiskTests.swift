@@ -152,7 +152,8 @@ import Testing
   }
 
   private func open(
-    _ space: Shared<DiskSpace?>, beforeSync: @escaping @Sendable () -> Void = {}
+    _ space: Shared<DiskSpace?>, beforeSync: @escaping @Sendable () -> Void = {},
+    beforeGroupWrite: @escaping @Sendable () -> Void = {}
   ) async throws -> (Store, StoreFamily) {
     var settings = StoreSettings.small
     settings.capacityFloor.bytes = 100_000_000
@@ -161,6 +162,7 @@ import Testing
     var hooks = StoreHooks.manual
     hooks.diskSpace = { space.value }
     hooks.beforeSync = beforeSync
+    hooks.beforeGroupWrite = beforeGroupWrite
     let store = try await Store.small(
       at: TestDirectory.path("store"), settings: settings, hooks: hooks)
     return (store, try await store.family("spool:a"))
@@ -285,7 +287,14 @@ import Testing
   func removalsPassACrossing() async throws {
     let disk = Shared<DiskSpace?>(space(free: 500_000_000))
     let gate = SyncGate()
-    let (store, family) = try await open(disk) { gate.wait() }
+    let (judged, go) = (SyncGate(), SyncGate())
+    // One that opens where a group was judged, and one that it waits at.
+    let (store, family) = try await open(disk) {
+      gate.wait()
+    } beforeGroupWrite: {
+      judged.open()
+      go.wait()
+    }
     for number in 0..<2 { try await store.put(family, number) }
     // Holds the writer, so that the next three are one group.
     gate.shut()
@@ -295,21 +304,15 @@ import Testing
     try await eventually { store.waitingCommits == 1 }
     let put = Task { await refusal { try await store.put(family, 3, .synced) } }
     try await eventually { store.waitingCommits == 2 }
-    // Judged last and slowly.
-    let last = Task {
-      var batch = Batch()
-      for number in 100..<50_100 {
-        batch.requireAbsent(family, key: numberedKey(number), owner: "a test")
-      }
-      batch.delete(family, key: numberedKey(1))
-      try await store.commit(batch, durability: .synced)
-    }
+    let last = Task { try await self.delete(store, family, 1, .synced) }
     try await eventually { store.waitingCommits == 3 }
-    let attempts = store.groupCounts.attempts
+    judged.shut()
+    go.shut()
     gate.open()
-    try await eventually { store.groupCounts.attempts > attempts }
+    try await eventually { judged.isOpen }
     disk.value = space(free: 10_000_000)
     try await store.checkHealth()
+    go.open()
     try await blocker.value
     #expect(await put.value?.reason == "disk_full")
     try await removal.value
