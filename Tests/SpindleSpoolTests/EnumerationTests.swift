@@ -291,7 +291,7 @@ struct EnumerationTests {
       var hooks = StoreHooks.manual
       hooks.beforeSync = {
         reached.signal()
-        _ = go.wait(milliseconds: 20_000)
+        _ = go.wait(milliseconds: 120_000)
       }
       let wall = ManualWall()
       let store = try await Store.open(

@@ -109,17 +109,19 @@ struct SpoolCrashTests {
   func acknowledgedStoresSurviveAFullDiskAndAKill() async throws {
     try await withSmallDisk(bytes: 24 << 20) { (disk) async throws in
       let place = disk.path + "/store"
-      // Killed some time after there was room again.
+      // It stands still meanwhile, so that it is the filler that takes the room.
       let worker = try ChildProcess(
-        ChildProcess.builtProgram("CrashWorker"), ["full", place])
-      try await worker.waitForLines(100)
+        ChildProcess.builtProgram("CrashWorker"), ["full", place], fate: .halt(lines: 100))
+      try await worker.waitForStop()
       try disk.fill(leaving: 300_000)
+      worker.resume()
       func waits(for line: String) async throws {
         try await eventually { worker.lines.contains(line) }
       }
       try await waits(for: "full")
       try disk.removeFiller()
       try await waits(for: "healed")
+      // Killed some time after there was room again.
       let count = worker.lines.count
       try await worker.waitForLines(count + 200)
       let lines = try await worker.killAndCollect()

@@ -47,8 +47,9 @@ import Testing
     let stalled = try await StalledSpool(settings(.milliseconds(300)))
     try await stalled.setStopped(true)
     let id = stalled.spool.makeID()
-    for call in [stalled.store(id), stalled.remove(id)] {
+    for begin in [{ stalled.store(id) }, { stalled.remove(id) }] {
       // One after the other: each has its own wait.
+      let call = begin()
       let elapsed = try await stalled.wait(for: call)
       #expect(elapsed <= .milliseconds(360))
       let error = try #require(await call.failure as? SpindleError)

@@ -2,6 +2,7 @@ import Foundation
 import SpindleIO
 import SpindleRocks
 import SpindleStore
+import SpindleTestKit
 import Testing
 
 /// The scan against RocksDB itself: over random damage, whenever the scan says `open`, opening
@@ -64,22 +65,25 @@ import Testing
     return try Database.logNumbers(at: path, valueOf: key.span).inManifest
   }
 
-  static func oracle(_ arguments: [String]) throws -> [Answer] {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: try tool.get())
-    process.arguments = arguments
-    let output = Pipe()
-    process.standardOutput = output
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    let text = output.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
+  static func oracle(_ arguments: [String]) async throws -> [Answer] {
+    let text = try await offPool {
+      let process = Process()
+      process.executableURL = URL(fileURLWithPath: try tool.get())
+      process.arguments = arguments
+      let output = Pipe()
+      process.standardOutput = output
+      process.standardError = FileHandle.nullDevice
+      try process.run()
+      let text = output.fileHandleForReading.readDataToEndOfFile()
+      process.waitUntilExit()
+      return text
+    }
     return try text.split(separator: UInt8(ascii: "\n")).map {
       try JSONDecoder().decode(Answer.self, from: Data($0))
     }
   }
 
-  @Test func theScanNeverOpensWhatTheProbeRefuses() throws {
+  @Test func theScanNeverOpensWhatTheProbeRefuses() async throws {
     let root = try LogDirectory()
     let manager = FileManager.default
     let seed = ProcessInfo.processInfo.environment["SPINDLE_WAL_SEED"].flatMap { UInt64($0) } ?? 1
@@ -87,7 +91,7 @@ import Testing
     var bases: [String] = []
     for (index, script) in Self.scripts.enumerated() {
       bases.append(root.path + "/base\(index)")
-      _ = try Self.oracle(["build", bases[index], script.words])
+      _ = try await Self.oracle(["build", bases[index], script.words])
     }
     var cases: [String] = []
     var stories: [String: String] = [:]
@@ -100,8 +104,8 @@ import Testing
       stories[path] = "case \(index) of seed \(seed), \(Self.scripts[base].words): \(damage)"
     }
 
-    let strict = try Self.oracle(["open", "ro1"] + cases)
-    let lenient = try Self.oracle(["open", "ro0"] + cases)
+    let strict = try await Self.oracle(["open", "ro1"] + cases)
+    let lenient = try await Self.oracle(["open", "ro0"] + cases)
     #expect(strict.count == cases.count && lenient.count == cases.count)
     var tally: [String: Int] = [:]
     for (index, path) in cases.enumerated() {
@@ -128,21 +132,23 @@ import Testing
   }
 
   /// The scan must not keep a store shut that merely was killed, however often and whenever.
-  @Test func aKilledWriterAlwaysOpens() throws {
+  @Test func aKilledWriterAlwaysOpens() async throws {
     let root = try LogDirectory()
     let path = root.path + "/rocks"
-    let tool = try Self.tool.get()
     var random = SeededBytes(seed: 5)
     for round in 0..<(Self.isSoak ? 30 : 8) {
-      let process = Process()
-      process.executableURL = URL(fileURLWithPath: tool)
-      process.arguments = ["churn", path, "\(round)"]
-      try process.run()
-      usleep(UInt32(60_000 + random.next() % 300_000))
-      kill(process.processIdentifier, SIGKILL)
-      process.waitUntilExit()
-      let strict = try Self.oracle(["open", "ro1", path])
-      let lenient = try Self.oracle(["open", "ro0", path])
+      let pause = UInt32(60_000 + random.next() % 300_000)
+      try await offPool {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: try Self.tool.get())
+        process.arguments = ["churn", path, "\(round)"]
+        try process.run()
+        usleep(pause)
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+      }
+      let strict = try await Self.oracle(["open", "ro1", path])
+      let lenient = try await Self.oracle(["open", "ro0", path])
       guard strict[0].ok else { continue }  // killed before the store was made
       let scan = try WALScanner().scanDirectory(at: path, manifest: try Self.manifest(path))
       // An opening makes its new log before the manifest lets go of the old one: killed in between,
