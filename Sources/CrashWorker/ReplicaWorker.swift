@@ -54,6 +54,7 @@ struct ReplicaWorker {
     for await _ in processor.watchCursors()
     where peers.allSatisfy({ processor.cursor(of: $0) >= goal }) { break }
     pull.cancel()
+    _ = await pull.result
     let registers = try await processor.view.registers(limit: .max)
       .map { "\(String(decoding: $0.name, as: UTF8.self))=\($0.value)" }
     CrashWorker.say("done \(processor.cursors()) \(registers)")
