@@ -23,8 +23,9 @@ package final class FamilyMemory: Sendable {
     var state: UInt64 = 0
     /// The state that the holder knows.
     var known: UInt64?
-    /// The last value raised by a batch that the memory followed.
-    var raised: Batch.Raise?
+    /// The last value raised by a batch that the memory followed. Not the batch's own record of it,
+    /// which holds the family that holds this.
+    var raised: (key: [UInt8], value: Bytes)?
   }
   private let content = Mutex(Content())
 
@@ -64,7 +65,7 @@ package final class FamilyMemory: Sendable {
       content.state += 1
       guard follows, isCurrent else { return }
       content.known = content.state
-      if let raised { content.raised = raised }
+      if let raised { content.raised = (raised.key, raised.value) }
     }
   }
 }
