@@ -9,7 +9,8 @@ public struct ConvergenceSettings: Sendable {
   public var skippedPeer: PeerID?
   /// How often the source is asked for its cursors, besides being watched: a folder does not tell
   /// by itself that files have come. The default is 1 s, the least 1 ms; nil asks until it was
-  /// answered once, with the rests of ``backoff``.
+  /// answered once, and again when source and target could not tell each other what they have, with
+  /// the rests of ``backoff``.
   public var pollInterval: Duration? = .seconds(1)
   /// How long a peer that failed rests: the first time, and at most. Each failure in a row doubles
   /// the time. The default is 100 ms to 60 s, the least 1 ms.
@@ -116,7 +117,7 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     var failure: (any Error)?
   }
 
-  /// What is here, but of peers of which nothing is told.
+  /// What is here, and the peers of which it can only tell less than before.
   private struct Word: Equatable {
     var cursors: PeerCursors
     var doubtful: Set<PeerID>
@@ -199,8 +200,8 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
 
   /// Why source and target could not tell each other what they have the last time, or nothing of
   /// the peer that is skipped: ``SyncError/conflict(peer:index:)`` where it has two histories. Nil
-  /// when they told all. Tried again with the next poll; until then their logs are not trimmed
-  /// further.
+  /// when they told all. Tried again with the next poll, which comes for it where there are no
+  /// intervals; until then their logs are not trimmed further.
   public var acknowledgementError: (any Error)? { state.withLock { $0.acknowledgeError } }
 
   /// Pulls until the task is cancelled or the source is closed.

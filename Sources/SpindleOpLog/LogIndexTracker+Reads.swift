@@ -179,9 +179,18 @@ extension LogIndexTracker {
 
   /// The row at one index; nil where there is none, or none any more.
   public func row(peer: PeerID, index: UInt64) async throws -> OpLogRow? {
+    try await withRow(peer: peer, index: index) { $0 }
+  }
+
+  /// Gives what a body makes of the row at one index, on the thread where it was taken apart.
+  func withRow<Value: Sendable>(
+    peer: PeerID, index: UInt64, _ body: @escaping @Sendable (OpLogRow) -> Value
+  ) async throws -> Value? {
     let bytes = try await space.store.get(space.log, key: OpLogKeys.entry(peer, index))
     guard let bytes, try await index >= space.cachedFloor(of: peer) else { return nil }
-    return try await space.takingApart(bytes) { try Self.decode($0, peer: peer, index: index) }
+    return try await space.takingApart(bytes) { bytes in
+      body(try Self.decode(bytes, peer: peer, index: index))
+    }
   }
 
   package func rowBlocking(peer: PeerID, index: UInt64) throws -> OpLogRow? {

@@ -114,12 +114,7 @@ public struct LogIndexTracker<Op: IndexableOp>: HistoryTracker, DuplicateRejecti
   }
 
   public func recordedHash(peer: PeerID, index: UInt64) async throws -> EntryHash? {
-    let bytes = try await space.store.get(space.log, key: OpLogKeys.entry(peer, index))
-    guard let bytes, try await index >= space.cachedFloor(of: peer) else { return nil }
-    return try await space.takingApart(bytes) { bytes in
-      let row: OpLogRow = try Self.decode(bytes, peer: peer, index: index)
-      return row.hash(peer: peer, index: index)
-    }
+    try await withRow(peer: peer, index: index) { $0.hash(peer: peer, index: index) }
   }
 
   /// The greatest value of a signed column.

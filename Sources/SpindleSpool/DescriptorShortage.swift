@@ -22,7 +22,6 @@ package enum DescriptorLimit {
     let limit = sysconf(Int32(_SC_OPEN_MAX))
     return limit < 0 ? nil : limit
   }
-
 }
 
 /// The descriptors that the views of a process have, all walks together: at most half of what the
