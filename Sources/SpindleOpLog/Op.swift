@@ -54,15 +54,16 @@ extension IndexableOp {
     var entries: [(index: UInt64, entry: DecodedEntry<Self>)] = []
     entries.reserveCapacity(rows.count)
     for number in 0..<rows.count {
-      let row = try rows.row(number)
-      if let hash = row.expungedHash {
-        entries.append((index: rows.indices[number], entry: .expunged(hash)))
+      let index = rows.indices[number]
+      let parts = try rows.parts(number)
+      if let hash = parts.expungedHash {
+        entries.append((index: index, entry: .expunged(hash)))
         continue
       }
       do throws(CodecError) {
-        let op = try fromIndexParts(tag: row.tag, key: row.key, value: row.value)
-        let entry = LogEntry(serverUser: row.serverUser, timestamp: row.timestamp, op: op)
-        entries.append((index: rows.indices[number], entry: .logEntry(entry)))
+        let op = try fromIndexParts(tag: parts.tag, key: parts.key, value: parts.value)
+        let entry = LogEntry(serverUser: parts.serverUser, timestamp: parts.timestamp, op: op)
+        entries.append((index: index, entry: .logEntry(entry)))
       } catch {
         throw rows.failure(number, error)
       }
