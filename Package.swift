@@ -158,7 +158,7 @@ let package = Package(
         "SpindlePipeline", "SpindleDiagnostics", "SpindleSpool", "SpindleOpLog", "SpindleTestKit",
         "SpindleStore", "SpindleIO", "SpindleCore",
       ],
-      exclude: ["Fixtures"], swiftSettings: swiftSettings),
+      exclude: ["Fixtures", "make-fixture.sh"], swiftSettings: swiftSettings),
     tests(
       "SpindleCLITests",
       [

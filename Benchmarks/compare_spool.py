@@ -108,7 +108,7 @@ brackets the least and the greatest of the runs in pairs. The ceiling is the sam
 RocksDB doing what Spindle has to do by its promises: for many buffered callers, one caller writing
 {COALESCED} records a batch; for cold loads and for synced stores of one caller, each call handed to
 another thread and awaited, because a caller's own thread must not wait for the disk; for the same
-reason the records of a walk are handed to another thread, too.
+reason the records of a walk are handed to another thread, too, and hot loads ask memory alone.
 
 {table}
 """

@@ -20,6 +20,9 @@ afterwards; one JSON object a line on stdout:
                  for: the least that a caller whose own thread must not wait for the disk has to pay
   load-borrowed  random reads from a block cache that holds everything, checked in place
   load-copied    the same, and the payload is copied
+  load-borrowed-cached, load-copied-cached
+                 the same, asked of memory alone, into a slice on the heap as RocksDB's C interface
+                 has it: the least that a caller has to pay whose own thread must not wait
   load-cold      a block cache of 64 KiB, each record once, in random order, copied
   load-cold-handed
                  the same, each read done by another thread that the caller waits for
@@ -129,9 +132,10 @@ inline Settings Parse(const std::vector<std::string>& arguments) {
     else throw UsageError("one job at a time, not also " + argument);
   }
   const std::vector<std::string> jobs = {
-      "store",     "synced",           "synced-handed", "load-borrowed",    "load-copied",
-      "load-cold", "load-cold-handed", "enumerate",     "enumerate-handed", "remove",
-      "churn",     "all"};
+      "store",       "synced",               "synced-handed",      "load-borrowed",
+      "load-copied", "load-borrowed-cached", "load-copied-cached", "load-cold",
+      "load-cold-handed", "enumerate",       "enumerate-handed",   "remove",
+      "churn",       "all"};
   if (settings.job.empty()) throw UsageError("which job?");
   if (std::find(jobs.begin(), jobs.end(), settings.job) == jobs.end()) {
     throw UsageError("unknown job " + settings.job);
