@@ -7,7 +7,8 @@ import Synchronization
 /// is a suspended task that holds its own arguments, so the bound also limits their memory.
 public final class BlockingPool: Sendable {
   private struct State {
-    var jobs: [@Sendable () -> Void] = []
+    /// Those before ``head`` are taken.
+    var jobs: [(@Sendable () -> Void)?] = []
     var head = 0
     /// Threads that run no job, those that are only starting among them.
     var idle = 0
@@ -98,7 +99,9 @@ public final class BlockingPool: Sendable {
       let job: (@Sendable () -> Void)? = state.withLock { state in
         state.idle -= 1
         guard state.head < state.jobs.count else { return nil }
-        let job = state.jobs[state.head]
+        // Out of its place: what a job holds is let go when it has run, not when the queue is
+        // moved up.
+        let job = state.jobs[state.head].take()
         state.head += 1
         if state.head == state.jobs.count {
           state.jobs.removeAll(keepingCapacity: true)

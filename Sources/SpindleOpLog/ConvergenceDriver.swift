@@ -445,7 +445,8 @@ public final class ConvergenceDriver<Op: Sendable>: Sendable {
     let isSame = outcome.isSame == true
     state.withLock { state in
       state.skipped.failure = outcome.error
-      if isSame { state.skipped.same = common }
+      // No higher than what the source has by now: it may have lost entries meanwhile.
+      if isSame { state.skipped.same = min(common, state.skipped.known) }
     }
     // Once for each time that it comes to be so.
     if let error = outcome.error, skipped.failure == nil, !Task.isCancelled {

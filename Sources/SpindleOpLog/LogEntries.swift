@@ -27,8 +27,9 @@ extension LogSource {
   ///   - follow: Whether the sequence goes on with entries as they come, until the log closes or
   ///     the task is cancelled. Otherwise it ends where the log ended at the first call.
   /// - Returns: A sequence that fails with `notFound`, reason `compacted`, when the entries wanted
-  ///   next were trimmed away, with ``SyncError/cursorMismatch(peer:expected:actual:)`` at a hole,
-  ///   and otherwise as ``readSince(peer:from:)`` does.
+  ///   next were trimmed away; reason `missing_history` when the source lacks entries that it told
+  ///   of, and is not followed. Also with ``SyncError/cursorMismatch(peer:expected:actual:)`` at a
+  ///   hole, and otherwise as ``readSince(peer:from:)`` does.
   public func entries(
     from cursors: PeerCursors = PeerCursors(), follow: Bool
   ) -> LogEntries<Self> {
@@ -59,9 +60,12 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
     private var isStarted = false
     /// The peers that have entries to read, in this round.
     private var round: [PeerID] = []
-    /// Peers whose source gave nothing although more was announced, and what was announced: they
-    /// wait until more is. A folder that another program fills announces files that it lacks.
-    private var drained: [PeerID: UInt64] = [:]
+    /// Peers whose source gave nothing although more was announced. A folder that another program
+    /// fills announces entries behind files that it lacks as yet; their coming announces nothing,
+    /// so these peers are read again after a rest.
+    private var drained: Set<PeerID> = []
+    /// How long drained peers rest, and how often the wait looks for events meanwhile.
+    private static var rest: (whole: Duration, step: Duration) { (.seconds(1), .milliseconds(50)) }
     private var pagePeer: PeerID?
     private var page: [(index: UInt64, entry: DecodedEntry<Source.Op>)] = []
     private var offset = 0
@@ -84,8 +88,7 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
           try await readPage(of: peer)
           continue
         }
-        round = positions.gaps(to: target).map(\.peer).filter { drained[$0] != target[$0] }
-          .reversed()
+        round = positions.gaps(to: target).map(\.peer).filter { !drained.contains($0) }.reversed()
         if round.isEmpty, try await !learnMore() { return nil }
       }
     }
@@ -96,7 +99,14 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
       let start = positions[peer]
       let read = try await source.readSince(peer: peer, from: start)
       guard let last = read.last else {
-        drained[peer] = target[peer]
+        guard isFollowing else {
+          throw SpindleError(
+            .notFound,
+            "the source told of entries of peer \(peer) up to index \(target[peer]) and gives none "
+              + "from \(start) on; expected all of them, so a file may be missing",
+            reason: "missing_history")
+        }
+        drained.insert(peer)
         return
       }
       for (count, element) in read.enumerated() where element.index != start &+ UInt64(count) {
@@ -118,9 +128,22 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
         return !isStarted
       }
       if watch == nil { watch = source.watchCursors().makeAsyncIterator() }
-      guard let event = await watch?.next() else { return false }
+      if !drained.isEmpty {
+        let end = ContinuousClock.now + Self.rest.whole
+        while ContinuousClock.now < end {
+          if let outcome = watch?.state.take() { return learn(outcome.event) }
+          guard (try? await Task.sleep(for: Self.rest.step)) != nil else { return false }
+        }
+        drained = []
+        return true
+      }
+      return learn(await watch?.next())
+    }
+
+    private mutating func learn(_ event: CursorEvent?) -> Bool {
       switch event {
       case .snapshot(let cursors), .advanced(let cursors): target.merge(cursors)
+      case nil: return false
       }
       return true
     }

@@ -67,7 +67,7 @@ extension Processor {
   /// Entries that are too large for one commit are halved until they fit; the caller comes back
   /// with the rest.
   private func serveAlone(_ whole: Request, _ bench: inout Bench) async -> Reply {
-    if case .exclusive(let body) = whole { return await run(body) }
+    if case .exclusive(let body) = whole { return await run(body, &bench) }
     var request = whole
     var repairs = 0
     var hasSwept = false
@@ -101,8 +101,12 @@ extension Processor {
     }
   }
 
-  private func run(_ body: @Sendable () async throws -> Void) async -> Reply {
+  private func run(
+    _ body: @Sendable () async throws -> Void, _ bench: inout Bench
+  ) async -> Reply {
     do {
+      // What it looks at is to agree with the cursors, also after a commit with an open outcome.
+      try await settle(&bench)
       try await body()
       return .done
     } catch {
@@ -148,7 +152,7 @@ extension Processor {
     replies.reserveCapacity(requests.count)
     while replies.count < requests.count {
       if case .exclusive(let body) = requests[replies.count] {
-        replies.append(await run(body))
+        replies.append(await run(body, &bench))
       } else {
         await serveTurn(requests, &bench, into: &replies)
       }

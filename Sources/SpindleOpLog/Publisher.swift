@@ -61,6 +61,9 @@ public actor Publisher<Op: IndexableOp> {
   /// The end of the last call. Each waits for the one before it; callers are suspended, so nothing
   /// else grows.
   private var last: Task<Void, Never>?
+  /// What was told to be lost between the files and the op-log: once, not with each call until more
+  /// is published.
+  private var lost: Range<UInt64>?
 
   /// - Parameters:
   ///   - sink: Of the same peer as the log.
@@ -192,13 +195,12 @@ public actor Publisher<Op: IndexableOp> {
     let position = try await sink.position()
     try await log.checkEnd(ofFiles: position.next)
     try await check(position)
-    var written = position.next
-    guard written < target else { return 0 }
+    let start = try await begin(behind: position.next)
+    let first = max(position.next, start?.next ?? 0)
+    guard first < target else { return 0 }
     // Covers all that is below the target; what is committed from here on is not published now.
     try await log.synchronize()
-    let start = try await begin(behind: written)
-    written = max(written, start?.next ?? 0)
-    let first = written
+    var written = first
     while written < target {
       try Task.checkCancellation()
       let page = try await log.readSince(peer: log.selfID, from: written)
@@ -218,7 +220,10 @@ public actor Publisher<Op: IndexableOp> {
   private func begin(behind written: UInt64) async throws -> LogPosition? {
     let floor = try await log.floor(of: log.selfID)
     guard floor > written else { return nil }
-    if written > 0 { sink.tell(lost: written..<floor) }
+    if written > 0, lost != written..<floor {
+      sink.tell(lost: written..<floor)
+      lost = written..<floor
+    }
     return LogPosition(
       next: floor, head: try await log.chainHead(of: log.selfID, before: floor))
   }

@@ -80,9 +80,9 @@ final class LateStores: Sendable {
   /// stores are noted to the millisecond.
   func find(_ id: SpoolID, storedFrom start: SpoolInstant) -> Finding {
     if isEmpty.load(ordering: .acquiring) { return .neither }
-    let first = start.ticks - max(start.ticks, 0) % 10_000
+    let first = start.flooredToMillisecond
     return state.withLock { state in
-      if let stored = state.present[id] ?? state.former[id], stored.ticks >= first {
+      if let stored = state.present[id] ?? state.former[id], stored >= first {
         return .stored
       }
       return state.underWay[id] == nil ? .neither : .underWay
@@ -90,4 +90,9 @@ final class LateStores: Sendable {
   }
 
   func isUnderWay(_ id: SpoolID) -> Bool { state.withLock { $0.underWay[id] != nil } }
+}
+
+extension SpoolInstant {
+  /// The beginning of the millisecond: stores are noted to the millisecond.
+  var flooredToMillisecond: SpoolInstant { SpoolInstant(ticks: ticks - max(ticks, 0) % 10_000) }
 }

@@ -1,3 +1,4 @@
+internal import Glibc
 internal import Logging
 public import SpindleCore
 internal import SpindleIO
@@ -7,8 +8,9 @@ extension LocalDiskSpool {
   /// and besides every one that an earlier opening of the spool left, whatever its time: a clock
   /// may have been set back since.
   ///
-  /// Left out are also messages that this opening stored after `startTime` under an older id:
-  /// whoever stored them has them.
+  /// Left out are also messages that this opening stored after `startTime` under an older id, or
+  /// earlier in the same millisecond: whoever stored them has them. Where one is being stored, the
+  /// walk waits for that at its end, and gives what is there if it fails.
   ///
   /// Files that are no messages are counted as skipped and stray, damaged and unreadable ones are
   /// given as such, and directories that cannot be listed are counted in the outcome. Each is told
@@ -59,6 +61,10 @@ private struct LocalDiskWalk {
   var outcome = SpoolEnumeration.Outcome()
   /// Lines that may still be written about single entries.
   private var linesLeft = LocalDiskLog.linesPerWalk
+  /// Messages of which is open yet whether they are stored after the start; as many at most as a
+  /// walk of RocksDB puts off.
+  private var undecided: [SpoolID] = []
+  private var decides = false
   /// Progress is told every so many entries.
   private static let publishMask = 255
 
@@ -75,6 +81,7 @@ private struct LocalDiskWalk {
   mutating func run() {
     spool.metrics?.enumerationStarted()
     visit(spool.directory.data, digits: "")
+    decide()
     let failures =
       outcome.corrupt + outcome.unreadableDirectories + (outcome.error == nil ? 0 : 1)
     // A directory that cannot be listed hides messages: that is no walk that gave everything.
@@ -143,8 +150,7 @@ private struct LocalDiskWalk {
     }
     do {
       let (record, payload) = try LocalDiskRecord.read(path)
-      let stored = SpoolInstant(unixMilliseconds: record.storedMilliseconds)
-      if record.run == spool.run, id.created >= startTime || stored > startTime {
+      guard selects(id, record) else {
         outcome.skipped += 1
         return
       }
@@ -154,6 +160,38 @@ private struct LocalDiskWalk {
     } catch {
       tell("a walk over a spool met a damaged message", "\(path): \(error)")
       send(.corrupt(id: id, error: "\(path): \(error)"))
+    }
+  }
+
+  private mutating func selects(_ id: SpoolID, _ record: LocalDiskRecord) -> Bool {
+    guard SpoolSelection(startTime: startTime).isBefore(id) else {
+      return record.run != spool.run
+    }
+    switch spool.lateStores.find(id, storedFrom: startTime) {
+    case .stored: return false
+    case .underWay:
+      if decides || undecided.count == SpoolDelivery.undecidedLimit { return true }
+      undecided.append(id)
+      return false
+    case .neither: break
+    }
+    // The header tells longer than what is noted, but from when the file was begun.
+    guard record.run == spool.run else { return true }
+    let stored = SpoolInstant(unixMilliseconds: record.storedMilliseconds)
+    return stored < startTime.flooredToMillisecond
+  }
+
+  /// Waits for the end of the stores that messages were put off for, and gives those messages that
+  /// are there and were not stored.
+  private mutating func decide() {
+    guard !undecided.isEmpty else { return }
+    handle.publish(outcome)
+    decides = true
+    for id in undecided {
+      while mayGoOn(), spool.lateStores.isUnderWay(id) { usleep(SpoolDelivery.lookInterval) }
+      guard mayGoOn() else { return }
+      outcome.skipped -= 1
+      take(id.path(under: spool.directory.data), text: id.description)
     }
   }
 

@@ -143,6 +143,10 @@ extension LocalDiskSpool {
   }
 
   public func restoreQuarantined(_ id: SpoolID) async throws {
+    try await notingLateStore(of: id) { try await restore(id) }
+  }
+
+  private func restore(_ id: SpoolID) async throws {
     try await changeQuarantine("restore", id) { [self] _ in
       let source = directory.quarantined(id)
       guard try Files.isThere(source) else { throw absent(id, "in quarantine") }

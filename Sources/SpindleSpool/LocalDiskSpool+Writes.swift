@@ -18,9 +18,9 @@ internal import SpindleIO
 extension LocalDiskSpool {
   /// Stores a message, or replaces the one there.
   ///
-  /// The deadline is looked at when a thread begins the store and again before the message gets
-  /// its name; a store that is refused for it leaves nothing. One that was cancelled runs to its
-  /// end before the call returns.
+  /// Deadline and gate are looked at when a thread begins the store and again before the message
+  /// gets its name; a store that is refused for it leaves nothing. One that was cancelled runs to
+  /// its end before the call returns.
   ///
   /// - Throws: ``SpindleError``: `deadlineExceeded`, `tooLarge`, `quotaExceeded`, `overloaded`
   ///   while too many calls wait, `unavailable` after repeated failures of the disk or while it has
@@ -40,25 +40,40 @@ extension LocalDiskSpool {
       }
       if let refusal = gate.refusal { throw refusal }
       let sync = forceSync || settings.flush
-      try await alone(with: id, until: deadline) {
-        try await blocking { [self] in
-          try storeBlocking(id, data, sync: sync, deadline: deadline)
+      try await notingLateStore(of: id) {
+        try await alone(with: id, until: deadline) {
+          try await blocking { [self] in
+            try storeBlocking(id, data, sync: sync, deadline: deadline)
+          }
         }
       }
     }
   }
 
+  /// Lets walks know of a store under an id that is old, or that grows old while it waits.
+  func notingLateStore(of id: SpoolID, _ store: () async throws -> Void) async throws {
+    let isLate = lateStores.begin(id)
+    do {
+      try await store()
+    } catch {
+      lateStores.end(id, isLate: isLate, isStored: false, waited: false)
+      throw error
+    }
+    lateStores.end(id, isLate: isLate, isStored: true, waited: true)
+  }
+
   private func storeBlocking(
     _ id: SpoolID, _ data: Bytes, sync: Bool, deadline: ContinuousClock.Instant?
   ) throws {
-    try checkDeadline(deadline)
+    // The call may have waited for its id and for a thread.
+    try checkAcceptance(deadline)
     let temporary = temporaryPath(id.description)
     let file = encode(data, settings.compression)
     do {
       try counting(id, after: file.byteCount) {
         try write(file, to: temporary, sync: sync)
         do {
-          try checkDeadline(deadline)
+          try checkAcceptance(deadline)
           try place(id, sync: sync) { path throws(IOFailure) in
             try Files.move(temporary, to: path)
           }
@@ -114,7 +129,8 @@ extension LocalDiskSpool {
     ledger.settle(change)
   }
 
-  private func checkDeadline(_ deadline: ContinuousClock.Instant?) throws {
+  private func checkAcceptance(_ deadline: ContinuousClock.Instant?) throws {
+    if let refusal = gate.refusal { throw refusal }
     if let deadline, clock.now >= deadline { throw lateError }
   }
 

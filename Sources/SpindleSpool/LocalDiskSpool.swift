@@ -30,6 +30,7 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
   let gate: LocalDiskGate
   let calls = LocalDiskCalls()
   let durable = DurableDirectories()
+  let lateStores: LateStores
   /// Names this opening in the files that it writes.
   let run: UInt32
   /// Numbers the files in `new`, so that two stores of one id do not meet there.
@@ -141,6 +142,7 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
     self.warnings = warnings.map(\.description)
     self.directory = directory
     self.clock = clock
+    lateStores = LateStores(clock: clock)
     self.hooks = hooks
     self.lock = Mutex(lock)
     name = settings.name ?? directory.name

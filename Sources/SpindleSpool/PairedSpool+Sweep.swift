@@ -99,26 +99,27 @@ extension PairedSpool {
     sweep.examined += 1
     do {
       guard try await halves.isOrphan(id) else { return }
-    } catch let error as SpindleError where Self.isOfOneMeta(error) {
-      // One damaged meta must not keep the rest from being swept.
+      // A store has its id's turn from before its body is written until its meta is; so with the
+      // turn in hand, what has no meta now gets none. Who has the turn is not waited for.
+      guard turns.tryEnter(id) else { return }
+      defer { turns.leave(id) }
+      try checkOpen()
+      guard try await halves.isOrphan(id) else { return }
+      sweep.orphans += 1
+      if sweep.ids.count < Sweep.idLimit { sweep.ids.append(id) }
+      if !dryRun, try await halves.removeOrphan(id) { sweep.removed += 1 }
+    } catch let error as SpindleError where Self.isOfOneMessage(error) {
+      // One damaged meta, or one body that cannot be removed, must not keep the rest from being
+      // swept.
       sweep.unjudged += 1
       sweep.firstProblem = sweep.firstProblem ?? "\(error)"
       if !dryRun { rollbacks.add(id) }
-      return
     }
-    // A store has its id's turn from before its body is written until its meta is; so with the
-    // turn in hand, what has no meta now gets none. Who has the turn is not waited for.
-    guard turns.tryEnter(id) else { return }
-    defer { turns.leave(id) }
-    try checkOpen()
-    guard try await halves.isOrphan(id) else { return }
-    sweep.orphans += 1
-    if sweep.ids.count < Sweep.idLimit { sweep.ids.append(id) }
-    if !dryRun, try await halves.removeOrphan(id) { sweep.removed += 1 }
   }
 
-  /// Whether a look for a meta failed for that meta alone, be it in its spool or in quarantine.
-  private static func isOfOneMeta(_ error: SpindleError) -> Bool {
+  /// Whether a look for a meta, or the removal of a body, failed for that message alone, be it in
+  /// its spool or in quarantine.
+  private static func isOfOneMessage(_ error: SpindleError) -> Bool {
     error.kind == .io || error.kind == .corruption
   }
 
@@ -135,7 +136,7 @@ extension PairedSpool {
       defer { turns.leave(id) }
       do {
         _ = try await halves.removeOrphan(id)
-      } catch let error as SpindleError where Self.isOfOneMeta(error) {
+      } catch let error as SpindleError where Self.isOfOneMessage(error) {
         rollbacks.add(id)
       } catch {
         for id in [id] + ids { rollbacks.add(id) }

@@ -22,7 +22,7 @@ struct SpoolDelivery {
   /// rather given twice than missed; hardly ever as many stores under old ids are under way.
   static let undecidedLimit = 4_096
   /// How often the end of a store is looked for, in microseconds.
-  private static let lookInterval: UInt32 = 2_000
+  static let lookInterval: UInt32 = 2_000
 
   let spool: RocksSpool
   let queue: SpoolEntryQueue

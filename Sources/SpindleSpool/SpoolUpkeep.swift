@@ -98,11 +98,14 @@ final class SpoolUpkeep: Sendable {
     // Whoever waits is woken by the limit of another, too.
     while clock.now < limit {
       let isIdle = await withCheckedContinuation { continuation in
-        let isIdle = state.withLock { state in
-          if state.running > 0 { state.idle.append(continuation) }
-          return state.running == 0
+        // Under the lock that wakes: after the timer's end nobody begins to wait.
+        let isIdle: Bool? = state.withLock { state in
+          if state.running == 0 { return true }
+          if clock.now >= limit { return false }
+          state.idle.append(continuation)
+          return nil
         }
-        if isIdle { continuation.resume(returning: true) }
+        if let isIdle { continuation.resume(returning: isIdle) }
       }
       if isIdle { return }
     }

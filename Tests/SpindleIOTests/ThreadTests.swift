@@ -131,6 +131,29 @@ struct ThreadTests {
     }
   }
 
+  /// Large messages wait in jobs: those that were written must not stay while others wait.
+  @Test func aJobIsLetGoWhenItHasRun() async throws {
+    final class Load: Sendable {}
+    try await withPool(threads: 1) { pool in
+      let (ran, gate) = (Gate(), Gate())
+      weak var load: Load?
+      do {
+        let held = Load()
+        load = held
+        try pool.enqueue { withExtendedLifetime(held) {} }
+      }
+      try pool.enqueue {
+        ran.open()
+        gate.pass()
+      }
+      try pool.enqueue {}
+      ran.pass()
+      #expect(pool.queuedCount == 1)
+      #expect(load == nil)
+      gate.open()
+    }
+  }
+
   @Test func aStoppedPoolRunsWhatItHasAndRefusesMore() async throws {
     let pool = BlockingPool(name: "spindle-test", threads: 1)
     let (started, gate) = (Gate(), Gate())

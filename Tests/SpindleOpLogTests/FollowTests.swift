@@ -2,6 +2,7 @@ import SpindleCore
 import SpindleOpLog
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 import Testing
 
 /// A log that tests append to, read page by page as a replica's log is.
@@ -12,6 +13,8 @@ final class AppendedLog: LogSource {
   let board: CursorBoard
   /// Entries of a page: few, so that there are many.
   let pageLimit = 3
+  /// From which index on nothing is given, as where a file has not come; nil gives all.
+  let missing = Mutex<UInt64?>(nil)
 
   init(_ store: Store) async throws {
     self.store = store
@@ -33,8 +36,9 @@ final class AppendedLog: LogSource {
   func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
-    try await tracker.readEntries(peer: peer, from: index, limit: pageLimit)
-      .map { (index: $0.0, entry: $0.1) }
+    let end = missing.withLock { $0 } ?? .max
+    return try await tracker.readEntries(peer: peer, from: index, limit: pageLimit)
+      .map { (index: $0.0, entry: $0.1) }.filter { $0.index < end }
   }
 }
 
@@ -130,6 +134,45 @@ final class AppendedLog: LogSource {
         let rest = try await places(
           log.entries(from: PeerCursors([peer(1): 8]), follow: false))
         #expect(rest == [peer(1): [8, 9]])
+      }
+    }
+  }
+
+  /// A folder tells of entries behind a file that has not come; its coming moves no cursor.
+  @Test func followingGivesWhatComesLate() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await AppendedLog(store)
+        try await log.append(peer(1), 9)
+        log.missing.withLock { $0 = 4 }
+        var iterator = log.entries(follow: true).makeAsyncIterator()
+        for index in 0..<4 as Range<UInt64> { #expect(try await iterator.next()?.index == index) }
+        let next = Task { [iterator] in
+          var iterator = iterator
+          var places: [PeerID: [UInt64]] = [:]
+          while let entry = try await iterator.next() {
+            places[entry.peer, default: []].append(entry.index)
+            if places.values.map(\.count).reduce(0, +) == 6 { return places }
+          }
+          return places
+        }
+        // Others go on meanwhile.
+        try await log.append(peer(2), 1)
+        log.missing.withLock { $0 = nil }
+        #expect(try await next.value == [peer(1): Array(4..<9), peer(2): [0]])
+      }
+    }
+  }
+
+  @Test func historyThatLacksEntriesIsAnError() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let log = try await AppendedLog(store)
+        try await log.append(peer(1), 9)
+        log.missing.withLock { $0 = 4 }
+        var iterator = log.entries(follow: false).makeAsyncIterator()
+        for index in 0..<4 as Range<UInt64> { #expect(try await iterator.next()?.index == index) }
+        await expectError(.notFound, reason: "missing_history") { _ = try await iterator.next() }
       }
     }
   }

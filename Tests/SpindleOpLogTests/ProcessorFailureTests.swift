@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import SpindleCore
 import SpindleOpLog
 import SpindleRocks
@@ -348,12 +348,24 @@ import Testing
     }
   }
 
+  /// Each job has a thread of its own, so that one that waits keeps no other test waiting.
+  private final class OwnThreads: TaskExecutor {
+    func enqueue(_ job: consuming ExecutorJob) {
+      let job = UnownedJob(job)
+      Thread.detachNewThread { [self] in
+        unsafe job.runSynchronously(on: asUnownedTaskExecutor())
+      }
+    }
+  }
+
   @Test("O-60: while a publisher is busy with an event, others write")
   func publishingHoldsNoTurn() async throws {
     try await withPlace { place in
       let publisher = SlowPublisher()
       try await place.withRegisters(publisher: publisher) { (log, _) async throws in
-        let first = Task { try await log.exec(MaxRegisterOp("x", 1)) }
+        let first = Task(executorPreference: OwnThreads()) {
+          try await log.exec(MaxRegisterOp("x", 1))
+        }
         try await eventually { publisher.hasArrived.load(ordering: .relaxed) }
         try await log.exec(MaxRegisterOp("y", 1))
         #expect(try await log.register("y") == 1)

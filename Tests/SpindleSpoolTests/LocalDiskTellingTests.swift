@@ -2,10 +2,12 @@ import Logging
 import Metrics
 import SpindleCore
 import SpindleIO
-import SpindleSpool
 import SpindleStore
 import SpindleTestKit
+import Synchronization
 import Testing
+
+@testable import SpindleSpool
 
 /// What a spool on files tells of itself: log lines and metrics.
 @Suite("What a spool on files tells", .temporaryDirectory)
@@ -15,6 +17,26 @@ struct LocalDiskTellingTests {
     settings.logger = log.logger
     settings.capacityFloor = .none
     return settings
+  }
+
+  @Test("A store that waits while the gate shuts is refused, and leaves nothing")
+  func waitingStoresAreRefused() async throws {
+    let spools = Mutex<LocalDiskSpool?>(nil)
+    try await withDiskSpool(
+      LocalDiskSettings(),
+      { step in
+        guard case .written = step else { return }
+        let full = DiskSpace(freeBytes: 0, totalBytes: 100, freeInodes: 0, totalInodes: 100)
+        _ = spools.withLock { $0?.gate.judge(full) }
+      }
+    ) { (spool) async throws in
+      spools.withLock { $0 = spool }
+      defer { spools.withLock { $0 = nil } }
+      await expectError(.unavailable) { try await spool.put(newIDs.next(), [1]) }
+      #expect(spool.gateStatus.causes.map(\.reason) == ["disk_full"])
+      #expect(try spool.namesInNew().isEmpty)
+      #expect(try await spool.allIDs().isEmpty)
+    }
   }
 
   @Test(

@@ -177,6 +177,24 @@ struct PairedSpoolFailureTests {
     }
   }
 
+  @Test("A body that cannot be removed keeps no other from being swept")
+  func bodiesThatCannotBeRemoved() async throws {
+    try await withNewPair(.apart) { (fixture) async throws in
+      let ids = (1...3).map { numberedID($0) }
+      for id in ids { try await fixture.dataSpool.put(id, [1]) }
+      fixture.data.before(.remove) { id in
+        if id == ids[0] { throw SpindleError(.io, "a test cannot remove") }
+      }
+      let sweep = try await fixture.pair.sweepOrphans(olderThan: .zero)
+      #expect(sweep.orphans == 3 && sweep.removed == 2 && sweep.unjudged == 1)
+      #expect(sweep.firstProblem?.contains("a test cannot remove") == true)
+      #expect(try await fixture.bodies() == [ids[0]])
+      fixture.data.heal()
+      try await fixture.pair.cleanup()
+      #expect(try await fixture.bodies() == [])
+    }
+  }
+
   @Test("A meta that cannot be read stops no sweep, keeps its body, and can be removed")
   func unreadableMetas() async throws {
     try await withNewPair(.apart) { (fixture) async throws in

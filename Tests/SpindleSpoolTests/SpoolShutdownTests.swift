@@ -34,8 +34,9 @@ import Testing
     await expectError(.closed) { _ = try await spool.load(id) }
     #expect(!shutdown.isDone)
     try await stalled.setStopped(false)
-    // Time passes slowly, so that neither runs out of its own 30 s before RocksDB takes writes.
-    for _ in 0..<500 where !call.isDone || !shutdown.isDone {
+    // Time passes slowly, so that neither runs out of its own 30 s before RocksDB takes writes; and
+    // goes on to pass, so that both end.
+    while !call.isDone || !shutdown.isDone {
       stalled.clock.advance(by: .milliseconds(50))
       try await Task.sleep(for: .milliseconds(20))
     }
