@@ -26,14 +26,17 @@ extension LogSource {
   ///   - cursors: Per peer the first index wanted; a peer that is not named starts at 0.
   ///   - follow: Whether the sequence goes on with entries as they come, until the log closes or
   ///     the task is cancelled. Otherwise it ends where the log ended at the first call.
+  ///   - clock: Times the rest of 1 s before a source is asked again that lacks entries which it
+  ///     told of. The default is the system's.
   /// - Returns: A sequence that fails with `notFound`, reason `compacted`, when the entries wanted
   ///   next were trimmed away; reason `missing_history` when the source lacks entries that it told
   ///   of, and is not followed. Also with ``SyncError/cursorMismatch(peer:expected:actual:)`` at a
   ///   hole, and otherwise as ``readSince(peer:from:)`` does.
   public func entries(
-    from cursors: PeerCursors = PeerCursors(), follow: Bool
+    from cursors: PeerCursors = PeerCursors(), follow: Bool,
+    clock: any StoreClock = SystemClock()
   ) -> LogEntries<Self> {
-    LogEntries(source: self, start: cursors, isFollowing: follow)
+    LogEntries(source: self, start: cursors, isFollowing: follow, clock: clock)
   }
 }
 
@@ -44,9 +47,10 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
   let source: Source
   let start: PeerCursors
   let isFollowing: Bool
+  let clock: any StoreClock
 
   public func makeAsyncIterator() -> Iterator {
-    Iterator(source: source, positions: start, isFollowing: isFollowing)
+    Iterator(source: source, positions: start, isFollowing: isFollowing, clock: clock)
   }
 
   public struct Iterator: AsyncIteratorProtocol {
@@ -54,6 +58,7 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
     /// Per peer the index after the last entry that was read into the page.
     var positions: PeerCursors
     let isFollowing: Bool
+    private let clock: any StoreClock
     /// How far each peer's log is known to go.
     private var target = PeerCursors()
     private var watch: CursorWatch.Iterator?
@@ -70,10 +75,11 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
     private var page: [(index: UInt64, entry: DecodedEntry<Source.Op>)] = []
     private var offset = 0
 
-    init(source: Source, positions: PeerCursors, isFollowing: Bool) {
+    init(source: Source, positions: PeerCursors, isFollowing: Bool, clock: any StoreClock) {
       self.source = source
       self.positions = positions
       self.isFollowing = isFollowing
+      self.clock = clock
     }
 
     /// The next entry; nil at the end, or when the task was cancelled while it waited.
@@ -129,10 +135,11 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
       }
       if watch == nil { watch = source.watchCursors().makeAsyncIterator() }
       if !drained.isEmpty {
-        let end = ContinuousClock.now + Self.rest.whole
-        while ContinuousClock.now < end {
+        let end = clock.now + Self.rest.whole
+        while clock.now < end {
           if let outcome = watch?.state.take() { return learn(outcome.event) }
-          guard (try? await Task.sleep(for: Self.rest.step)) != nil else { return false }
+          let step = clock.now + Self.rest.step
+          guard (try? await clock.sleep(until: step)) != nil else { return false }
         }
         drained = []
         return true
