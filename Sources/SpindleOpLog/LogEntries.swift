@@ -40,7 +40,7 @@ extension LogSource {
   }
 }
 
-/// See ``LogSource/entries(from:follow:)``. Each iterator reads for itself.
+/// See ``LogSource/entries(from:follow:clock:)``. Each iterator reads for itself.
 public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
   public typealias Element = PeerEntry<Source.Op>
 
@@ -69,6 +69,8 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
     /// fills announces entries behind files that it lacks as yet; their coming announces nothing,
     /// so these peers are read again after a rest.
     private var drained: Set<PeerID> = []
+    /// When they are read again, whatever else happens meanwhile; nil while there are none.
+    private var retryAt: ContinuousClock.Instant?
     /// How long drained peers rest, and how often the wait looks for events meanwhile.
     private static var rest: (whole: Duration, step: Duration) { (.seconds(1), .milliseconds(50)) }
     private var pagePeer: PeerID?
@@ -94,6 +96,10 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
           try await readPage(of: peer)
           continue
         }
+        if let retryAt, clock.now >= retryAt {
+          drained = []
+          self.retryAt = nil
+        }
         round = positions.gaps(to: target).map(\.peer).filter { !drained.contains($0) }.reversed()
         if round.isEmpty, try await !learnMore() { return nil }
       }
@@ -113,6 +119,7 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
             reason: "missing_history")
         }
         drained.insert(peer)
+        if retryAt == nil { retryAt = clock.now + Self.rest.whole }
         return
       }
       for (count, element) in read.enumerated() where element.index != start &+ UInt64(count) {
@@ -134,22 +141,22 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
         return !isStarted
       }
       if watch == nil { watch = source.watchCursors().makeAsyncIterator() }
-      if !drained.isEmpty {
-        let end = clock.now + Self.rest.whole
-        while clock.now < end {
-          if let outcome = watch?.state.take() { return learn(outcome.event) }
-          let step = clock.now + Self.rest.step
-          guard (try? await clock.sleep(until: step)) != nil else { return false }
-        }
-        drained = []
-        return true
+      guard let retryAt else { return learn(await watch?.next()) }
+      while clock.now < retryAt {
+        if let outcome = watch?.state.take() { return learn(outcome.event) }
+        let step = Swift.min(clock.now + Self.rest.step, retryAt)
+        guard (try? await clock.sleep(until: step)) != nil else { return false }
       }
-      return learn(await watch?.next())
+      return true
     }
 
     private mutating func learn(_ event: CursorEvent?) -> Bool {
       switch event {
-      case .snapshot(let cursors), .advanced(let cursors): target.merge(cursors)
+      case .snapshot(let cursors), .advanced(let cursors):
+        // Who has more than was told of before is read at once.
+        drained = drained.filter { cursors[$0] <= target[$0] }
+        if drained.isEmpty { retryAt = nil }
+        target.merge(cursors)
       case nil: return false
       }
       return true

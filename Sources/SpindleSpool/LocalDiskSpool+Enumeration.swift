@@ -10,7 +10,9 @@ extension LocalDiskSpool {
   ///
   /// Left out are also messages that this opening stored after `startTime` under an older id, or
   /// earlier in the same millisecond: whoever stored them has them. Where one is being stored, the
-  /// walk waits for that at its end, and gives what is there if it fails.
+  /// walk waits for that at its end, and gives what is there if it fails. What a store left that
+  /// failed after the file had its name, before the walk came there, is left out until the next
+  /// opening.
   ///
   /// Files that are no messages are counted as skipped and stray, damaged and unreadable ones are
   /// given as such, and directories that cannot be listed are counted in the outcome. Each is told
@@ -175,8 +177,9 @@ private struct LocalDiskWalk {
       return false
     case .neither: break
     }
-    // The header tells longer than what is noted, but from when the file was begun.
-    guard record.run == spool.run else { return true }
+    // The header tells longer than what is noted, but from when the file was begun; and nothing of
+    // a store that was waited for and failed.
+    guard record.run == spool.run, !decides else { return true }
     let stored = SpoolInstant(unixMilliseconds: record.storedMilliseconds)
     return stored < startTime.flooredToMillisecond
   }

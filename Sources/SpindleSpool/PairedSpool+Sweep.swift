@@ -13,7 +13,7 @@ extension PairedSpool {
     /// Bodies whose meta could not be read, so that nobody knows whether they belong to a message.
     /// They stay, and the next housekeeping looks again.
     public var unjudged = 0
-    /// Why the first of them could not be judged.
+    /// Why the first of them could not be judged, or the first orphan not be removed.
     public var firstProblem: String?
     /// The first ``idLimit`` orphans.
     public var ids: [SpoolID] = []
@@ -107,10 +107,16 @@ extension PairedSpool {
       guard try await halves.isOrphan(id) else { return }
       sweep.orphans += 1
       if sweep.ids.count < Sweep.idLimit { sweep.ids.append(id) }
-      if !dryRun, try await halves.removeOrphan(id) { sweep.removed += 1 }
+      if dryRun { return }
+      // One body that cannot be removed must not keep the rest from being swept, nor one damaged
+      // meta. A whole spool that takes no removals costs a failure each.
+      do {
+        if try await halves.removeOrphan(id) { sweep.removed += 1 }
+      } catch let error as SpindleError where Self.isOfOneMessage(error) {
+        sweep.firstProblem = sweep.firstProblem ?? "\(error)"
+        rollbacks.add(id)
+      }
     } catch let error as SpindleError where Self.isOfOneMessage(error) {
-      // One damaged meta, or one body that cannot be removed, must not keep the rest from being
-      // swept.
       sweep.unjudged += 1
       sweep.firstProblem = sweep.firstProblem ?? "\(error)"
       if !dryRun { rollbacks.add(id) }
@@ -123,7 +129,7 @@ extension PairedSpool {
     error.kind == .io || error.kind == .corruption
   }
 
-  /// Tries removals again that failed. One whose meta cannot be read keeps no other waiting; at
+  /// Tries removals again that failed. One that fails for itself keeps no other waiting; at
   /// the first that fails otherwise, the rest waits.
   func retryRollbacks() async {
     let halves = PairHalves(meta: meta, data: data)

@@ -215,7 +215,9 @@ public final class PairedSpool: Sendable {
         let sweep = try await sweepOrphans()
         if let problem = sweep.firstProblem {
           throw SpindleError(
-            .io, "the metas of \(sweep.unjudged) bodies cannot be read; the first: \(problem)")
+            .io,
+            "\(sweep.orphans - sweep.removed) bodies without meta were not removed, and the metas "
+              + "of \(sweep.unjudged) bodies cannot be read; the first: \(problem)")
         }
       } catch {
         failure = error

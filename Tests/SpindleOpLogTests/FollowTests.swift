@@ -15,6 +15,8 @@ final class AppendedLog: LogSource {
   let pageLimit = 3
   /// From which index on nothing is given, as where a file has not come; nil gives all.
   let missing = Mutex<UInt64?>(nil)
+  /// How often nothing was given.
+  let emptyReads = Atomic<Int>(0)
 
   init(_ store: Store) async throws {
     self.store = store
@@ -37,8 +39,10 @@ final class AppendedLog: LogSource {
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<Note>)] {
     let end = missing.withLock { $0 } ?? .max
-    return try await tracker.readEntries(peer: peer, from: index, limit: pageLimit)
+    let page = try await tracker.readEntries(peer: peer, from: index, limit: pageLimit)
       .map { (index: $0.0, entry: $0.1) }.filter { $0.index < end }
+    if page.isEmpty { emptyReads.add(1, ordering: .relaxed) }
+    return page
   }
 }
 
@@ -142,24 +146,50 @@ final class AppendedLog: LogSource {
   @Test func followingGivesWhatComesLate() async throws {
     try await withPlace { place in
       try await place.withStore { store in
-        let log = try await AppendedLog(store)
+        let (log, clock) = (try await AppendedLog(store), ManualClock())
         try await log.append(peer(1), 9)
         log.missing.withLock { $0 = 4 }
-        var iterator = log.entries(follow: true).makeAsyncIterator()
-        for index in 0..<4 as Range<UInt64> { #expect(try await iterator.next()?.index == index) }
-        let next = Task { [iterator] in
-          var iterator = iterator
-          var places: [PeerID: [UInt64]] = [:]
-          while let entry = try await iterator.next() {
-            places[entry.peer, default: []].append(entry.index)
-            if places.values.map(\.count).reduce(0, +) == 6 { return places }
+        let given = Mutex<[PeerID: [UInt64]]>([:])
+        let reading = Task {
+          for try await entry in log.entries(follow: true, clock: clock) {
+            given.withLock { $0[entry.peer, default: []].append(entry.index) }
           }
-          return places
         }
-        // Others go on meanwhile.
-        try await log.append(peer(2), 1)
+        try await eventually { log.emptyReads.load(ordering: .relaxed) == 1 }
         log.missing.withLock { $0 = nil }
-        #expect(try await next.value == [peer(1): Array(4..<9), peer(2): [0]])
+        // Others write without end, and put nothing off.
+        for number in 0..<20 as Range<UInt64> {
+          try await eventually { clock.sleeperCount == 1 }
+          #expect(given.withLock { $0[peer(1)] } == [0, 1, 2, 3])
+          try await log.append(peer(2), 1)
+          clock.advance(by: .milliseconds(50))
+          try await eventually { given.withLock { $0[peer(2)]?.last } == number }
+        }
+        try await eventually { given.withLock { $0[peer(1)] } == Array(0..<9) }
+        log.board.finish()
+        try await reading.value
+        #expect(given.withLock { $0[peer(2)] } == Array(0..<20))
+      }
+    }
+  }
+
+  /// An announcement wakes its peer at once, without a rest.
+  @Test func aDrainedPeerThatWritesIsReadAtOnce() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let (log, clock) = (try await AppendedLog(store), ManualClock())
+        try await log.append(peer(1), 6)
+        log.missing.withLock { $0 = 0 }
+        let first = Task {
+          var iterator = log.entries(follow: true, clock: clock).makeAsyncIterator()
+          return try await iterator.next()?.index
+        }
+        try await eventually { log.emptyReads.load(ordering: .relaxed) == 1 }
+        log.missing.withLock { $0 = nil }
+        try await log.append(peer(1), 1)
+        try await eventually { clock.sleeperCount == 1 }
+        clock.advance(by: .milliseconds(50))
+        #expect(try await first.value == 0)
       }
     }
   }

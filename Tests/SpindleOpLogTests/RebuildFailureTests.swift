@@ -137,10 +137,11 @@ private struct DocumentReducer: IdempotentReducer {
         let log = try await Processor<ScriptedReducer, WatchedTracker>(
           reducer: ScriptedReducer(script: script), store: store, prefix: "app", selfID: me)
         let state = try await fill(log, store)
-        let tracker = log.tracker
-        tracker.onRead.value = { reader, index in
+        // Not the tracker, which holds what watches it.
+        let rows = log.tracker.base
+        log.tracker.onRead.value = { reader, index in
           if reader == peer(1), index >= 256 {
-            _ = try await tracker.base.trim(below: PeerCursors([peer(0): 1]), forced: true)
+            _ = try await rows.trim(below: PeerCursors([peer(0): 1]), forced: true)
           }
         }
         await expectError(.conflict, reason: "compacted") { try await log.rebuildState() }

@@ -104,7 +104,9 @@ import Testing
       var values: [UInt8] = []
       for value: Int64 in [-5, 0, 5] { values.appendLittleEndian(UInt64(bitPattern: value)) }
       file.pages = [CraftedFile.data(3, .plain, values)]
+      let bytesOfPage = values.count + file.pages[0].headerBytes
       func make(_ change: @escaping (inout ColumnMetaData) -> Void) -> [UInt8] {
+        // The file holds this, so it must not hold the file.
         file.change = { footer in
           footer.columnOrders = [.byType]
           var statistics = Statistics()
@@ -115,7 +117,7 @@ import Testing
           metadata?.statistics = statistics
           if var known = metadata {
             // A byte of room behind the page.
-            known.compressedBytes = Int64(values.count + file.pages[0].headerBytes)
+            known.compressedBytes = Int64(bytesOfPage)
             change(&known)
             metadata = known
           }
@@ -123,7 +125,7 @@ import Testing
         }
         // So that a chunk may claim a byte more.
         let bytes = file.bytes
-        let end = 4 + file.pages[0].headerBytes + values.count
+        let end = 4 + bytesOfPage
         return Array(bytes[..<end]) + [0] + bytes[end...]
       }
       let sound = try ParquetReader(MemorySource(make { _ in })).verify()

@@ -23,7 +23,7 @@ struct LocalDiskTellingTests {
   func waitingStoresAreRefused() async throws {
     let spools = Mutex<LocalDiskSpool?>(nil)
     try await withDiskSpool(
-      LocalDiskSettings(),
+      LocalDiskSettings(), clock: ManualClock(),
       { step in
         guard case .written = step else { return }
         let full = DiskSpace(freeBytes: 0, totalBytes: 100, freeInodes: 0, totalInodes: 100)

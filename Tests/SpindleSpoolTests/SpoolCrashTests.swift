@@ -387,7 +387,7 @@ struct SpoolCrashTests {
     let worker = try ChildProcess(
       ChildProcess.builtProgram("CrashWorker"),
       ["spool", place, "store", "buffered", "200", "0"], fate: .halt(lines: 20))
-    try await worker.waitForLines(20)
+    try await worker.waitForStop()
     do {
       _ = try await Store.small(at: place)
       Issue.record("a second process opened the store")

@@ -34,11 +34,10 @@ import Testing
     await expectError(.closed) { _ = try await spool.load(id) }
     #expect(!shutdown.isDone)
     try await stalled.setStopped(false)
-    // Time passes slowly, so that neither runs out of its own 30 s before RocksDB takes writes; and
-    // goes on to pass, so that both end.
-    while !call.isDone || !shutdown.isDone {
-      stalled.clock.advance(by: .milliseconds(50))
-      try await Task.sleep(for: .milliseconds(20))
+    // Time passes slowly, so that neither runs out of its own 30 s before RocksDB takes writes.
+    try await eventually {
+      stalled.clock.advance(by: .milliseconds(2))
+      return call.isDone && shutdown.isDone
     }
     #expect(await call.failure == nil)
     #expect(await shutdown.failure == nil)
