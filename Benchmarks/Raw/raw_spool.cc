@@ -82,7 +82,8 @@ class Spool {
     auto record = std::make_unique<rocksdb::PinnableSlice>();
     rocksdb::ReadOptions options;
     options.read_tier = rocksdb::kBlockCacheTier;
-    Get(index, *record, options);
+    // A shard of the cache may have no room for all of its blocks.
+    if (!TryGet(index, *record, options)) Get(index, *record);
     return record;
   }
 
@@ -157,11 +158,21 @@ class Spool {
                      rocksdb::SliceParts(value_parts, 2)));
   }
 
-  void Get(uint64_t index, rocksdb::PinnableSlice& record,
-           const rocksdb::ReadOptions& options = rocksdb::ReadOptions()) {
+  void Get(uint64_t index, rocksdb::PinnableSlice& record) {
+    if (!TryGet(index, record, rocksdb::ReadOptions())) {
+      throw std::runtime_error("a read of everything was incomplete");
+    }
+  }
+
+  // False when the options forbid what the read needs.
+  bool TryGet(uint64_t index, rocksdb::PinnableSlice& record,
+              const rocksdb::ReadOptions& options) {
     char key[kKeyBytes];
     MakeKey(index, key);
-    Check(db_->Get(options, db_.family(), {key, kKeyBytes}, &record));
+    const rocksdb::Status status = db_->Get(options, db_.family(), {key, kKeyBytes}, &record);
+    if (status.IsIncomplete()) return false;
+    Check(status);
+    return true;
   }
 
   void CheckInPlace(uint64_t index, const rocksdb::PinnableSlice& record) {
