@@ -30,6 +30,10 @@ public final class RocksSpool: Spool {
   let closed = Atomic<Bool>(false)
   /// Messages that were stored under old ids.
   let lateStores: LateStores
+  /// What shuts the gate, at hand: asked for each message, it is to count no more holders than it
+  /// must.
+  private let partHealth: PartHealth
+  private let storeHealth: StoreHealth
   /// Walks, compactions and the view of what the last run left.
   let upkeep: SpoolUpkeep
   let isShutDown = Atomic<Bool>(false)
@@ -93,6 +97,8 @@ public final class RocksSpool: Spool {
     upkeep = try await store.blocking { try SpoolUpkeep(store, settings) }
     let clock = store.clock
     lateStores = LateStores(clock: clock)
+    partHealth = family.health
+    storeHealth = store.health
     let metrics = SpoolMetrics(spool: name, path: store.path)
     self.metrics = metrics
     let waited = { (operation: SpoolOperation) -> (@Sendable (Duration) -> Void)? in
@@ -358,6 +364,6 @@ public final class RocksSpool: Spool {
   static let refusalText: StaticString = "the spool is not accepting writes"
 
   public var unhealthyReason: StaticString? {
-    !family.health.isShut && storage.health.unhealthyReason == nil ? nil : Self.refusalText
+    !partHealth.isShut && storeHealth.unhealthyReason == nil ? nil : Self.refusalText
   }
 }
