@@ -55,14 +55,14 @@ extension IndexableOp {
     entries.reserveCapacity(rows.count)
     for number in 0..<rows.count {
       let index = rows.indices[number]
-      let parts = try rows.parts(number)
-      if let hash = parts.expungedHash {
+      let row = try rows.row(number)
+      if let hash = row.expungedHash {
         entries.append((index: index, entry: .expunged(hash)))
         continue
       }
       do throws(CodecError) {
-        let op = try fromIndexParts(tag: parts.tag, key: parts.key, value: parts.value)
-        let entry = LogEntry(serverUser: parts.serverUser, timestamp: parts.timestamp, op: op)
+        let op = try fromIndexParts(tag: row.tag, key: row.key, value: row.value)
+        let entry = LogEntry(serverUser: row.serverUser, timestamp: row.timestamp, op: op)
         entries.append((index: index, entry: .logEntry(entry)))
       } catch {
         throw rows.failure(number, error)

@@ -135,76 +135,47 @@ public struct OpLogRow: Sendable, Equatable {
   /// - Throws: ``DecodingFailure`` for an unknown version, unknown flags, or bytes that no row
   ///   encodes to.
   public init(decoding bytes: Span<UInt8>) throws(DecodingFailure) {
-    self.init(try Parts(decoding: bytes))
-  }
-
-  private init(_ parts: consuming Parts) {
-    timestamp = parts.timestamp
-    serverUser = parts.serverUser
-    tag = parts.tag
-    key = parts.key
-    value = parts.value
-    chain = parts.chain
-  }
-
-  /// What a record holds. Pages are decoded to this: each part is handed on, where those of a row
-  /// would be copied, and their holders counted.
-  @usableFromInline struct Parts {
-    @usableFromInline let timestamp: Timestamp
-    @usableFromInline let serverUser: UserID?
-    @usableFromInline let tag: UInt8
-    @usableFromInline let key: [UInt8]?
-    @usableFromInline let value: [UInt8]?
-    let chain: ChainHead?
-
-    init(decoding bytes: Span<UInt8>) throws(DecodingFailure) {
-      var reader = ByteReader(bytes)
-      let version = try reader.readUInt8()
-      guard version == OpLogRow.version || version == OpLogRow.chainedVersion else {
-        throw .unknownVersion(version)
-      }
-      let flags = try reader.readUInt8()
-      guard flags & ~Flag.known == 0 else {
-        throw .invalid("flags 0x\(hexString(CollectionOfOne(flags))) are unknown")
-      }
-      let timestamp = Timestamp(packed: try reader.readBigEndian(UInt64.self))
-      let tag = try reader.readUInt8()
-      let serverUser = flags & Flag.user != 0 ? UserID(try reader.readUUID()) : nil
-      let chain: ChainHead? =
-        version == OpLogRow.chainedVersion ? ChainHead(try EntryHash(from: &reader)) : nil
-      let isExpunged = tag == IndexEntry.reservedTag
-      guard isExpunged == (flags & Flag.expunged != 0) else {
-        throw .invalid("tag \(tag) contradicts the flag of expunged entries")
-      }
-      if isExpunged {
-        guard flags == Flag.expunged | Flag.noKey, timestamp == .zero else {
-          throw .invalid("an expunged entry has a user, a key, a time or no hash")
-        }
-        guard reader.remaining == EntryHash.byteCount else {
-          throw .invalid("the hash of an expunged entry has \(reader.remaining) bytes, not 32")
-        }
-      }
-      let key: [UInt8]? = flags & Flag.noKey == 0 ? try reader.readBlob() : nil
-      let value: [UInt8]?
-      if flags & Flag.noValue == 0 {
-        value = copyBytes(reader.rest)
-      } else {
-        try reader.requireEnd()
-        value = nil
-      }
-      self.timestamp = timestamp
-      self.serverUser = serverUser
-      self.tag = tag
-      self.key = key
-      self.value = value
-      self.chain = chain
+    // Into variables: a row that is asked while it is made is copied, with its holders counted.
+    var reader = ByteReader(bytes)
+    let version = try reader.readUInt8()
+    guard version == Self.version || version == Self.chainedVersion else {
+      throw .unknownVersion(version)
     }
-
-    /// The removed entry's hash; nil for a real entry.
-    @usableFromInline var expungedHash: EntryHash? {
-      guard tag == IndexEntry.reservedTag, let value else { return nil }
-      return EntryHash(bytes: value)
+    let flags = try reader.readUInt8()
+    guard flags & ~Flag.known == 0 else {
+      throw .invalid("flags 0x\(hexString(CollectionOfOne(flags))) are unknown")
     }
+    let timestamp = Timestamp(packed: try reader.readBigEndian(UInt64.self))
+    let tag = try reader.readUInt8()
+    let serverUser = flags & Flag.user != 0 ? UserID(try reader.readUUID()) : nil
+    let chain: ChainHead? =
+      version == Self.chainedVersion ? ChainHead(try EntryHash(from: &reader)) : nil
+    let isExpunged = tag == IndexEntry.reservedTag
+    guard isExpunged == (flags & Flag.expunged != 0) else {
+      throw .invalid("tag \(tag) contradicts the flag of expunged entries")
+    }
+    if isExpunged {
+      guard flags == Flag.expunged | Flag.noKey, timestamp == .zero else {
+        throw .invalid("an expunged entry has a user, a key, a time or no hash")
+      }
+      guard reader.remaining == EntryHash.byteCount else {
+        throw .invalid("the hash of an expunged entry has \(reader.remaining) bytes, not 32")
+      }
+    }
+    let key: [UInt8]? = flags & Flag.noKey == 0 ? try reader.readBlob() : nil
+    let value: [UInt8]?
+    if flags & Flag.noValue == 0 {
+      value = copyBytes(reader.rest)
+    } else {
+      try reader.requireEnd()
+      value = nil
+    }
+    self.timestamp = timestamp
+    self.serverUser = serverUser
+    self.tag = tag
+    self.key = key
+    self.value = value
+    self.chain = chain
   }
 }
 

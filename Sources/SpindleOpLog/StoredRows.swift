@@ -46,17 +46,10 @@ public struct StoredRows: Sendable {
   /// Decodes one row.
   ///
   /// - Throws: `corruption`, naming peer and index.
-  @usableFromInline func parts(_ number: Int) throws(SpindleError) -> OpLogRow.Parts {
-    try decode(number) { bytes throws(DecodingFailure) in try OpLogRow.Parts(decoding: bytes) }
-  }
-
-  @inline(__always)
-  private func decode<Decoded>(
-    _ number: Int, _ body: (Span<UInt8>) throws(DecodingFailure) -> Decoded
-  ) throws(SpindleError) -> Decoded {
+  @usableFromInline func row(_ number: Int) throws(SpindleError) -> OpLogRow {
     let start = number == 0 ? 0 : ends[number - 1]
     do throws(DecodingFailure) {
-      return try body(bytes.span.extracting(start..<ends[number]))
+      return try OpLogRow(decoding: bytes.span.extracting(start..<ends[number]))
     } catch {
       throw LogTrackerError.corruptRow(peer: peer, index: indices[number], error).spindleError
     }
@@ -67,10 +60,7 @@ public struct StoredRows: Sendable {
     var rows: [IndexedOpLogRow] = []
     rows.reserveCapacity(count)
     for number in 0..<count {
-      let row = try decode(number) { bytes throws(DecodingFailure) in
-        try OpLogRow(decoding: bytes)
-      }
-      rows.append(IndexedOpLogRow(index: indices[number], row: row))
+      rows.append(IndexedOpLogRow(index: indices[number], row: try row(number)))
     }
     return rows
   }

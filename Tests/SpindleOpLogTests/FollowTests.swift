@@ -184,10 +184,10 @@ final class AppendedLog: LogSource {
           var iterator = log.entries(follow: true, clock: clock).makeAsyncIterator()
           return try await iterator.next()?.index
         }
-        try await eventually { log.emptyReads.load(ordering: .relaxed) == 1 }
+        try await eventually { clock.sleeperCount == 1 }
+        #expect(log.emptyReads.load(ordering: .relaxed) == 1)
         log.missing.withLock { $0 = nil }
         try await log.append(peer(1), 1)
-        try await eventually { clock.sleeperCount == 1 }
         clock.advance(by: .milliseconds(50))
         #expect(try await first.value == 0)
       }
