@@ -149,10 +149,11 @@ final class BenchSpool: Sendable {
 
   private func store(forceSync: Bool) async throws -> Result {
     let limit = count(bytesAtMost: 1 << 30)
+    let payloads = payloads
     return try await withSpool { spool in
       let syncs = spool.storage.commitSyncCount
       let measured = try await BenchRun(tasks: plan.tasks, limit: limit, seconds: seconds)
-        .measure { [payloads] number in
+        .measure { number in
           try await spool.store(
             try Self.id(number), payloads[number], forceSync: forceSync, deadline: nil)
         }

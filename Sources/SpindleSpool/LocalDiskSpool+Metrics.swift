@@ -29,16 +29,16 @@ extension LocalDiskSpool {
   ) async throws -> Value {
     try checkOpen()
     guard let metrics else { return try await body() }
-    let start = clock.now
+    let start = metrics.time
     do {
       let value = try await body()
-      metrics.succeeded(operation, bytes: bytes(value), after: clock.now - start)
+      metrics.succeeded(operation, bytes: bytes(value), after: metrics.time - start)
       return value
     } catch {
       switch (error as? SpindleError)?.kind {
       case .closed?: break
-      case .notFound?: metrics.succeeded(operation, bytes: nil, after: clock.now - start)
-      default: metrics.failed(operation, error, after: clock.now - start)
+      case .notFound?: metrics.succeeded(operation, bytes: nil, after: metrics.time - start)
+      default: metrics.failed(operation, error, after: metrics.time - start)
       }
       throw error
     }

@@ -155,7 +155,8 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
         of: "the spool \(name)", quota: settings.quota,
         holding: try withSpindleErrors { try directory.usage() }, clock: clock)
     }
-    metrics = SpoolMetrics(spool: name, path: directory.path, kind: .localDisk)
+    metrics = SpoolMetrics(
+      spool: name, path: directory.path, kind: .localDisk, clock: clock)
     log = LocalDiskLog(settings.logger, spool: name, path: directory.path)
     generator = SpoolIDGenerator(clock: clock, seed: SeededGenerator.systemSeed())
     run = UInt32(truncatingIfNeeded: SeededGenerator.systemSeed())

@@ -5,8 +5,9 @@ internal import Synchronization
 /// One call of a spool that is under way.
 struct SpoolCall {
   let operation: SpoolOperation
-  /// When it began; nil where nobody measures.
-  let start: ContinuousClock.Instant?
+  /// When it began, in the time of the spool's metrics; nil where nobody measures. A moment of a
+  /// clock has no fixed layout, and each call would ask its task for memory to keep one.
+  let start: Duration?
 }
 
 extension RocksSpool {
@@ -32,7 +33,7 @@ extension RocksSpool {
   /// ``fail(_:_:)``.
   func begin(_ operation: SpoolOperation) throws -> SpoolCall {
     try enter()
-    return SpoolCall(operation: operation, start: metrics == nil ? nil : storage.clock.now)
+    return SpoolCall(operation: operation, start: metrics?.time)
   }
 
   /// Runs a call of another kind, which only its errors are measured of.
@@ -53,7 +54,7 @@ extension RocksSpool {
   func end(_ call: SpoolCall, bytes: Int? = 0) {
     leave()
     if let metrics, let start = call.start {
-      metrics.succeeded(call.operation, bytes: bytes, after: storage.clock.now - start)
+      metrics.succeeded(call.operation, bytes: bytes, after: metrics.time - start)
     }
   }
 
@@ -61,7 +62,7 @@ extension RocksSpool {
   func fail(_ call: SpoolCall, _ error: any Error) -> any Error {
     leave()
     if let metrics, let start = call.start {
-      metrics.failed(call.operation, error, after: storage.clock.now - start)
+      metrics.failed(call.operation, error, after: metrics.time - start)
     }
     return bland(error)
   }

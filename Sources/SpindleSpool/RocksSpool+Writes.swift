@@ -7,89 +7,162 @@ extension RocksSpool {
   public func store(
     _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws {
+    let change = try storeAtOnce(id, data, syncs: forceSync || settings.flush)
+    if change.isWritten { return }
+    try await store(id, data, change, deadline)
+  }
+
+  /// A store or remove that is under way.
+  private struct ChangeUnderWay {
+    let call: SpoolCall
+    /// Whether a drain worker claims the id.
+    let isHeld: Bool
+    /// Whether the id was old already; of stores.
+    let isLate: Bool
+    let durability: Durability
+    /// How far it came at once; nil where that was not tried.
+    var attempt: Store.Attempt?
+
+    /// Whether it was written at once, and has ended.
+    var isWritten: Bool { if case .written? = attempt { true } else { false } }
+  }
+
+  /// Begins a store, and ends it where nothing makes it wait. What a function holds that cannot
+  /// suspend lies on the stack; an asynchronous one would ask its task for memory.
+  private func storeAtOnce(
+    _ id: SpoolID, _ data: Bytes, syncs: Bool
+  ) throws -> ChangeUnderWay {
     let call = try begin(.store)
     let isLate = lateStores.begin(id)
+    let isHeld = beginChange(id)
+    var change = ChangeUnderWay(
+      call: call, isHeld: isHeld, isLate: isLate, durability: syncs ? .synced : .buffered)
     do {
       try checkSize(data)
-      var waited = true
-      let durability = forceSync || settings.flush ? Durability.synced : .buffered
-      let isHeld = beginChange(id)
-      defer { endChange(id) }
+      guard ledger == nil, settings.compression == .none, !isHeld, !syncs else { return change }
+      let key = id.uuid.inlineBytes
+      let header = SpoolRecord.inlineHeader(for: data.span)
+      change.attempt = try storage.writeAtOnce(
+        SingleChange(putting: header.span, data.span, under: key.span), to: family,
+        policy: storePolicy)
+    } catch {
+      throw failStore(id, change, error)
+    }
+    if change.isWritten {
+      noteStored(id, isLate: isLate, waited: false)
+      endChange(id)
+      end(call, bytes: data.count)
+    }
+    return change
+  }
+
+  private func failStore(
+    _ id: SpoolID, _ change: ChangeUnderWay, _ error: any Error
+  ) -> any Error {
+    endChange(id)
+    noteNotStored(id, isLate: change.isLate)
+    return fail(change.call, error)
+  }
+
+  /// Goes on with a store that was not written at once.
+  private func store(
+    _ id: SpoolID, _ data: Bytes, _ change: ChangeUnderWay, _ deadline: ContinuousClock.Instant?
+  ) async throws {
+    var attempt = change.attempt
+    do {
       if let ledger {
         _ = try await commitWithinQuota(
-          ledger, id, data, durability: durability, deadline: deadline, isHeld: isHeld)
+          ledger, id, data, durability: change.durability, deadline: deadline,
+          isHeld: change.isHeld)
       } else {
-        let isPlain = settings.compression == .none
-        var attempt: Store.Attempt?
-        if isPlain, !isHeld, durability == .buffered {
+        if attempt == .crowded {
           let key = id.uuid.inlineBytes
           let header = SpoolRecord.inlineHeader(for: data.span)
-          attempt = try storage.writeAtOnce(
+          attempt = try await storage.writeTogether(
             SingleChange(putting: header.span, data.span, under: key.span), to: family,
             policy: storePolicy)
-          if attempt == .crowded {
-            attempt = try await storage.writeTogether(
-              SingleChange(putting: header.span, data.span, under: key.span), to: family,
-              policy: storePolicy)
-          }
         }
-        waited = attempt != .written
-        if waited {
+        if attempt != .written {
           var batch = Batch(reservingBytes: data.count + 64)
-          batch.joinsGroupLane = isHeld
-          if isPlain {
+          batch.joinsGroupLane = change.isHeld
+          if settings.compression == .none {
             stagePlain(id, data, into: &batch)
           } else {
             stage(id, try await encoded(data), into: &batch)
           }
           try await storage.commit(
-            batch, after: attempt, durability: durability, deadline: deadline,
+            batch, after: attempt, durability: change.durability, deadline: deadline,
             policy: storePolicy)
         }
       }
-      noteStored(id, isLate: isLate, waited: waited)
-      end(call, bytes: data.count)
     } catch {
-      noteNotStored(id, isLate: isLate)
-      throw fail(call, error)
+      throw failStore(id, change, error)
     }
+    noteStored(id, isLate: change.isLate, waited: attempt != .written)
+    endChange(id)
+    end(change.call, bytes: data.count)
   }
 
   /// Removes a message; one that is not there is no error. The message is not read for it, so that
   /// one in a damaged block can be removed. With a quota its size is looked at; where that cannot
   /// be read it stays counted until the spool is opened again.
   public func remove(_ id: SpoolID) async throws {
+    let change = try removeAtOnce(id)
+    if change.isWritten { return }
+    try await remove(id, change)
+  }
+
+  /// The same for a remove.
+  private func removeAtOnce(_ id: SpoolID) throws -> ChangeUnderWay {
     let call = try begin(.remove)
+    let isHeld = beginChange(id)
+    let durability = settings.flush && settings.syncsRemoves ? Durability.synced : .buffered
+    var change = ChangeUnderWay(
+      call: call, isHeld: isHeld, isLate: false, durability: durability)
+    guard ledger == nil, !isHeld, durability == .buffered else { return change }
     do {
-      let durability = settings.flush && settings.syncsRemoves ? Durability.synced : .buffered
-      let isHeld = beginChange(id)
-      defer { endChange(id) }
+      let key = id.uuid.inlineBytes
+      change.attempt = try storage.writeAtOnce(
+        SingleChange(removing: key.span), to: family, policy: removePolicy)
+    } catch {
+      endChange(id)
+      throw fail(call, error)
+    }
+    if change.isWritten {
+      endChange(id)
+      end(call)
+    }
+    return change
+  }
+
+  /// Goes on with a remove that was not written at once.
+  private func remove(_ id: SpoolID, _ change: ChangeUnderWay) async throws {
+    do {
       if let ledger {
         _ = try await commitWithinQuota(
-          ledger, id, nil, durability: durability, deadline: nil, isHeld: isHeld)
+          ledger, id, nil, durability: change.durability, deadline: nil, isHeld: change.isHeld)
       } else {
-        var attempt: Store.Attempt?
-        if !isHeld, durability == .buffered {
+        var attempt = change.attempt
+        if attempt == .crowded {
           let key = id.uuid.inlineBytes
-          attempt = try storage.writeAtOnce(
+          attempt = try await storage.writeTogether(
             SingleChange(removing: key.span), to: family, policy: removePolicy)
-          if attempt == .crowded {
-            attempt = try await storage.writeTogether(
-              SingleChange(removing: key.span), to: family, policy: removePolicy)
-          }
         }
         if attempt != .written {
           var batch = Batch(reservingBytes: 32)
           batch.delete(family, key: id.bytes)
-          batch.joinsGroupLane = isHeld
+          batch.joinsGroupLane = change.isHeld
           try await storage.commit(
-            batch, after: attempt, durability: durability, deadline: nil, policy: removePolicy)
+            batch, after: attempt, durability: change.durability, deadline: nil,
+            policy: removePolicy)
         }
       }
-      end(call)
     } catch {
-      throw fail(call, error)
+      endChange(id)
+      throw fail(change.call, error)
     }
+    endChange(id)
+    end(change.call)
   }
 
   private func checkSize(_ data: Bytes) throws {

@@ -99,7 +99,7 @@ public final class RocksSpool: Spool {
     lateStores = LateStores(clock: clock)
     partHealth = family.health
     storeHealth = store.health
-    let metrics = SpoolMetrics(spool: name, path: store.path)
+    let metrics = SpoolMetrics(spool: name, path: store.path, clock: clock)
     self.metrics = metrics
     let waited = { (operation: SpoolOperation) -> (@Sendable (Duration) -> Void)? in
       guard let metrics else { return nil }
@@ -253,28 +253,78 @@ public final class RocksSpool: Spool {
     _ id: SpoolID, _ body: (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
     let call = try begin(.load)
+    do throws(NotLent) {
+      return try lendAtOnce(id, call, body)
+    } catch .failed(let error) {
+      throw fail(call, error)
+    } catch .elsewhere {
+      return try await lendDecoded(id, call, body)
+    }
+  }
+
+  /// Why a payload was not lent at once. Thrown: an optional result of a type that only the caller
+  /// knows would be looked up by its name, in each call.
+  private enum NotLent: Error {
+    case failed(any Error)
+    /// It takes ``lendDecoded(_:_:_:)``.
+    case elsewhere
+  }
+
+  /// Lends a payload that is in memory. What a function holds that cannot suspend lies on the
+  /// stack; an asynchronous one asks its task for each value whose size it does not know.
+  private func lendAtOnce<Result>(
+    _ id: SpoolID, _ call: SpoolCall, _ body: (Span<UInt8>?) throws -> Result
+  ) throws(NotLent) -> Result {
+    guard loadPermits == nil else { throw .elsewhere }
     do {
       let key = id.uuid.inlineBytes
-      switch loadPermits == nil ? try storage.cachedValue(family, key: key.span) : .elsewhere {
+      switch try storage.cachedValue(family, key: key.span) {
       case .found(let value):
-        let record = value.bytes
-        guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else { break }
-        // Not around the body: a failure of its own is no damage of the message.
-        if let payload = try named(id, { try SpoolRecord.decompressed(record) }) {
-          let result = try body(payload.span)
-          end(call, bytes: payload.count)
-          return result
-        }
-        let payload = record.extracting(droppingFirst: SpoolRecord.headerBytes)
-        let result = try body(payload)
-        end(call, bytes: payload.count)
-        return result
+        return try lendPinned(value, of: id, call, body)
       case .absent:
         let result = try body(nil)
         end(call, bytes: nil)
         return result
       case .elsewhere: break
       }
+    } catch let error as NotLent {
+      throw error
+    } catch {
+      throw .failed(error)
+    }
+    throw .elsewhere
+  }
+
+  private func lendPinned<Result>(
+    _ value: borrowing PinnedValue, of id: SpoolID, _ call: SpoolCall,
+    _ body: (Span<UInt8>?) throws -> Result
+  ) throws -> Result {
+    let record = value.bytes
+    guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else {
+      throw NotLent.elsewhere
+    }
+    // Not around the body: a failure of its own is no damage of the message.
+    let decompressed: Bytes?
+    do throws(DecodingFailure) {
+      decompressed = try SpoolRecord.decompressed(record)
+    } catch {
+      throw damaged(id, error)
+    }
+    if let payload = decompressed {
+      let result = try body(payload.span)
+      end(call, bytes: payload.count)
+      return result
+    }
+    let payload = record.extracting(droppingFirst: SpoolRecord.headerBytes)
+    let result = try body(payload)
+    end(call, bytes: payload.count)
+    return result
+  }
+
+  private func lendDecoded<Result>(
+    _ id: SpoolID, _ call: SpoolCall, _ body: (Span<UInt8>?) throws -> Result
+  ) async throws -> Result {
+    do {
       let payload = try await decoded(id)
       let result = if let payload { try body(payload.span) } else { try body(nil) }
       end(call, bytes: payload?.count)
@@ -318,14 +368,18 @@ public final class RocksSpool: Spool {
     let key = id.uuid.inlineBytes
     switch try storage.cachedValue(family, key: key.span) {
     case .found(let value):
-      let record = value.bytes
-      guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else {
-        return .elsewhere
-      }
-      return .found(try decode(id, record))
+      guard let payload = try decodedAtOnce(id, value) else { return .elsewhere }
+      return .found(payload)
     case .absent: return .absent
     case .elsewhere: return .elsewhere
     }
+  }
+
+  /// The payload of a record, unless it is long.
+  private func decodedAtOnce(_ id: SpoolID, _ value: borrowing PinnedValue) throws -> Bytes? {
+    let record = value.bytes
+    guard SpoolRecord.payloadByteCount(record) <= Self.decodingByteLimit else { return nil }
+    return try decode(id, record)
   }
 
   /// Reads a message on a thread that may block; nil when it is not there. Where a permit is needed
@@ -346,19 +400,18 @@ public final class RocksSpool: Spool {
     }
   }
 
-  /// Runs a body; damage that it finds is told with the message's id.
-  private func named<Result>(_ id: SpoolID, _ body: () throws -> Result) throws -> Result {
-    do {
-      return try body()
-    } catch let error as DecodingFailure {
-      throw SpindleError(
-        .corruption, "the message \(id) of spool \(name) is damaged: \(error)",
-        path: storage.path)
-    }
+  private func damaged(_ id: SpoolID, _ failure: DecodingFailure) -> SpindleError {
+    SpindleError(
+      .corruption, "the message \(id) of spool \(name) is damaged: \(failure)",
+      path: storage.path)
   }
 
   func decode(_ id: SpoolID, _ record: Span<UInt8>) throws -> Bytes {
-    try named(id) { try SpoolRecord.payload(of: record) }
+    do throws(DecodingFailure) {
+      return try SpoolRecord.payload(of: record)
+    } catch {
+      throw damaged(id, error)
+    }
   }
 
   static let refusalText: StaticString = "the spool is not accepting writes"

@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 internal import Metrics
 internal import Synchronization
 
@@ -70,6 +70,8 @@ package final class SpoolMetrics: Sendable {
 
   private let spool: String
   private let factory: any MetricsFactory
+  private let clock: any StoreClock
+  private let start: ContinuousClock.Instant
   private let store: Operation
   private let load: Operation
   private let remove: Operation
@@ -80,11 +82,15 @@ package final class SpoolMetrics: Sendable {
   private let rare = Mutex<[String: Counter]>([:])
 
   /// nil while the process has no metrics backend: then nothing is measured.
-  package init?(spool: String, path: String, kind: SpoolDefinition.Kind = .rocksDB) {
+  package init?(
+    spool: String, path: String, kind: SpoolDefinition.Kind = .rocksDB, clock: any StoreClock
+  ) {
     let factory = MetricsSystem.factory
     if factory is NOOPMetricsHandler { return nil }
     self.spool = spool
     self.factory = factory
+    self.clock = clock
+    start = clock.now
     let waits = kind == .rocksDB
     store = Operation(.store, spool: spool, waits: waits, factory: factory)
     load = Operation(.load, spool: spool, waits: waits, factory: factory)
@@ -132,6 +138,9 @@ package final class SpoolMetrics: Sendable {
   }
 
   // MARK: Calls
+
+  /// The time since these metrics were made.
+  var time: Duration { clock.now - start }
 
   /// - Parameter bytes: nil for a load that found nothing.
   func succeeded(_ operation: SpoolOperation, bytes: Int?, after duration: Duration) {

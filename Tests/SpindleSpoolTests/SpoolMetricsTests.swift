@@ -344,7 +344,9 @@ import Testing
   func enumeration() throws {
     let factory = MemoryMetrics()
     let metrics = try #require(
-      withMetricsFactory(factory) { SpoolMetrics(spool: "main", path: "/store") })
+      withMetricsFactory(factory) {
+        SpoolMetrics(spool: "main", path: "/store", clock: SystemClock())
+      })
     let labels = ["spool": "main"]
     func state() -> Double? { factory.gauge("spool_enumeration_state", labels) }
     #expect(state() == 0)
