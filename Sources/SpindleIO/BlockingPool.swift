@@ -53,6 +53,31 @@ public final class BlockingPool: Sendable {
     }
   }
 
+  /// Runs a blocking call whose outcome nobody needs once its caller is cancelled, such as a read.
+  /// The caller leaves at once then. Work that has begun runs to its end, for nobody; work that has
+  /// not is dropped at once, and only its place in the queue stays until its turn comes.
+  ///
+  /// - Parameters:
+  ///   - atEnd: Called once, when the work has ended or is dropped.
+  /// - Throws: as ``run(_:)``, and `CancellationError`.
+  public func runUntilCancelled<Value: Sendable>(
+    atEnd: @escaping @Sendable () -> Void = {}, _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    let call = AbandonableCall(body: body, atEnd: atEnd)
+    return try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { continuation in
+        guard call.wait(continuation) else { return }
+        do {
+          try enqueue { call.run() }
+        } catch {
+          call.end(.failure(error), drops: true)
+        }
+      }
+    } onCancel: {
+      call.end(.failure(CancellationError()), drops: true)
+    }
+  }
+
   /// Queues work without waiting for it.
   public func enqueue(_ job: @escaping @Sendable () -> Void) throws(SpindleError) {
     let refusal = state.withLock { (state) -> SpindleError? in
@@ -122,5 +147,58 @@ public final class BlockingPool: Sendable {
         return
       }
     }
+  }
+}
+
+/// A call whose caller may leave before it ends.
+private final class AbandonableCall<Value: Sendable>: Sendable {
+  private struct State {
+    /// nil once it has begun, or is dropped.
+    var body: (@Sendable () throws -> Value)?
+    var continuation: CheckedContinuation<Value, any Error>?
+    /// What the caller gets, where that is known before it waits.
+    var early: Result<Value, any Error>?
+  }
+
+  private let state: Mutex<State>
+  private let atEnd: @Sendable () -> Void
+
+  init(body: @escaping @Sendable () throws -> Value, atEnd: @escaping @Sendable () -> Void) {
+    state = Mutex(State(body: body))
+    self.atEnd = atEnd
+  }
+
+  /// Keeps the caller until the end.
+  ///
+  /// - Returns: false when it was cancelled already, and has its outcome.
+  func wait(_ continuation: CheckedContinuation<Value, any Error>) -> Bool {
+    let early = state.withLock { state in
+      if state.early == nil { state.continuation = continuation }
+      return state.early
+    }
+    guard let early else { return true }
+    continuation.resume(with: early)
+    return false
+  }
+
+  /// Does the work, unless it was dropped.
+  func run() {
+    guard let body = state.withLock({ $0.body.take() }) else { return }
+    let outcome = Result { try body() }
+    atEnd()
+    end(outcome, drops: false)
+  }
+
+  /// Tells the caller, if nobody has yet.
+  ///
+  /// - Parameter drops: Whether work that has not begun is dropped.
+  func end(_ outcome: Result<Value, any Error>, drops: Bool) {
+    let (dropped, continuation) = state.withLock { state in
+      let dropped = drops ? state.body.take() : nil
+      if state.continuation == nil, state.early == nil { state.early = outcome }
+      return (dropped, state.continuation.take())
+    }
+    if dropped != nil { atEnd() }
+    continuation?.resume(with: outcome)
   }
 }

@@ -56,8 +56,8 @@ public struct LocalDiskSettings: Sendable {
       throw refuse("failuresToShut is \(failuresToShut); expected 1 or more")
     }
     try capacityFloor.validate()
-    guard probeInterval > .zero else {
-      throw refuse("probeInterval is \(probeInterval); expected more than 0 s")
+    guard probeInterval > .zero, probeInterval <= .seconds(3_600) else {
+      throw refuse("probeInterval is \(probeInterval); expected more than 0 s, and 1 h at most")
     }
   }
 }

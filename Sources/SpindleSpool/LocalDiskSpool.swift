@@ -193,6 +193,15 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
     return try await pool.run(body)
   }
 
+  /// Runs file operations whose outcome nobody needs once the caller is cancelled. The call counts
+  /// until they have ended: a shutdown waits for them.
+  private func reading<Value: Sendable>(
+    _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    guard calls.begin() else { throw closedError }
+    return try await pool.runUntilCancelled(atEnd: { [calls] in calls.end() }, body)
+  }
+
   /// The error of a file operation, with the message that it was for.
   func failure(_ verb: String, _ id: SpoolID, _ failure: IOFailure) -> SpindleError {
     SpindleError(
@@ -202,7 +211,7 @@ public final class LocalDiskSpool: Spool, QuarantiningSpool {
 
   public func load(_ id: SpoolID) async throws -> Bytes {
     try await measured(.load, bytes: \.count) {
-      try await blocking { [self] in
+      try await reading { [self] in
         let path = id.path(under: directory.data)
         do {
           return try LocalDiskRecord.read(path).payload

@@ -232,7 +232,9 @@ public final class PairedSpool: Sendable {
   /// - Returns: Bytes of memory saved; may be negative.
   public func adviseLowMemory() async throws -> Int {
     try checkOpen()
-    return try await meta.adviseLowMemory() + data.adviseLowMemory()
+    var saved = 0
+    try await both { saved += try await $0.adviseLowMemory() }
+    return saved
   }
 
   /// Flushes and compacts both spools; errors surface.

@@ -115,20 +115,6 @@ extension RocksSpool {
     flag.isSet ? CancellationError() : stopReason()
   }
 
-  /// Calls the body with every key and record, on the calling thread, which may block.
-  ///
-  /// - Parameter body: Gets key and record, borrowed for the call; returns whether to go on.
-  /// - Returns: The walk: what could not be read, and the first damage.
-  /// - Complexity: O(bytes stored).
-  package func walkBlocking(
-    _ body: (Span<UInt8>, Span<UInt8>) throws -> Bool
-  ) throws -> SpoolWalk {
-    try checkOpen()
-    var walk = SpoolWalk(storage, family) { self.stopReason() }
-    try walk.run { key, record in try body(key, record) ? .next : .stop }
-    return walk
-  }
-
   /// Calls the body with every id, in key order, on a thread of its own. Messages are not decoded,
   /// so a damaged one is given as any; the walk goes on behind what cannot be read.
   ///

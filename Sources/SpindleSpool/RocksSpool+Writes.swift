@@ -39,7 +39,10 @@ extension RocksSpool {
       call: call, isHeld: isHeld, isLate: isLate, durability: syncs ? .synced : .buffered)
     do {
       try checkSize(data)
-      guard ledger == nil, settings.compression == .none, !isHeld, !syncs else { return change }
+      // A large one is not written here, so nothing of it is computed here.
+      guard ledger == nil, settings.compression == .none, !isHeld, !syncs,
+        storage.mayWriteAtOnce(data.count)
+      else { return change }
       let key = id.uuid.inlineBytes
       let header = SpoolRecord.inlineHeader(for: data.span)
       change.attempt = try storage.writeAtOnce(
@@ -83,13 +86,8 @@ extension RocksSpool {
             policy: storePolicy)
         }
         if attempt != .written {
-          var batch = Batch(reservingBytes: data.count + 64)
+          var (batch, _) = try await staged(id, data, until: deadline)
           batch.joinsGroupLane = change.isHeld
-          if settings.compression == .none {
-            stagePlain(id, data, into: &batch)
-          } else {
-            stage(id, try await encoded(data), into: &batch)
-          }
           try await storage.commit(
             batch, after: attempt, durability: change.durability, deadline: deadline,
             policy: storePolicy)
@@ -191,19 +189,18 @@ extension RocksSpool {
     // A claimed message is removed once, and what is stored after that is behind the id's lock:
     // the second attempt meets no other change. One more for an operator's hand.
     var attemptsLeft = 3
-    let record: SpoolRecord.Encoded? = if let data { try await encoded(data) } else { nil }
     while true {
       attemptsLeft -= 1
       let look = try await look(at: id, passesDamage: data == nil && !isHeld)
       let before = look.found
-      var batch = Batch(reservingBytes: (record?.body.count ?? 0) + 64)
-      batch.joinsGroupLane = isHeld
+      var batch = Batch()
       var header: [UInt8] = []
-      if let record {
-        header = stage(id, record, into: &batch)
+      if let data {
+        (batch, header) = try await limit.within { try await staged(id, data, until: $0) }
       } else {
         batch.delete(family, key: id.bytes)
       }
+      batch.joinsGroupLane = isHeld
       let bytes = batch.valueByteCount
       if isHeld {
         if let before {
@@ -345,8 +342,8 @@ extension RocksSpool {
           noteClaimed(id, bytes: stored.bytes)
           header = stored.header
         } else {
-          var batch = Batch(reservingBytes: data.count + 64)
-          header = stage(id, try await encoded(data), into: &batch)
+          let batch: Batch
+          (batch, header) = try await staged(id, data, until: deadline)
           try await storage.commit(
             batch, durability: durability, deadline: deadline, policy: storePolicy)
         }
@@ -391,8 +388,7 @@ extension RocksSpool {
   }
 
   /// Adds a store of a new id to a batch that somebody else commits. It is not counted for the
-  /// quota. Compresses on the calling thread; for payloads above ``compressionByteLimit`` await
-  /// ``encoded(_:)`` before.
+  /// quota. Compresses on the calling thread; see ``isQuicklyMade(_:)``.
   ///
   /// - Returns: The record's checksum header, which ``stageRemoval(_:header:into:)`` demands.
   @discardableResult
@@ -408,13 +404,6 @@ extension RocksSpool {
     let key = id.bytes
     batch.put(family, key: key.span, header: record.header.span, payload: record.body.span)
     return record.header
-  }
-
-  /// The same for a payload that is stored as it is, without an allocation.
-  private func stagePlain(_ id: SpoolID, _ data: Bytes, into batch: inout Batch) {
-    let key = id.uuid.inlineBytes
-    let header = SpoolRecord.inlineHeader(for: data.span)
-    batch.put(family, key: key.span, header: header.span, payload: data.span)
   }
 
   /// Adds the removal of a claimed message to a batch, on the condition that it is still the one

@@ -338,9 +338,11 @@ public final class RocksSpool: Spool {
   public func contains(_ id: SpoolID) async throws -> Bool {
     let call = try begin(.load)
     do {
-      if let loadPermits { _ = try await loadPermits.acquire(until: nil) }
-      defer { loadPermits?.release() }
-      let isThere = try await storage.withValueAnywhere(family, key: id.bytes) { $0 != nil }
+      let permits = loadPermits
+      if let permits { _ = try await permits.acquire(until: nil) }
+      let isThere = try await storage.withValueAnywhere(
+        family, key: id.bytes, atEnd: { permits?.release() }
+      ) { $0 != nil }
       end(call, bytes: isThere ? 0 : nil)
       return isThere
     } catch {
@@ -385,16 +387,21 @@ public final class RocksSpool: Spool {
   /// Reads a message on a thread that may block; nil when it is not there. Where a permit is needed
   /// memory comes first, as nobody has looked there yet.
   private func decoded(_ id: SpoolID) async throws -> Bytes? {
-    if let loadPermits { _ = try await loadPermits.acquire(until: nil) }
-    defer { loadPermits?.release() }
-    if loadPermits != nil {
+    if let loadPermits {
+      _ = try await loadPermits.acquire(until: nil)
+      var isHeld = true
+      defer { if isHeld { loadPermits.release() } }
       switch try inMemory(id) {
       case .found(let bytes): return bytes
       case .absent: return nil
-      case .elsewhere: break
+      // The permit stays with the read, which a cancelled caller leaves behind.
+      case .elsewhere: isHeld = false
       }
     }
-    return try await storage.withValueBlocking(family, key: id.bytes) { record in
+    let permits = loadPermits
+    return try await storage.withValueBlocking(
+      family, key: id.bytes, atEnd: { permits?.release() }
+    ) { record in
       guard let record else { return nil }
       return try self.decode(id, record)
     }

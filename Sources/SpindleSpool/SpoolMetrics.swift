@@ -160,10 +160,16 @@ package final class SpoolMetrics: Sendable {
     let result = spindle?.kind.description ?? (error is CancellationError ? "cancelled" : "other")
     count("spool_ops_total", [("op", operation.rawValue), ("result", result)])
     guard let error = spindle, !error.isGateRefusal else { return }
-    let engineKinds: Set<SpindleError.Kind> = [
-      .corruption, .io, .unavailable, .overloaded, .deadlineExceeded,
-    ]
-    if engineKinds.contains(error.kind) { countForeground(error) }
+    let isOfEngine =
+      switch error.kind {
+      case .corruption, .io, .deadlineExceeded: true
+      // Others are full queues, of which the engine knows nothing.
+      case .overloaded: error.reason == "backpressure"
+      // A store that is open for reading only, a quota that could not be counted.
+      case .unavailable: error.reason != "read_only" && error.reason != "quota_uncounted"
+      default: false
+      }
+    if isOfEngine { countForeground(error) }
   }
 
   /// Notes an error of work that is no store, load or remove. Only damage and I/O errors count:

@@ -7,7 +7,7 @@ internal import Synchronization
 /// What a spool does beside storing and loading: walks and compactions, each on a thread of its own
 /// that may wait for the disk or for a reader, so that the store's few threads stay free.
 final class SpoolUpkeep: Sendable {
-  /// The most such threads at once. Each holds an iterator and its read-ahead of 2 MiB.
+  /// The most such threads at once. Each holds an iterator and its read-ahead of 256 KiB.
   static let threadLimit = 16
 
   private struct State {

@@ -86,7 +86,7 @@ final class GroupLane: Sendable {
     {
       return
     }
-    try await reserveRoom(batch.byteCount, deadline: deadline)
+    try await reserveRoom(for: batch, deadline: deadline)
     try await enqueue(batch, durability: durability, deadline: deadline)
   }
 
@@ -123,7 +123,8 @@ final class GroupLane: Sendable {
   }
 
   /// Takes a place in the queue, which ``add(_:)`` fills or gives back.
-  private func reserveRoom(_ bytes: Int, deadline: WriteDeadline) async throws {
+  private func reserveRoom(for batch: borrowing Batch, deadline: WriteDeadline) async throws {
+    let bytes = batch.byteCount
     var backoff = WriteBackoff()
     var limit: WriteDeadline.Effective?
     while true {
@@ -141,6 +142,7 @@ final class GroupLane: Sendable {
       }
       if isAdmitted { return }
       try engine.checkGate()
+      if let refusal = batch.gateRefusal { throw refusal }
       let effective = limit ?? deadline.effective(from: engine.clock.now)
       limit = effective
       if engine.clock.now >= effective.instant { throw effective.error }

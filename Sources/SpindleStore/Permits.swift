@@ -43,6 +43,15 @@ package final class Permits: Sendable {
   /// Permits that nobody holds.
   package var freeCount: Int { state.withLock { $0.free } }
 
+  /// Takes a permit where one is free. While anybody waits none is.
+  package func takeFree() -> Bool {
+    state.withLock { state in
+      guard state.free > 0 else { return false }
+      state.free -= 1
+      return true
+    }
+  }
+
   /// Takes a permit, waiting for one until the deadline. A free one is given even when the
   /// deadline has passed.
   ///

@@ -24,15 +24,19 @@ extension Store {
     try checkOpen()
     try checkOrigin(family)
     if let refusal = family.gateRefusal { throw refusal }
-    let byteLimit = min(
-      settings.inlineByteLimit, settings.valueByteLimit, LargeValues.copyingByteLimit)
-    guard change.byteCount <= byteLimit, !family.isGuarded else { return nil }
+    guard mayWriteAtOnce(change.byteCount), !family.isGuarded else { return nil }
     let takesTurn = change.byteCount <= WriteCombiner.batchLimit
     if takesTurn, !combiner.begin() { return .crowded }
     defer { if takesTurn { combiner.end() } }
     guard try engine.writeInline(change, to: family) else { return .waits }
     policy.health?.recordSuccess()
     return .written
+  }
+
+  /// Whether a change of so many bytes is short enough to be written on its caller's thread.
+  package func mayWriteAtOnce(_ byteCount: Int) -> Bool {
+    byteCount
+      <= min(settings.inlineByteLimit, settings.valueByteLimit, LargeValues.copyingByteLimit)
   }
 
   /// Writes a change together with those that came while another was being written: what follows

@@ -1,4 +1,5 @@
 public import SpindleCore
+internal import SpindleIO
 package import SpindleRocks
 
 extension Store {
@@ -45,13 +46,17 @@ extension Store {
 
   /// The same without a copy, for a body that may run on another thread.
   package func withValueAnywhere<Result: Sendable>(
-    _ family: StoreFamily, key: [UInt8],
+    _ family: StoreFamily, key: [UInt8], atEnd: @escaping @Sendable () -> Void = {},
     _ body: @escaping @Sendable (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
+    var isHere = true
+    defer { if isHere { atEnd() } }
     switch try cachedValue(family, key: key.span) {
     case .found(let value): return try body(value.bytes)
     case .absent: return try body(nil)
-    case .elsewhere: return try await withValueBlocking(family, key: key, body)
+    case .elsewhere:
+      isHere = false
+      return try await withValueBlocking(family, key: key, atEnd: atEnd, body)
     }
   }
 
@@ -84,12 +89,21 @@ extension Store {
   }
 
   /// Lends a value to a body on one of the store's own threads, without a copy: for values that are
-  /// not in memory, and for bodies that take long.
+  /// not in memory, and for bodies that take long. A cancelled caller leaves at once, and the read
+  /// ends for nobody.
+  ///
+  /// - Parameter atEnd: Called once, when the read has ended or will not be made.
   package func withValueBlocking<Result: Sendable>(
-    _ family: StoreFamily, key: [UInt8],
+    _ family: StoreFamily, key: [UInt8], atEnd: @escaping @Sendable () -> Void = {},
     _ body: @escaping @Sendable (Span<UInt8>?) throws -> Result
   ) async throws -> Result {
-    try await blocking {
+    do {
+      try checkOpen()
+    } catch {
+      atEnd()
+      throw error
+    }
+    return try await pool.runUntilCancelled(atEnd: atEnd) {
       do {
         let value = try self.database.get(family.columnFamily, key.span)
         guard let value else { return try body(nil) }

@@ -22,7 +22,7 @@ extension Store {
         try await lane.commit(consume batch, durability: durability, deadline: limit)
       } else if batch.byteCount <= settings.inlineByteLimit {
         try await writeAgain(&batch, limit, engine)
-      } else if try await !writeOnPool(&batch, engine) {
+      } else if try await !writeLarge(&batch, limit, engine) {
         try await writeAgain(&batch, limit, engine)
       }
     } catch let error as SpindleError where error.isWriteTimeout {
@@ -39,16 +39,17 @@ extension Store {
     let effective = limit.effective(from: clock.now)
     try checkGates(batch)
     guard let permits = limit.policy.permits else {
-      return try await poll(&batch, effective, engine)
+      return try await poll(&batch, limit, effective, engine)
     }
     guard try await permits.acquire(until: effective.instant) else { throw effective.error }
     defer { permits.release() }
     try checkGates(batch)
-    try await poll(&batch, effective, engine)
+    try await poll(&batch, limit, effective, engine)
   }
 
   private func poll(
-    _ batch: inout Batch, _ effective: WriteDeadline.Effective, _ engine: CommitEngine
+    _ batch: inout Batch, _ limit: WriteDeadline, _ effective: WriteDeadline.Effective,
+    _ engine: CommitEngine
   ) async throws {
     var backoff = WriteBackoff()
     while true {
@@ -58,7 +59,7 @@ extension Store {
       try checkGates(batch)
       if batch.byteCount <= settings.inlineByteLimit {
         if try engine.writeInline(&batch.record) { return }
-      } else if try await writeOnPool(&batch, engine) {
+      } else if try await writeLarge(&batch, limit, engine) {
         return
       }
     }
@@ -71,14 +72,42 @@ extension Store {
     }
   }
 
-  /// A large copy into the log takes milliseconds: not on a cooperative thread. The call is one
-  /// piece: a cancelled caller gets its outcome all the same.
-  private func writeOnPool(_ batch: inout Batch, _ engine: CommitEngine) async throws -> Bool {
+  /// A large copy into the log takes milliseconds: not on a cooperative thread. Who waits for a
+  /// thread can leave; a write that has begun is one piece, and a cancelled caller gets its outcome
+  /// all the same.
+  private func writeLarge(
+    _ batch: inout Batch, _ limit: WriteDeadline, _ engine: CommitEngine
+  ) async throws -> Bool {
+    guard let largeWrites else { throw Self.readOnly(path) }
+    let isRemoval = batch.onlyRemoves
     // Lent, not captured: a second owner would make every attempt copy the payload.
     let loan = RecordLoan(batch.takeRecord())
-    let isWritten = try await pool.run { try loan.use { try engine.writeInline(&$0) } }
-    batch.record = loan.take()
-    return isWritten
+    defer { batch.record = loan.take() }
+    return try await largeWrites.run(
+      until: limit,
+      check: {
+        if let refusal = health.refusal(isRemoval: isRemoval) ?? batch.gateRefusal {
+          throw refusal
+        }
+      }
+    ) {
+      try loan.use { try engine.writeInline(&$0) }
+    }
+  }
+
+  /// Runs work that prepares a large write, on a thread that may block.
+  ///
+  /// - Throws: what `body` throws; what a write throws that found no thread in its time; `closed`
+  ///   and `CancellationError`.
+  package func preparing<Value: Sendable>(
+    deadline: ContinuousClock.Instant?, policy: WritePolicy,
+    _ body: @escaping @Sendable () throws -> Value
+  ) async throws -> Value {
+    guard let largeWrites else { throw Self.readOnly(path) }
+    try checkOpen()
+    let limit = WriteDeadline(caller: deadline, policy: policy)
+    defer { limit.waitEnded(clock) }
+    return try await largeWrites.run(until: limit, body)
   }
 }
 

@@ -54,6 +54,8 @@ public final class Store: Sendable {
   private let creating = Mutex(())
   private let broadcaster: EventBroadcaster
   let pool: BlockingPool
+  /// nil for a reader.
+  let largeWrites: LargeWrites?
   let engine: CommitEngine?
   package let combiner: WriteCombiner?
   private let ownPolicy: WritePolicy
@@ -120,18 +122,17 @@ public final class Store: Sendable {
         }
       }
     } catch {
-      await stopDetached(pool)
+      await onOwnThread { pool.stop() }
       throw error
     }
   }
 
-  /// Ends a pool's threads from a thread of their own kind; joining must not block a cooperative
-  /// thread.
-  private static func stopDetached(_ pool: BlockingPool) async {
+  /// Ends the threads of pools: joining must not block a cooperative thread.
+  private static func onOwnThread(_ stop: @escaping @Sendable () -> Void) async {
     await withCheckedContinuation { continuation in
       do {
         _ = try NamedThread(name: "spindle-stop") {
-          pool.stop()
+          stop()
           continuation.resume()
         }
       } catch {
@@ -195,6 +196,7 @@ public final class Store: Sendable {
     self.health = health
     self.registry = registry
     self.pool = pool
+    largeWrites = LargeWrites(clock: clock)
     self.broadcaster = broadcaster
     self.engine = engine
     combiner = WriteCombiner(engine: engine)
@@ -281,6 +283,7 @@ public final class Store: Sendable {
     health = StoreHealth(events: broadcaster, clock: clock)
     registry = FamilyRegistry()
     self.pool = pool
+    largeWrites = nil
     self.lock = Mutex(lock)
     engine = nil
     combiner = nil
@@ -330,7 +333,10 @@ public final class Store: Sendable {
     intervalSyncer?.stop()
     monitor?.stop()
     // On a thread of its own: this one may be one of the pool's.
-    _ = try? NamedThread(name: "spindle-stop") { [pool] in pool.stop() }
+    _ = try? NamedThread(name: "spindle-stop") { [pool, largeWrites] in
+      pool.stop()
+      largeWrites?.stop()
+    }
     follower?.removeScratch()
   }
 
@@ -357,7 +363,10 @@ public final class Store: Sendable {
         done.resume(throwing: error.spindleError)
       }
     }
-    await Self.stopDetached(pool)
+    await Self.onOwnThread { [pool, largeWrites] in
+      pool.stop()
+      largeWrites?.stop()
+    }
   }
 
   /// Whether closing has begun.
@@ -566,6 +575,8 @@ public final class Store: Sendable {
   package var waitingCommits: Int { lane?.waitingCount ?? 0 }
   /// Calls that wait for one of the threads that may block.
   package var waitingBlockingCalls: Int { pool.queuedCount }
+  /// Writes that wait for one of the threads of large ones.
+  package var waitingLargeWrites: Int { largeWrites?.waitingCount ?? 0 }
 
   /// Syncs that commits caused.
   package var commitSyncCount: Int { engine?.syncCount ?? 0 }

@@ -56,7 +56,8 @@ public struct StoreSettings: Sendable {
   /// The largest value in bytes. The default is 1 GiB; the engine's own limit is 4 GiB, and a
   /// batch is held in memory several times over.
   public var valueByteLimit = 1 << 30
-  /// Threads for reads that need the disk, flushes and large writes. The default is 4.
+  /// Threads for reads that need the disk, and flushes. The default is 4. Large writes have two of
+  /// their own.
   public var blockingThreads = 4
   /// What stays free on the disk.
   public var capacityFloor = CapacityFloor()
@@ -109,12 +110,19 @@ public struct StoreSettings: Sendable {
           + "be at least 1")
     }
     try capacityFloor.validate()
+    guard Self.healthIntervals.contains(healthInterval) else {
+      throw SpindleError(
+        .invalidArgument, "the setting healthInterval is \(healthInterval); expected 1 ms to 1 h")
+    }
     if let walSyncInterval, !Self.walSyncIntervals.contains(walSyncInterval) {
       throw SpindleError(
         .invalidArgument,
         "the setting walSyncInterval is \(walSyncInterval); expected 1 ms to 60 s, or none")
     }
   }
+
+  /// With longer ones a full disk would not be seen before it fails a write.
+  static let healthIntervals: ClosedRange<Duration> = .milliseconds(1) ... .seconds(3_600)
 
   /// Shorter ones would keep the disk busy with syncs, longer ones bound nothing: the system writes
   /// out what is 30 s old by itself.

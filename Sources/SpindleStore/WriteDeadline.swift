@@ -76,9 +76,12 @@ struct WriteDeadline: Sendable {
   func effective(from start: ContinuousClock.Instant) -> Effective {
     guard let wait else { return decide(start) }
     return wait.state.withLock { state in
-      if let state { return state.effective }
+      if let effective = state.effective { return effective }
       let effective = decide(start)
-      state = (start, effective)
+      // Who left the queue may be judged once more; nobody would take it off the count again.
+      guard !state.hasEnded else { return effective }
+      state.start = start
+      state.effective = effective
       policy.waiting.add(1, ordering: .relaxed)
       return effective
     }
@@ -91,14 +94,23 @@ struct WriteDeadline: Sendable {
 
   /// Tells the policy's observer how long the write waited, if it did.
   func waitEnded(_ clock: any StoreClock) {
-    guard let start = wait?.state.withLock({ $0?.start }) else { return }
+    let start = wait?.state.withLock { state in
+      state.hasEnded = true
+      return state.start
+    }
+    guard let start else { return }
     policy.waiting.subtract(1, ordering: .relaxed)
     policy.observer?(clock.now - start)
   }
 
   /// The wait of one write of a part.
   private final class Wait: Sendable {
-    let state = Mutex<(start: ContinuousClock.Instant, effective: Effective)?>(nil)
+    struct State {
+      var start: ContinuousClock.Instant?
+      var effective: Effective?
+      var hasEnded = false
+    }
+    let state = Mutex(State())
   }
 }
 

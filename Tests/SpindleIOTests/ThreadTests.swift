@@ -176,6 +176,51 @@ struct ThreadTests {
     await stop(pool)
   }
 
+  @Test func aCallerOfAReadLeavesWhenItIsCancelled() async throws {
+    try await withPool(threads: 1, queueLimit: 2) { pool in
+      let (started, gate) = (Gate(), Gate())
+      let (ends, runs) = (Counter(), Counter())
+      let running = Task {
+        try await pool.runUntilCancelled(atEnd: { ends.add() }) {
+          started.open()
+          gate.pass()
+          runs.add()
+        }
+      }
+      await Task.waitOnThread(started.pass)
+      let queued = Task {
+        try await pool.runUntilCancelled(atEnd: { ends.add() }) { runs.add(100) }
+      }
+      while pool.queuedCount < 1 { await Task.yield() }
+      // Neither the work that has begun nor its place in the queue holds its caller.
+      running.cancel()
+      queued.cancel()
+      await #expect(throws: CancellationError.self) { try await running.value }
+      await #expect(throws: CancellationError.self) { try await queued.value }
+      // What has not begun is dropped at once; what has is not over.
+      #expect(ends.value == 1)
+      let late = Task {
+        while !Task.isCancelled { await Task.yield() }
+        return try await pool.runUntilCancelled(atEnd: { ends.add() }) { runs.add(100) }
+      }
+      late.cancel()
+      await #expect(throws: CancellationError.self) { try await late.value }
+      #expect(ends.value == 2)
+      // A full queue refuses, which ends the call as well.
+      try pool.enqueue {}
+      await #expect(throws: SpindleError.self) {
+        try await pool.runUntilCancelled(atEnd: { ends.add() }) { runs.add(100) }
+      }
+      #expect(ends.value == 3)
+      gate.open()
+      while pool.queuedCount > 0 { await Task.yield() }
+      let value = try await pool.run { 7 }
+      #expect(value == 7 && ends.value == 4 && runs.value == 1)
+      let read = try await pool.runUntilCancelled(atEnd: { ends.add() }) { 8 }
+      #expect(read == 8 && ends.value == 5)
+    }
+  }
+
   @Test func aCancelledCallerStillGetsTheOutcome() async throws {
     try await withPool(threads: 1) { pool in
       let (started, gate) = (Gate(), Gate())

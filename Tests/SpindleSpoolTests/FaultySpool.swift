@@ -5,7 +5,7 @@ import Synchronization
 /// A spool in front of another that fails or waits where a test says so. It shares no batch with
 /// another spool.
 final class FaultySpool: QuarantiningSpool {
-  enum Call: Hashable { case load, store, remove, quarantine, restore, purge, look }
+  enum Call: Hashable { case load, store, remove, quarantine, restore, purge, look, lowMemory }
   typealias Hook = @Sendable (SpoolID) async throws -> Void
 
   let spool: any QuarantiningSpool
@@ -66,7 +66,11 @@ final class FaultySpool: QuarantiningSpool {
   }
   func cleanup() async throws { try await spool.cleanup() }
   func shutdown() async throws { try await spool.shutdown() }
-  func adviseLowMemory() async throws -> Int { try await spool.adviseLowMemory() }
+  func adviseLowMemory() async throws -> Int {
+    try await run(.lowMemory, SpoolID(UUIDValue(high: 0x7000, low: 1 << 63))!) {
+      try await spool.adviseLowMemory()
+    }
+  }
   func compact() async throws { try await spool.compact() }
   var unhealthyReason: StaticString? { reason.withLock { $0 } }
 

@@ -277,6 +277,19 @@ struct PairedSpoolFailureTests {
     }
   }
 
+  @Test func lowMemoryReachesBothHalvesThoughOneFails() async throws {
+    try await withNewPair(.apart) { (fixture) async throws in
+      let asked = Shared(0)
+      fixture.meta.fail(.lowMemory)
+      fixture.data.before(.lowMemory) { _ in asked.update { $0 += 1 } }
+      await expectError(.unavailable) { _ = try await fixture.pair.adviseLowMemory() }
+      #expect(asked.value == 1)
+      fixture.meta.heal()
+      _ = try await fixture.pair.adviseLowMemory()
+      #expect(asked.value == 2)
+    }
+  }
+
   @Test("Housekeeping sweeps what earlier runs left: early, and when all of it is old enough")
   func cleanupSweeps() async throws {
     try await withNewPair(.apart) { (fixture) async throws in

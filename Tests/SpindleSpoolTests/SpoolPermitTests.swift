@@ -1,4 +1,5 @@
 import SpindleCore
+import SpindleRocks
 import SpindleSpool
 import SpindleStore
 import SpindleTestKit
@@ -236,6 +237,50 @@ import Testing
     // What is not there gives the permit back too.
     await expectError(.notFound) { _ = try await spool.load(spool.makeID()) }
     #expect(permits.freeCount == 1)
+    try await store.close()
+  }
+
+  @Test(arguments: [(false, false), (true, false), (true, true)])
+  func aCancelledLoadDoesNotWaitForTheDisk(isLimited: Bool, looks: Bool) async throws {
+    var settings = StoreSettings.small
+    settings.database.blockCacheBytes = 64 << 10
+    let store = try await Store.small(at: TestDirectory.path("store"), settings: settings)
+    var options = SpoolSettings()
+    if isLimited { options.concurrentLoads = 1 }
+    let spool = try await RocksSpool(store: store, name: "main", settings: options)
+    let ids = (0..<200).map { _ in spool.makeID() }
+    for id in ids { try await spool.put(id, Bytes(repeating: 7, count: 4_000)) }
+    try await spool.compact()
+    let (held, gate) = (Shared(0), SyncGate())
+    gate.shut()
+    defer { gate.open() }
+    let holders = (0..<store.settings.blockingThreads).map { _ in
+      Task {
+        try await store.blocking {
+          held.update { $0 += 1 }
+          gate.wait()
+        }
+      }
+    }
+    try await eventually { held.value == holders.count }
+    // One that memory does not hold.
+    var waiting: PendingCall?
+    for id in ids where waiting == nil {
+      let call = PendingCall {
+        if looks { _ = try await spool.contains(id) } else { _ = try await spool.load(id) }
+      }
+      try await eventually { call.isDone || store.waitingBlockingCalls > 0 }
+      if !call.isDone { waiting = call }
+    }
+    let call = try #require(waiting)
+    #expect(!isLimited || spool.loadPermits?.freeCount == 0)
+    call.cancel()
+    #expect(await call.failure is CancellationError)
+    #expect(!isLimited || spool.loadPermits?.freeCount == 1)
+    gate.open()
+    for holder in holders { try await holder.value }
+    for id in ids { #expect(try await spool.load(id).count == 4_000) }
+    #expect(!isLimited || spool.loadPermits?.freeCount == 1)
     try await store.close()
   }
 }

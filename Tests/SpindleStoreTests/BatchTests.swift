@@ -283,17 +283,71 @@ import Testing
       }
     }
     try await eventually { held.value == holders.count }
-    let large = Task { try await store.put(plain, 1, bytes: 200_000) }
-    try await eventually { store.waitingBlockingCalls == 1 }
+    // Reads hold no writes: those have threads of their own.
+    try await store.put(plain, 1, bytes: 200_000)
     try await store.put(plain, 2)
-    #expect(try store.numbers(plain) == [2])
+    #expect(try store.numbers(plain) == [1, 2])
     gate.open()
     for holder in holders { try await holder.value }
-    try await large.value
     try await store.put(fixture.guarded, 1, bytes: 200_000)
-    #expect(try store.numbers(plain) == [1, 2])
     #expect(try fixture.store.numbers(fixture.guarded) == [1])
     try await fixture.store.close()
+  }
+
+  /// Who waits for a thread has written nothing: it leaves by its deadline, when it is cancelled
+  /// and when its part's gate shuts.
+  @Test func aLargeWriteThatFindsNoThreadLeaves() async throws {
+    let clock = ManualClock()
+    let store = try await Store.small(at: TestDirectory.path("store"), clock: clock)
+    let family = try await store.family("spool:a")
+    let policy = WritePolicy(subject: "test", limit: .seconds(9), health: family.health)
+    let (held, gate) = (Shared(0), SyncGate())
+    gate.shut()
+    defer { gate.open() }
+    let holders = (0..<2).map { _ in
+      Task {
+        try await store.preparing(deadline: nil, policy: policy) {
+          held.update { $0 += 1 }
+          gate.wait()
+        }
+      }
+    }
+    try await eventually { held.value == 2 }
+    let start = clock.now
+    let calls = [1: start + .seconds(1), 2: nil, 3: nil, 4: nil].mapValues { deadline in
+      Task {
+        var batch = Batch()
+        batch.put(family, key: [1], value: Array(repeating: 1, count: 200_000))
+        try await store.commit(batch, durability: .buffered, deadline: deadline, policy: policy)
+      }
+    }
+    try await eventually { store.waitingLargeWrites == 4 && clock.sleeperCount == 4 }
+    #expect(policy.waitingCount == 4)
+    calls[2]?.cancel()
+    await #expect(throws: CancellationError.self) { try await calls[2]?.value }
+    clock.advance(by: .seconds(2))
+    #expect(await refusal { try await calls[1]?.value }?.kind == .deadlineExceeded)
+    clock.advance(by: .seconds(8))
+    for number in [3, 4] {
+      #expect(await refusal { try await calls[number]?.value }?.kind == .overloaded)
+    }
+    #expect(policy.waitingCount == 0 && store.waitingLargeWrites == 0)
+    // The gate is looked at once there is a thread.
+    let last = Task {
+      var batch = Batch()
+      batch.put(family, key: [1], value: Array(repeating: 1, count: 200_000))
+      try await store.commit(batch, durability: .buffered, deadline: nil, policy: policy)
+    }
+    try await eventually { store.waitingLargeWrites == 1 }
+    family.health.shutForOperator(note: "a test")
+    gate.open()
+    let refused = await refusal { try await last.value }
+    #expect(refused?.kind == .unavailable && refused?.isGateRefusal == true)
+    for holder in holders { try await holder.value }
+    #expect(try await store.get(family, key: [1]) == nil)
+    try await store.clearGate(of: family)
+    try await store.put(family, 1, bytes: 200_000)
+    try await store.close()
   }
 
   @Test func familiesOfAnotherStoreAreRefused() async throws {

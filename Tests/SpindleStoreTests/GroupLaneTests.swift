@@ -142,6 +142,29 @@ import Testing
     }
   }
 
+  @Test func whoWaitsForRoomSeesItsGateShut() async throws {
+    var settings = StoreSettings.small
+    settings.groupQueueLimit = 2
+    let clock = ManualClock()
+    let held = try await HeldStore(
+      at: TestDirectory.path("store"), settings: settings, clock: clock)
+    let store = held.store
+    let (family, other) = (try await store.family("spool:a"), try await store.family("spool:b"))
+    let blocker = try await held.hold(with: family, 0)
+    let queued = (1...2).map { number in Task { try await store.put(family, number, .synced) } }
+    try await eventually { store.waitingCommits == 2 }
+    let waiting = Task { try await store.put(other, 3, .synced) }
+    try await eventually { clock.sleeperCount == 1 }
+    other.health.shutForOperator(note: "a test")
+    clock.advance(by: .milliseconds(50))
+    #expect(await refusal { try await waiting.value }?.kind == .unavailable)
+    held.gate.open()
+    try await blocker.value
+    for call in queued { try await call.value }
+    #expect(try store.numbers(other).isEmpty)
+    try await store.close()
+  }
+
   @Test func aDeadlineInThePastIsNoObstacleToAHealthyStore() async throws {
     let store = try await Store.small(at: TestDirectory.path("store"))
     let past = ContinuousClock.now - .seconds(10)
