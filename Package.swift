@@ -40,6 +40,7 @@ let package = Package(
     .library(name: "SpindleFormats", targets: ["SpindleFormats"]),
     .library(name: "SpindleParquet", targets: ["SpindleParquet"]),
     .library(name: "SpindlePipeline", targets: ["SpindlePipeline"]),
+    .library(name: "SpindleTestKit", targets: ["SpindleTestKit"]),
     .executable(name: "spindle", targets: ["SpindleCLI"]),
   ],
   dependencies: [

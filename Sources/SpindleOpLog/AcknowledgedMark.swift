@@ -41,11 +41,11 @@ package struct AcknowledgedMark: Sendable, Equatable {
   /// - Throws: ``SpindleError`` with `corruption`, reason `corrupt_mark`, for one that is damaged;
   ///   `io`.
   static func read(_ path: String) throws(SpindleError) -> AcknowledgedMark? {
-    let bytes: [UInt8]
-    do throws(IOFailure) { bytes = try Files.read(path, limit: 64) } catch {
-      if error.isNotFound { return nil }
+    let content: [UInt8]?
+    do throws(IOFailure) { content = try FileLogFolder.read(path, limit: 64) } catch {
       throw error.spindleError
     }
+    guard let bytes = content else { return nil }
     var numbers: [UInt64] = []
     for end in stride(from: 8, through: min(bytes.count, 24), by: 8) {
       numbers.append(bytes[(end - 8)..<end].reduce(0) { $0 << 8 | UInt64($1) })

@@ -43,6 +43,8 @@ public struct CursorWatch: AsyncSequence, Sendable {
       var snapshot: PeerCursors?
       var advances = PeerCursors()
       var isFinished = false
+      /// Whether the time of the present wait is over.
+      var isOver = false
       var waiter: CheckedContinuation<Void, Never>?
     }
     private let content: Mutex<Content>
@@ -66,7 +68,9 @@ public struct CursorWatch: AsyncSequence, Sendable {
     func waitForChange() async {
       await withCheckedContinuation { continuation in
         let isReady = content.withLock { content in
-          if content.snapshot != nil || !content.advances.isEmpty || content.isFinished {
+          if content.snapshot != nil || !content.advances.isEmpty || content.isFinished
+            || content.isOver
+          {
             return true
           }
           content.waiter = continuation
@@ -74,6 +78,30 @@ public struct CursorWatch: AsyncSequence, Sendable {
         }
         if isReady { continuation.resume() }
       }
+    }
+
+    /// The same, but no longer than until an instant; ends the watch when the task is cancelled.
+    func waitForChange(until instant: ContinuousClock.Instant, _ clock: any StoreClock) async {
+      await withTaskCancellationHandler {
+        await withTaskGroup(of: Void.self) { group in
+          group.addTask {
+            if (try? await clock.sleep(until: instant)) != nil { self.endWait() }
+          }
+          await self.waitForChange()
+          group.cancelAll()
+        }
+      } onCancel: {
+        cancel()
+      }
+      // The group has waited for the sleeper, so nobody ends the next wait by mistake.
+      content.withLock { $0.isOver = false }
+    }
+
+    private func endWait() {
+      content.withLock { content in
+        content.isOver = true
+        return content.waiter.take()
+      }?.resume()
     }
 
     func advance(_ peer: PeerID, to next: UInt64) {

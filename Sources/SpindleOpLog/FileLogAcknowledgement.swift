@@ -33,13 +33,11 @@ enum FileLogAcknowledgement {
     return encode(cursors) == bytes ? cursors : nil
   }
 
-  /// - Returns: nil where there is no file, or none that can be read.
+  /// - Returns: nil where there is no file, or one whose bytes say nothing.
+  /// - Throws: for one that cannot be read, and for what is no regular file.
   static func read(_ path: String) throws(IOFailure) -> PeerCursors? {
-    do throws(IOFailure) {
-      return decode(try Files.read(path, limit: peerLimit * peerByteCount + 4))
-    } catch {
-      if error.isNotFound { return nil }
-      throw error
-    }
+    let limit = peerLimit * peerByteCount + 4
+    guard let bytes = try FileLogFolder.read(path, limit: limit) else { return nil }
+    return decode(bytes)
   }
 }

@@ -25,6 +25,23 @@ struct FileLogFolder: Sendable {
 
   func lock(of peer: PeerID) -> String { directory(of: peer) + "/lock" }
 
+  /// Reads a small file of the folder, of which no more than `limit` bytes.
+  ///
+  /// As with segments, only a regular file is read: whoever shares the folder can put a pipe under
+  /// the name, and opening that would hold the thread for ever.
+  ///
+  /// - Returns: nil where there is no file.
+  static func read(_ path: String, limit: Int) throws(IOFailure) -> [UInt8]? {
+    do throws(IOFailure) {
+      var file = try FileReader(path)
+      let count = Int(min(file.size, UInt64(limit)))
+      return try file.read(count)
+    } catch {
+      if error.isNotFound { return nil }
+      throw error
+    }
+  }
+
   /// The peers with a directory, in the order of their bytes; none while there is no folder.
   func peers() throws(IOFailure) -> [PeerID] {
     try names(in: root).compactMap { name in

@@ -107,7 +107,8 @@ public final class FileLogPuller<Op: IndexableOp>: LogSource {
   }
 
   /// What ``cursors()`` and ``cursor(of:)`` find out. Nothing looks into the folder by itself, so
-  /// somebody has to ask from time to time; a ``ConvergenceDriver`` does.
+  /// somebody has to ask from time to time; a ``ConvergenceDriver`` does, and
+  /// ``LogSource/entries(from:follow:clock:)`` while it follows.
   public func watchCursors() -> CursorWatch { board.watch() }
 
   /// The head of a peer's chain before an index, as the segment tells that holds it or ends there.

@@ -22,16 +22,21 @@ extension LogSource {
   /// Holds one page of entries, whatever the log's length and however slow the reader: what is new
   /// waits in the log, not in memory.
   ///
+  /// A source that is followed is watched, and asked for its cursors at the first call and every
+  /// second in which nothing is left to read: a folder that other programs fill tells of nothing
+  /// unless it is asked.
+  ///
   /// - Parameters:
   ///   - cursors: Per peer the first index wanted; a peer that is not named starts at 0.
   ///   - follow: Whether the sequence goes on with entries as they come, until the log closes or
   ///     the task is cancelled. Otherwise it ends where the log ended at the first call.
-  ///   - clock: Times the rest of 1 s before a source is asked again that lacks entries which it
-  ///     told of. The default is the system's.
+  ///   - clock: Times the rest of 1 s before a source is asked again, for its cursors and for
+  ///     entries which it told of and lacks. The default is the system's.
   /// - Returns: A sequence that fails with `notFound`, reason `compacted`, when the entries wanted
   ///   next were trimmed away; reason `missing_history` when the source lacks entries that it told
   ///   of, and is not followed. Also with ``SyncError/cursorMismatch(peer:expected:actual:)`` at a
-  ///   hole, and otherwise as ``readSince(peer:from:)`` does.
+  ///   hole, and otherwise as ``HasCursors/cursors()`` and ``readSince(peer:from:)`` do. After an
+  ///   error of these two the iterator can be asked again, and goes on where it was.
   public func entries(
     from cursors: PeerCursors = PeerCursors(), follow: Bool,
     clock: any StoreClock = SystemClock()
@@ -71,8 +76,10 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
     private var drained: Set<PeerID> = []
     /// When they are read again, whatever else happens meanwhile; nil while there are none.
     private var retryAt: ContinuousClock.Instant?
-    /// How long drained peers rest, and how often the wait looks for events meanwhile.
-    private static var rest: (whole: Duration, step: Duration) { (.seconds(1), .milliseconds(50)) }
+    /// When the source is asked for its cursors again; nil before the first time.
+    private var askAt: ContinuousClock.Instant?
+    /// How long drained peers rest, and the source between two questions for its cursors.
+    private static var rest: Duration { .seconds(1) }
     private var pagePeer: PeerID?
     private var page: [(index: UInt64, entry: DecodedEntry<Source.Op>)] = []
     private var offset = 0
@@ -109,8 +116,8 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
       page = []
       offset = 0
       let start = positions[peer]
-      let read = try await source.readSince(peer: peer, from: start)
-      guard let last = read.last else {
+      var read = try await source.readSince(peer: peer, from: start)
+      guard !read.isEmpty else {
         guard isFollowing else {
           throw SpindleError(
             .notFound,
@@ -119,16 +126,18 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
             reason: "missing_history")
         }
         drained.insert(peer)
-        if retryAt == nil { retryAt = clock.now + Self.rest.whole }
+        if retryAt == nil { retryAt = clock.now + Self.rest }
         return
       }
+      // What came since the first call is not part of a history that ends there.
+      if !isFollowing { read = Array(read.prefix(Int(clamping: target[peer] - start))) }
       for (count, element) in read.enumerated() where element.index != start &+ UInt64(count) {
         throw SyncError.cursorMismatch(
           peer: peer, expected: start &+ UInt64(count), actual: element.index)
       }
       pagePeer = peer
       page = read
-      positions.advance(peer, to: last.index &+ 1)
+      positions.advance(peer, to: start &+ UInt64(read.count))
     }
 
     /// Finds out how far the log goes by now, or waits until it goes further.
@@ -140,14 +149,32 @@ public struct LogEntries<Source: LogSource>: AsyncSequence, Sendable {
         if !isStarted { target = try await source.cursors() }
         return !isStarted
       }
+      // Before the source is asked, so that no advance falls between the answer and the watch.
       if watch == nil { watch = source.watchCursors().makeAsyncIterator() }
-      guard let retryAt else { return learn(await watch?.next()) }
-      while clock.now < retryAt {
-        if let outcome = watch?.state.take() { return learn(outcome.event) }
-        let step = Swift.min(clock.now + Self.rest.step, retryAt)
-        guard (try? await clock.sleep(until: step)) != nil else { return false }
+      guard let watch else { return false }
+      // Before the watch is looked at, so that events without end do not put it off.
+      guard let askAt, clock.now < askAt else { return try await ask() }
+      while true {
+        if let outcome = watch.state.take() { return learn(outcome.event) }
+        let instant = Swift.min(askAt, retryAt ?? askAt)
+        if clock.now >= instant { return true }
+        await watch.state.waitForChange(until: instant, clock)
       }
-      return true
+    }
+
+    /// Asks the source how far it goes: a folder looks at its files only then.
+    ///
+    /// - Returns: false when the task was cancelled meanwhile.
+    private mutating func ask() async throws -> Bool {
+      // Also where it fails, so that a caller who goes on does not ask without a rest.
+      defer { askAt = clock.now + Self.rest }
+      do {
+        let cursors = try await source.cursors()
+        return learn(.snapshot(cursors))
+      } catch {
+        if Task.isCancelled { return false }
+        throw error
+      }
     }
 
     private mutating func learn(_ event: CursorEvent?) -> Bool {

@@ -32,7 +32,9 @@ extension LogIndexTracker {
   ///   `unavailable` with the reason `rebuild_unfinished` while the state is made anew, which needs
   ///   every row; or `CancellationError` between two batches. What was removed until then stays
   ///   removed.
-  /// - Complexity: O(bytes of the rows removed). The disk space comes back with compactions.
+  /// - Complexity: O(bytes of the rows removed), and a step for each row of the same peers that
+  ///   earlier trims removed: what they deleted is passed again until a compaction has taken it
+  ///   away, which also gives the disk space back.
   public func trim(below cursors: PeerCursors, forced: Bool = false) async throws -> OpLogTrim {
     let acknowledged = forced ? nil : try await leastAcknowledged()
     for (peer, next) in cursors.sorted {

@@ -81,13 +81,13 @@ public struct OpLogRow: Sendable, Equatable {
   public func hash(peer: PeerID, index: UInt64) -> EntryHash {
     if let expungedHash { return expungedHash }
     var content: [UInt8] = []
-    content.reserveCapacity(25 + headerLimit + (value?.count ?? 0))
+    content.reserveCapacity(25 + headerLimit)
     content.append(HashDomain.entry)
     peer.uuid.append(to: &content)
     content.appendBigEndian(index)
     appendHeader(chain: nil, to: &content)
-    if let value { content.append(contentsOf: value) }
-    return HashSuite.current.hash(content.span)
+    guard let value else { return HashSuite.current.hash(content.span) }
+    return HashSuite.current.hash(content.span, value.span)
   }
 
   /// Whether two rows say the same: equal tag, key and value. Timestamp and user are left out,

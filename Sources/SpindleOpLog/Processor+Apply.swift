@@ -25,6 +25,8 @@ extension Processor: LogProcessor {
   ///
   /// - Throws: ``SyncError``; nothing was changed then. ``SyncError/backend(_:)`` carries what the
   ///   store or the reducer threw, or `CancellationError`.
+  /// - Complexity: O(bytes of the entry): it is encoded and hashed on the thread of whoever serves
+  ///   the call, as with ``exec(_:serverUser:expectedCursor:durability:token:)``.
   public func apply(
     peer: PeerID, index: UInt64, entry: DecodedEntry<R.Op>
   ) async throws -> Applied {
@@ -292,19 +294,23 @@ extension Processor: LogSource where T: HistoryTracker<R.Op> {
   /// A page of one peer's entries from an index on, up to its cursor.
   ///
   /// Own entries are synced before they are shown: another replica must not know one whose index is
-  /// used again here after a power loss. So a page with new ones waits for the disk.
+  /// used again here after a power loss. So a page with new ones waits for the disk, and so does
+  /// the first page of other peers' entries: one of them may have been written here, by a processor
+  /// that had the log open before.
   ///
   /// - Throws: ``SpindleError`` with `corruption`, `unsupportedFormat`, `io` or `closed`;
-  ///   `unavailable` for own entries that cannot be synced; `notFound`, reason `compacted`.
+  ///   `unavailable` for entries that cannot be synced; `notFound`, reason `compacted`.
   public func readSince(
     peer: PeerID, from index: UInt64
   ) async throws -> [(index: UInt64, entry: DecodedEntry<R.Op>)] {
     let end = board[peer]
     // Rows beyond the cursor belong to a commit whose outcome is not known yet.
     guard index < end else { return [] }
-    if peer == selfID, end > writerMemory.synced {
+    if peer == selfID ? end > writerMemory.synced : !writerMemory.areOthersSynced {
+      let own = board[selfID]
       try await store.synchronize()
-      writerMemory.synced(to: end)
+      writerMemory.synced(to: own)
+      writerMemory.noteOthersSynced()
     }
     var page = try await tracker.readPage(
       peer: peer, from: index, limit: LogPage.entryLimit, byteLimit: LogPage.byteLimit)

@@ -12,6 +12,7 @@ final class WriterMemory: Sendable {
   }
   private let fences = Mutex(Fence())
   private let syncedCursor = Atomic<UInt64>(0)
+  private let othersSynced = Atomic<Bool>(false)
   private let tokenCount = Atomic<Int>(0)
   private let confirmedCursors = Mutex<PeerCursors?>(nil)
 
@@ -41,6 +42,11 @@ final class WriterMemory: Sendable {
   var synced: UInt64 { syncedCursor.load(ordering: .relaxed) }
 
   func synced(to cursor: UInt64) { syncedCursor.max(cursor, ordering: .relaxed) }
+
+  /// Whether what others had written when the log was opened was synced.
+  var areOthersSynced: Bool { othersSynced.load(ordering: .relaxed) }
+
+  func noteOthersSynced() { othersSynced.store(true, ordering: .relaxed) }
 
   /// The cursors that were told others last, all of whose entries were synced.
   var confirmed: PeerCursors? { confirmedCursors.withLock { $0 } }

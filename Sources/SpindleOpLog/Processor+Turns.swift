@@ -124,8 +124,8 @@ extension Processor {
     for peer in bench.doubtful { try await repair(peer, &bench) }
   }
 
-  /// Reads a request's peer again where rows may have come past the processor. The batch in the
-  /// making has nothing of that peer.
+  /// Reads a request's peer again where rows may have come past the processor. Once no batch is in
+  /// the making.
   private func know(_ request: Request, _ bench: inout Bench) async throws {
     let peer = request.peer(selfID)
     if bench.knows(peer) || request.isRaw { return }
@@ -165,28 +165,42 @@ extension Processor {
   /// A request that fails takes back only its own changes. When the commit itself fails and one of
   /// the requests may be the reason, nothing is stored and each is served again alone; if it is the
   /// store, all of them fail.
+  ///
+  /// Where only some of the requests ask for it, the log is synced behind the commit: when the sync
+  /// fails the entries are stored, and a caller who did not ask for it must not be told otherwise,
+  /// or it makes its call again and has it recorded twice.
   private func serveTurn(
     _ requests: [Request], _ bench: inout Bench, into replies: inout [Reply]
   ) async {
     let first = replies.count
     do {
       try await settle(&bench)
+      let unknown = await knowAll(requests, from: first, &bench)
       var turn = try beginTurn()
-      var durability = Durability.buffered
+      // Those that added something. Who repeats a call sees to the sync of the first one itself.
+      var synced: [Int] = []
       for index in first..<requests.count {
         let request = requests[index]
         if case .exclusive = request { break }
-        do {
-          try await know(request, &bench)
-        } catch {
+        if let error = unknown[index] {
           replies.append(request.failure(error))
           continue
         }
+        let before = turn.entryCount
         replies.append(await process(request, &turn, &bench))
-        if request.durability == .synced { durability = .synced }
+        if turn.entryCount > before, request.durability == .synced { synced.append(index) }
         if turn.isFull { break }
       }
-      try await commit(turn, durability, &bench)
+      let allAreSynced = !synced.isEmpty && synced.count == replies.count - first
+      try await commit(turn, allAreSynced ? .synced : .buffered, &bench)
+      if !synced.isEmpty, !allAreSynced {
+        do {
+          try await store.synchronize()
+          writerMemory.synced(to: bench[selfID].next)
+        } catch {
+          for index in synced { replies[index] = requests[index].failure(error) }
+        }
+      }
     } catch {
       let count = max(replies.count - first, 1)
       replies.removeLast(replies.count - first)
@@ -195,6 +209,23 @@ extension Processor {
         replies.append(isOwn ? await serveAlone(request, &bench) : request.failure(error))
       }
     }
+  }
+
+  /// Reads again the peers of the requests that have no reply yet, where rows may have come past
+  /// the processor. Before a turn begins, because the clock that the turn begins with may be read
+  /// again with them.
+  ///
+  /// - Returns: Why a request's peer could not be read, by the request's place.
+  private func knowAll(
+    _ requests: [Request], from first: Int, _ bench: inout Bench
+  ) async -> [Int: any Error] {
+    var failures: [Int: any Error] = [:]
+    if bench.knowsAll { return failures }
+    for index in first..<requests.count {
+      if case .exclusive = requests[index] { break }
+      do { try await know(requests[index], &bench) } catch { failures[index] = error }
+    }
+    return failures
   }
 
   /// Whether a failed commit may be the fault of one request among several.

@@ -21,9 +21,12 @@ internal import Synchronization
 /// - *A synced commit that failed at its sync*: the caller gets the error, and the entries may be
 ///   in the log all the same. Cursors and clock are read again before the next call is served, so
 ///   the same entries offered again are repeats; a local op that is made again is recorded twice
-///   unless it has an idempotency token.
+///   unless it has an idempotency token. A buffered call that shared the commit has succeeded.
 /// - *Power loss after a buffered commit*: the newest entries vanish with their state and the
 ///   clock's register, as a suffix.
+/// - *Power loss after the log was opened as another peer*: the one that wrote it before may have
+///   left buffered entries. The log is synced before the first of them is given away; lost
+///   afterwards, their indices would be used again for others.
 ///
 /// While a commit runs nothing is cancelled: the entries of a group are stored and known, or
 /// neither.
@@ -120,6 +123,7 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
     }
     data = try await store.family("data:\(prefix)")
     let positions = try await tracker.allPositions()
+    if positions.isEmpty { writerMemory.noteOthersSynced() }
     board = CursorBoard(PeerCursors(positions.mapValues(\.next)))
     combiner = Combiner(Bench(positions: positions))
     outbox = publisher is NoopPublisher<R.Event> ? nil : publisher.map { EventOutbox($0) }
@@ -171,6 +175,10 @@ public final class Processor<R: Reducer, T: LogTracker<R.Op>>: Sendable {
 public struct ProcessorSettings: Sendable, Hashable {
   /// Whether an entry whose timestamp is below that of its peer's entry before is refused. The
   /// default is false: sources that encode segments check it already.
+  ///
+  /// The time of a peer's last entry is read from its row when the processor is opened. Where that
+  /// is a marker, or was trimmed away, it is not known any more, and the next entry is taken
+  /// whatever its timestamp.
   public var refusesFallingTimestamps = false
   /// How the log is kept.
   public var log = OpLogSettings()

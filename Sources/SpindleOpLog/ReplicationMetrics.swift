@@ -60,7 +60,9 @@ final class PullMetrics: Sendable {
   func publish(_ levels: Levels) {
     gauge("oplog_pull_peers").record(levels.peers)
     gauge("oplog_pull_paused_peers").record(levels.paused)
-    gauge("oplog_pull_lag_entries").record(Double(levels.lags.values.reduce(0, +)))
+    // As floating numbers: cursors come from elsewhere, and two of them can be more than an integer
+    // holds.
+    gauge("oplog_pull_lag_entries").record(levels.lags.values.reduce(0.0) { $0 + Double($1) })
     var others: UInt64?
     peerLags.withLock { gauges in
       for (peer, lag) in levels.lags {

@@ -22,6 +22,9 @@ struct Bench: Sendable {
   /// behind.
   func knows(_ peer: PeerID) -> Bool { knownPeers?.contains(peer) ?? true }
 
+  /// Whether ``knows(_:)`` holds for every peer.
+  var knowsAll: Bool { knownPeers == nil }
+
   mutating func know(_ peer: PeerID) { knownPeers?.insert(peer) }
 
   /// Says that somebody else may have added rows.

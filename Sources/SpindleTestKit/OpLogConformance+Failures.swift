@@ -4,16 +4,14 @@ internal import SpindleRocks
 internal import SpindleStore
 
 extension OpLogConformance {
-  private typealias Registers = Processor<ConformanceRegister, T>
-
   /// What a failure must leave as it is.
-  private struct Image: Equatable {
+  struct Image: Equatable {
     var cursors: PeerCursors
     var stored: PeerCursors
     var clock: [UInt8]?
     var x: RegisterValue?
 
-    init(_ log: Registers) async throws {
+    init(_ log: Processor<ConformanceRegister, T>) async throws {
       cursors = log.cursors()
       stored = try await log.tracker.allCursors()
       let family = try await log.store.family("oplog:" + log.prefix)

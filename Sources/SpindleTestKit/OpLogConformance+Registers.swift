@@ -1,6 +1,7 @@
 internal import SpindleCore
 internal import SpindleOpLog
 internal import SpindleStore
+internal import Testing
 
 extension OpLogConformance {
   static func withRegisters(
@@ -66,11 +67,14 @@ extension OpLogConformance {
     guard place.refusesRepeats() else { return }
     try await withRegisters(place) { log in
       try await log.processOne(peer: peer(1), index: 0, entry: entry(5))
+      let before = try await Image(log)
       try await place.demandViolation("a raw repeat was taken") {
         try await log.processOne(peer: peer(1), index: 0, entry: entry(9))
       }
       try place.demand(
         try await log.view.register("x") == .unsigned(5), "a refused entry changed the state")
+      try place.demand(
+        try await Image(log) == before, "a refused entry changed the clock or the cursors")
       try await demand(
         place, log.tracker, peer(1), [(0, entry(5))], "a refused entry changed the log")
     }
@@ -117,5 +121,61 @@ extension OpLogConformance {
           "cursor and rows differ")
       }
     }
+    try await place.withStore { store in
+      let hold = PrepareHold()
+      let log = try await Processor<HeldRegister, T>(
+        reducer: HeldRegister(hold: hold), store: store, prefix: "queue", selfID: peer(100))
+      do {
+        try await cancelWaitingCalls(place, log, hold)
+      } catch {
+        await log.close()
+        throw error
+      }
+      await log.close()
+    }
+  }
+
+  /// Cancels calls that wait behind one that is held in the middle of its turn, among others that
+  /// share their commit.
+  private static func cancelWaitingCalls(
+    _ place: Place, _ log: Processor<HeldRegister, T>, _ hold: PrepareHold
+  ) async throws {
+    let cancelled: Set = [2, 5, 8]
+    var calls: [Task<Executed, any Error>] = []
+    hold.shut()
+    do {
+      calls.append(Task { try await log.exec(ConformanceOp("y", 0)) })
+      try await eventually { hold.heldCount == 1 }
+      for number in 1..<9 {
+        let durability: Durability = number.isMultiple(of: 2) ? .synced : .buffered
+        calls.append(
+          Task {
+            try await log.exec(ConformanceOp("y", UInt64(number)), durability: durability)
+          })
+        try await eventually { log.callCount == number + 1 }
+      }
+      for number in cancelled { calls[number].cancel() }
+      try await eventually { log.callCount == 6 }
+    } catch {
+      // Or closing the log would wait for them for ever.
+      hold.open()
+      throw error
+    }
+    hold.open()
+    var indices: [UInt64] = []
+    for (number, call) in calls.enumerated() {
+      do {
+        indices.append(try await call.value.index)
+        try place.demand(!cancelled.contains(number), "a call was served that had given up")
+      } catch is CancellationError {
+        try place.demand(cancelled.contains(number), "a call failed that was not cancelled")
+      }
+    }
+    try place.demand(indices == Array(0..<6), "a cancelled call took an index")
+    try place.demand(log.cursor(of: peer(100)) == 6, "cursor and outcomes differ")
+    try place.demand(
+      try await log.tracker.allCursors()[peer(100)] == 6, "cursor and rows differ")
+    try place.demand(
+      try await log.view.register("y") == .unsigned(7), "the state is not that of the log")
   }
 }

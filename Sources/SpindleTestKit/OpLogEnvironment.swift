@@ -5,6 +5,9 @@ public import SpindleStore
 /// A backend as ``OpLogConformance`` sees it: a kind of tracker, stores for it, and what can be
 /// done to a store from outside.
 ///
+/// Only the tracker can be replaced: the store below it is Spindle's ``Store`` always, which holds
+/// the state, the clock's register and the commits, and into whose batches the tracker writes.
+///
 /// Some promises are about what not every backend has. Each has a requirement here whose default is
 /// that it is not offered; the suite names the scenarios that it could not run therefore.
 public protocol OpLogEnvironment: Sendable {

@@ -5,10 +5,10 @@ import SpindleStore
 import SpindleTestKit
 import Testing
 
-/// Exports of versions that are not written any more. The committed files were put together once
-/// from `Documentation/Formats/oplog-export.md` and `oplog-row.md`, field by field and with their
-/// hashes and checksums, by a program that shares nothing with this code. They are never made
-/// again.
+/// Exports of each version. Those of versions 1 and 2, which are not written any more, were put
+/// together once from `Documentation/Formats/oplog-export.md` and `oplog-row.md`, field by field
+/// and with their hashes and checksums, by a program that shares nothing with this code. That of
+/// version 3 was exported by this code from what version 2 holds. They are never made again.
 @Suite(.temporaryDirectory) struct ExportFixtureTests {
   private typealias Log = LogIndexTracker<RecordedOp>
 
@@ -67,8 +67,9 @@ import Testing
   @Test(arguments: [
     (1, "6f3b1bb74873aa22e5883e064f73aee089026a4a0446d915366460be01493f3b"),
     (2, "553fcb8f1709bb0d7a0594124b0e377d4f5f29c6c1ebd8c1836303b47914a1ed"),
+    (3, "c889ff55096e999f1aae87456f042b3e9f828f527d8e13f6f5cfcb917c6e8a68"),
   ])
-  func anExportOfAnOldVersionIsInstalledAndGoesOn(version: Int, digest: String) async throws {
+  func anExportOfEachVersionIsInstalledAndGoesOn(version: Int, digest: String) async throws {
     let store = try await Store.open(at: try TestDirectory.path("store"), settings: .quiet)
     let archive = OpLogArchive(path: path(version), store: store)
     let manifest = try await archive.verify()

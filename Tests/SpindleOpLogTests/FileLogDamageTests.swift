@@ -47,6 +47,35 @@ import Testing
     }
   }
 
+  /// Opening a pipe waits for whoever is at its other end: a thread of the store, for ever.
+  @Test func pipesUnderTheNamesOfSmallFilesAreErrors() async throws {
+    try await withFolder { folder in
+      let sink = try await folder.sink()
+      try await sink.write(indexed(0..<3))
+      try sink.close()
+      let (mark, word) = (folder.mark(), "\(folder.root)/\(peer(1))/cursors")
+      try Files.remove(mark)
+      var ends: [Int32] = []
+      defer { for end in ends { close(end) } }
+      for path in [mark, word] {
+        try #require(unsafe mkfifo(path, 0o600) == 0)
+        // The other end, so that a reader that waits is found to have read, and does not hang.
+        let end = unsafe open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)
+        try #require(end >= 0)
+        ends.append(end)
+      }
+      let puller = folder.puller()
+      #expect(try await puller.acknowledgements().isEmpty)
+      let survey = try await puller.survey()
+      let failure = try #require(survey.failures[peer(1)])
+      #expect(failure.kind == .io)
+      #expect(failure.path == word || failure.path == mark)
+      let place = folder
+      let message = await expectError(.io) { _ = try await place.sink() }
+      #expect(message.contains(mark))
+    }
+  }
+
   @Test func foldersOfAnyNamesAndContentsNeverTrap() async throws {
     try await withFolder { folder in
       var random = SeededGenerator(seed: 11)

@@ -72,6 +72,15 @@ final class AppendedLog: LogSource {
         #expect(
           try await places(log.entries(from: start, follow: false))
             == [peer(1): Array(3..<10), peer(2): Array(0..<4)])
+        // What comes while it is read, also into a page that has room for it.
+        var iterator = log.entries(from: start, follow: false).makeAsyncIterator()
+        #expect(try await iterator.next()?.index == 3)
+        for number in UInt64(1)...3 { try await log.append(peer(number), 5) }
+        var found: [PeerID: [UInt64]] = [:]
+        while let entry = try await iterator.next() {
+          found[entry.peer, default: []].append(entry.index)
+        }
+        #expect(found == [peer(1): Array(4..<10), peer(2): Array(0..<4)])
       }
     }
   }

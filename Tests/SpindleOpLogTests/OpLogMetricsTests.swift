@@ -265,6 +265,42 @@ import Testing
       factory.gauge("oplog_peer_lag_entries", ["driver": "from-cellar", "peer": "other"]) == 1)
   }
 
+  /// A source whose cursors are what anybody wrote into a folder.
+  private struct HugeLogs: LogSource {
+    typealias Op = CellOp
+    let next: PeerCursors
+    private let board = CursorBoard(PeerCursors())
+
+    init(_ next: PeerCursors) { self.next = next }
+
+    func cursors() async throws -> PeerCursors { next }
+    func cursor(of peer: PeerID) async throws -> UInt64 { next[peer] }
+    func watchCursors() -> CursorWatch { board.watch() }
+    func readSince(
+      peer: PeerID, from index: UInt64
+    ) async throws -> [(index: UInt64, entry: DecodedEntry<CellOp>)] { [] }
+  }
+
+  @Test("Lags that are together more than an integer holds are summed all the same")
+  func hugeLags() async throws {
+    let factory = MemoryMetrics()
+    let source = HugeLogs(PeerCursors([peer(3): 1 << 63, peer(4): 1 << 63, peer(5): .max - 1]))
+    var settings = ConvergenceSettings()
+    settings.name = "huge"
+    try await withMetricsFactory(factory) {
+      let convergence = ConvergenceDriver(
+        from: source, into: ModelReplica(peer(2)), settings: settings, clock: ManualClock())
+      let run = Task { try await convergence.run() }
+      defer { run.cancel() }
+      try await eventually { convergence.progress.count == 3 }
+      convergence.publishMetrics()
+      run.cancel()
+      _ = await run.result
+    }
+    let sum = try #require(factory.gauge("oplog_pull_lag_entries", ["driver": "huge"]))
+    #expect(sum > 3.6e19 && sum < 3.7e19)
+  }
+
   @Test("Publishing tells what it wrote and why it failed; verifying tells its findings")
   func publishingAndVerifying() async throws {
     let factory = MemoryMetrics()

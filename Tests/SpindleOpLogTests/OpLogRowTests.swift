@@ -2,6 +2,8 @@ import SpindleCore
 import SpindleOpLog
 import Testing
 
+private let someHead = ChainHead(someHash)
+
 @Suite struct OpLogRowTests {
   static func row(
     user: UserID? = nil, key: [UInt8]?, value: [UInt8]?, timestamp: UInt64 = 0x0123_4567_89AB_CDEF
@@ -19,6 +21,10 @@ import Testing
       try row(key: Array(repeating: 3, count: 200), value: Array(repeating: 4, count: 300)),
       try row(user: someUser, key: [], value: nil, timestamp: .max),
       OpLogRow(expunged: someHash),
+      try row(user: someUser, key: [0xAA, 0xBB], value: [0xCC]).chained(someHead),
+      try row(key: nil, value: nil).chained(someHead),
+      try row(key: Array(repeating: 3, count: 200), value: []).chained(someHead),
+      OpLogRow(expunged: someHash).chained(someHead),
     ]
   }
 
@@ -30,6 +36,20 @@ import Testing
       + "0123456789abcdef"  // timestamp, big-endian
       + "2a"  // tag
       + "00112233445566778899aabbccddeeff"  // user
+      + "02" + "aabb"  // key length and key
+      + "cc"  // value, to the end
+    #expect(hexString(row.encoded) == expected)
+  }
+
+  @Test func linkOfAChainHasTheDocumentedBytes() throws {
+    let row = try Self.row(user: someUser, key: [0xAA, 0xBB], value: [0xCC]).chained(someHead)
+    let expected =
+      "02"  // version
+      + "01"  // flags: a user is present
+      + "0123456789abcdef"  // timestamp, big-endian
+      + "2a"  // tag
+      + "00112233445566778899aabbccddeeff"  // user
+      + "0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f20"  // head
       + "02" + "aabb"  // key length and key
       + "cc"  // value, to the end
     #expect(hexString(row.encoded) == expected)
@@ -110,10 +130,10 @@ import Testing
   @Test func randomBytesNeverTrap() {
     var generator = SeededGenerator(seed: 11)
     for _ in 0..<20_000 {
-      let count = Int.random(in: 0...64, using: &generator)
+      let count = Int.random(in: 0...96, using: &generator)
       var bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &generator) }
       if count > 1, Bool.random(using: &generator) {
-        bytes[0] = 1
+        bytes[0] = UInt8.random(in: 1...2, using: &generator)
         bytes[1] &= 0x0F
       }
       if let row = try? OpLogRow(decoding: bytes.span) { #expect(row.encoded == bytes) }

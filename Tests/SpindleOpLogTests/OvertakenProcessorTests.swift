@@ -155,6 +155,32 @@ import Testing
     }
   }
 
+  @Test func aGroupBeginsWithTheClockThatIsReadAgainForIt() async throws {
+    try await withPlace { place in
+      let trap = Trap()
+      let ahead = (place.wall.wallMilliseconds + 30_000) << 16
+      try await place.withRegisters(trap) { log, _ in
+        try await log.exec(MaxRegisterOp("own", 0))
+        try await overtake(log, peer(7), 0, 1, at: ahead)
+        trap.shut()
+        let leader = Task { try await log.exec(MaxRegisterOp("own", 1)) }
+        try await trap.eventually { trap.arrivedCount == 2 }
+        // The rows of this peer are read again, and the register with them.
+        let applied = Task {
+          try await log.apply(peer: peer(7), index: 1, entry: entry("own", 2))
+        }
+        try await trap.eventually { log.callCount == 2 }
+        let executed = Task { try await log.exec(MaxRegisterOp("own", 3)) }
+        try await trap.eventually { log.callCount == 3 }
+        trap.open()
+        #expect(try await leader.value.index == 1)
+        #expect(try await applied.value.new)
+        #expect(try await executed.value.timestamp.packed > ahead)
+        #expect(log.cursor(of: peer(7)) == 2)
+      }
+    }
+  }
+
   @Test func theClockIsNotLoweredByATurnThatIsOvertaken() async throws {
     try await withPlace { place in
       let trap = Trap()

@@ -166,6 +166,83 @@ import Testing
     }
   }
 
+  /// Has calls served together, behind one that is held in its turn.
+  private func serveTogether(
+    _ log: Registers, _ trap: Trap, _ calls: [(name: String, durability: Durability)],
+    _ meanwhile: () -> Void = {}
+  ) async throws -> [Result<Executed, any Error>] {
+    let before = trap.arrivedCount
+    trap.shut()
+    let leader = Task { try await log.exec(MaxRegisterOp("lead", 1)) }
+    try await trap.eventually { trap.arrivedCount == before + 1 }
+    var tasks: [Task<Executed, any Error>] = []
+    for (name, durability) in calls {
+      tasks.append(Task { try await log.exec(MaxRegisterOp(name, 1), durability: durability) })
+      try await trap.eventually { log.callCount == tasks.count + 1 }
+    }
+    meanwhile()
+    trap.open()
+    _ = try await leader.value
+    var results: [Result<Executed, any Error>] = []
+    for task in tasks { results.append(await task.result) }
+    return results
+  }
+
+  /// Whoever asked for no sync has its entry recorded, and would have it recorded twice if it were
+  /// told otherwise.
+  @Test func aFailedSyncFailsThoseOfACommitWhoAskedForIt() async throws {
+    try await withPlace { place in
+      let store = try await Store.small(at: place.path, clock: place.wall)
+      let (trap, recorder) = (Trap(), Recorder())
+      let log = try await Registers(
+        reducer: TestReducer(trap), store: store, prefix: "app", selfID: me, publisher: recorder)
+      let results = try await serveTogether(
+        log, trap, [("a", .buffered), ("b", .synced), ("c", .buffered), ("d", .synced)]
+      ) {
+        store.guardian?.inject(.logSync, error: .io)
+      }
+      #expect(results.map { try? $0.get().index } == [1, nil, 3, nil])
+      for number in [1, 3] {
+        await expectError(.unavailable, reason: "wal_sync_failed") {
+          _ = try results[number].get()
+        }
+      }
+      // One commit for all of them, and all of it is there.
+      #expect(log.counts.commits == 2)
+      #expect(log.cursor(of: me) == 5)
+      #expect(try await log.tracker.cursor(of: me) == 5)
+      #expect(try await log.register("d") == 1)
+      await log.close()
+      #expect(recorder.events.count == 5)
+      try await store.close()
+    }
+  }
+
+  @Test func aCommitCostsOneSyncAndNoneForACallThatIsRefused() async throws {
+    try await withPlace { place in
+      let trap = Trap()
+      try await place.withRegisters(trap) { log, store in
+        trap.refuse("bad", .block(reason: "a test", isRetryable: false))
+        let before = store.commitSyncCount
+        var results = try await serveTogether(
+          log, trap, [("a", .buffered), ("bad", .synced), ("b", .buffered)])
+        #expect(results.map { try? $0.get().index } == [1, nil, 2])
+        #expect(store.commitSyncCount == before)
+        results = try await serveTogether(
+          log, trap, [("a", .synced), ("b", .buffered), ("bad", .synced), ("c", .synced)])
+        #expect(results.map { try? $0.get().index } == [4, 5, nil, 6])
+        #expect(store.commitSyncCount == before + 1)
+        results = try await serveTogether(log, trap, [("a", .synced), ("b", .synced)])
+        #expect(results.map { try? $0.get().index } == [8, 9])
+        #expect(store.commitSyncCount == before + 2)
+        #expect(log.counts.commits == 6)
+        // What was synced is known to be: no other sync is needed to show it.
+        #expect(try await log.readSince(peer: me, from: 0).count == 10)
+        #expect(store.commitSyncCount == before + 2)
+      }
+    }
+  }
+
   @Test("O-34: a failure after the commit costs the event only")
   func failureAfterTheCommitCostsTheEvent() async throws {
     try await withPlace { place in

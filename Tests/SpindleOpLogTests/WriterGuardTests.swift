@@ -266,6 +266,42 @@ private typealias CountingProcessor = Processor<Counting, Tracker>
     }
   }
 
+  /// Whoever wrote them may have been another peer, whose entries are read without a sync.
+  @Test func whatAnotherPeerWroteHereIsSyncedBeforeItIsGivenAway() async throws {
+    try await withPlace { place in
+      try await place.withStore { store in
+        let first = try await open(store)
+        try await first.exec(Note("a"))
+        await first.close()
+        let before = store.commitSyncCount
+        // As another peer, then as the one that wrote it.
+        for (number, count) in [(2, 1), (1, 2)] as [(UInt64, Int)] {
+          let next = try await open(store, as: peer(number))
+          #expect(store.commitSyncCount == before + count - 1)
+          for _ in 0..<2 {
+            #expect(try await next.readSince(peer: peer(1), from: 0).count == 1)
+            #expect(store.commitSyncCount == before + count)
+          }
+          await next.close()
+        }
+      }
+    }
+  }
+
+  @Test func whatCannotBeSyncedIsNotGivenAway() async throws {
+    try await withPlace { place in
+      let store = try await Store.small(at: place.path, clock: place.wall)
+      let processor = try await open(store)
+      try await processor.exec(Note("a"))
+      await processor.close()
+      let other = try await open(store, as: peer(2))
+      store.guardian?.inject(.logSync, error: .io)
+      await expectError(.unavailable) { _ = try await other.readSince(peer: peer(1), from: 0) }
+      await other.close()
+      try await store.close()
+    }
+  }
+
   @Test func aReceiptWhoseIndicesOverflowIsDamage() async throws {
     try await withPlace { place in
       try await place.withStore { store in
