@@ -150,8 +150,9 @@ class Goals:
 
     def churn(self, what, shares, most):
         mine, theirs = (sorted(share)[len(share) // 2] for share in shares)
-        why = (f"plain RocksDB writes {theirs:.2f} with the same options: blob files and write "
-               "buffers of 512 MiB write less")
+        why = (f"plain RocksDB writes {theirs:.2f} with the same options: a memtable is half of the "
+               "write buffers, so that memory stays within them while one is flushed; with 512 MiB "
+               "of them or blob files less is written")
         return self.at_most(what + ": bytes written a byte", mine, most, "{:.3f}", why)
 
 

@@ -22,6 +22,13 @@ let package = Package(
         .product(name: "SpindleOpLog", package: "spindle"),
       ]),
     .executableTarget(
+      name: "LinkedReducer",
+      dependencies: [
+        .product(name: "SpindleCore", package: "spindle"),
+        .product(name: "SpindleStore", package: "spindle"),
+        .product(name: "SpindleOpLog", package: "spindle"),
+      ]),
+    .executableTarget(
       name: "LinkedParquet",
       dependencies: [
         .product(name: "SpindleCore", package: "spindle"),

@@ -133,4 +133,3 @@ uint32_t spindle_crc32c_extend(uint32_t crc, const void *bytes, size_t count) {
   return spindle_crc32c_extend_portable(crc, bytes, count);
 }
 
-int spindle_crc32c_is_accelerated(void) { return accelerated; }

@@ -1,14 +1,15 @@
 public import SpindleCore
 public import SpindleOpLog
-public import SpindlePipeline
 public import SpindleStore
 
 /// Reads one op-log, whatever its ops mean.
 public struct OpLogHandle: Sendable {
-  private let tracker: LogIndexTracker<IngestOp>
+  private let store: Store
+  private let tracker: LogIndexTracker<RecordedOp>
 
   /// Opens the log of a prefix, created when the store is owned and it is missing.
   public init(store: Store, prefix: String) async throws {
+    self.store = store
     tracker = try await LogIndexTracker(store: store, prefix: prefix)
   }
 
@@ -27,10 +28,21 @@ public struct OpLogHandle: Sendable {
     try await tracker.readRows(peer: peer, from: index, limit: limit)
   }
 
-  /// Up to `limit` entries of the `ingest` log, decoded.
+  /// Up to `limit` entries of a peer from an index on, ascending, with what a row holds of each op.
   public func readEntries(
     peer: PeerID, from index: UInt64, limit: Int
-  ) async throws -> [(UInt64, DecodedEntry<IngestOp>)] {
+  ) async throws -> [(UInt64, DecodedEntry<RecordedOp>)] {
     try await tracker.readEntries(peer: peer, from: index, limit: limit)
+  }
+
+  /// The same with ops of a type: those of the log `ingest` are `IngestOp`.
+  ///
+  /// - Throws: as ``readEntries(peer:from:limit:)``, and `corruption`, reason `codec`, or
+  ///   `unsupportedFormat` for an op that the type cannot be made of.
+  public func readEntries<Op: IndexableOp>(
+    as type: Op.Type, peer: PeerID, from index: UInt64, limit: Int
+  ) async throws -> [(UInt64, DecodedEntry<Op>)] {
+    let log = try await LogIndexTracker<Op>(store: store, prefix: prefix)
+    return try await log.readEntries(peer: peer, from: index, limit: limit)
   }
 }

@@ -3,7 +3,7 @@ import Foundation
 
 /// The options that every benchmark has.
 struct BenchOptions: ParsableArguments {
-  @Option(help: "Seconds a run at most; spool: churn and memory run to their end.")
+  @Option(help: "Seconds a run at most.")
   var seconds = 5.0
   @Option(help: "Runs of each job.") var `repeat` = 1
   @Option(help: "Where the temporary store is made.") var dir = "."

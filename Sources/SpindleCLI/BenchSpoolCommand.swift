@@ -33,6 +33,7 @@ struct BenchSpoolCommand: AsyncParsableCommand {
       all        every job at its usual sizes, memory apart
 
       A cold load finds its block in the system's page cache, or on the disk with --drop-caches.
+      enumerate, churn, gate and memory run to their end, whatever --seconds says.
 
       Example:
         spindle bench spool --job synced --tasks 64 --value-bytes 1024 --dir /var/tmp

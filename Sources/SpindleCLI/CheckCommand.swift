@@ -11,7 +11,8 @@ struct CheckCommand: AsyncParsableCommand {
       Without --recover it changes nothing. Exit code 0: sound; 2: findings.
 
       With --recover it first makes a store openable whose write-ahead log is damaged. The logs are
-      copied into the store's quarantine before anything is changed.
+      copied into the store's quarantine before anything is changed. The store must not be running
+      elsewhere then.
         prefix  keeps what stands before the first damage; no batch is half there
         skip    keeps every readable record, and lists what is lost and torn; the last resort
 

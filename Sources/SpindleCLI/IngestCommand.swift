@@ -14,7 +14,7 @@ struct IngestCommand: AsyncParsableCommand {
     discussion: """
       Reads InfluxDB line protocol, plain or gzip. Running the same file again applies nothing; an
       interrupted run goes on where it stopped, an appended file at its old end; a changed file is
-      refused.
+      refused. A missing store is created; it must not be running elsewhere.
 
       Example:
         spindle ingest --store data --durability synced weather.lp.gz

@@ -26,13 +26,7 @@ struct OpLogCommand: AsyncParsableCommand {
   /// The options of every verb.
   struct Target: ParsableArguments {
     @OptionGroup var options: StoreOptions
-    @Option(
-      name: .customLong("prefix"),
-      help: ArgumentHelp(
-        "The prefix of the op-log. The default is \(IngestPipeline.name), for an import the one "
-          + "that the file's log had.", valueName: "prefix"))
-    var givenPrefix: String?
-    var prefix: String { givenPrefix ?? IngestPipeline.name }
+    @Option(help: "The prefix of the op-log.") var prefix = IngestPipeline.name
 
     func isThere(in store: Store) throws -> Bool {
       try OpLogCommand.isThere(prefix, in: store)
@@ -48,6 +42,11 @@ struct OpLogCommand: AsyncParsableCommand {
         guard try isThere(in: spindle.store) else { return try await body(nil) }
         try await body(try await LogIndexTracker(store: spindle.store, prefix: prefix))
       }
+    }
+
+    /// What a verb for one peer says of a log without it: the peer may be misspelt.
+    func noEntries(of peer: PeerID) -> SpindleError {
+      SpindleError(.notFound, "the op-log \(prefix) has no entries of peer \(peer)")
     }
   }
 
@@ -77,8 +76,17 @@ struct OpLogCommand: AsyncParsableCommand {
   struct Cursors: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Print each peer's next index.",
-      discussion: "Example:\n  spindle oplog cursors --store data --json")
+      discussion: """
+        In the order of the peers' ids. Standard error says how many --limit leaves out.
+
+        Example:
+          spindle oplog cursors --store data --json
+          spindle oplog cursors --store data --peer 3f0c9a...
+        """)
     @OptionGroup var target: Target
+    @Option(help: "Only this peer, in any text form of a UUID.")
+    var peer: String?
+    @Option(help: "The most peers. The default is all.") var limit: Int?
     @Flag(help: "Print an array of {peer, producer, cursor}.") var json = false
 
     private struct Row: Encodable {
@@ -87,16 +95,27 @@ struct OpLogCommand: AsyncParsableCommand {
       var cursor: UInt64
     }
 
+    func validate() throws {
+      if let peer { _ = try OpLogCommand.peer(peer) }
+      if let limit, limit < 1 { throw ValidationError("--limit must be at least 1, not \(limit)") }
+    }
+
     func run() async throws {
       try await reportingErrors {
         try await withReader(target.options.store) { store in
-          var rows: [Row] = []
+          var cursors = PeerCursors()
+          var names: [PeerID: String] = [:]
           if try target.isThere(in: store) {
             let log = try await OpLogHandle(store: store, prefix: target.prefix)
-            let names = try await OpLogCommand.producers(store, target.prefix)
-            rows = try await log.cursors().sorted.map { peer, next in
-              Row(peer: peer.description, producer: names[peer], cursor: next)
-            }
+            names = try await OpLogCommand.producers(store, target.prefix)
+            cursors = try await log.cursors()
+          }
+          if let wanted = try peer.map(OpLogCommand.peer) {
+            guard cursors[wanted] > 0 else { throw target.noEntries(of: wanted) }
+            cursors = PeerCursors([wanted: cursors[wanted]])
+          }
+          let rows = cursors.sorted.prefix(limit ?? .max).map { peer, next in
+            Row(peer: peer.description, producer: names[peer], cursor: next)
           }
           if json {
             try Output.json(rows)
@@ -105,6 +124,8 @@ struct OpLogCommand: AsyncParsableCommand {
               ["peer", "cursor", "producer"],
               rows.map { [$0.peer, String($0.cursor), $0.producer ?? ""] })
           }
+          let more = cursors.count - rows.count
+          if more > 0 { Output.problem("note: \(Output.grouped(more)) more peers are not shown") }
         }
       }
     }

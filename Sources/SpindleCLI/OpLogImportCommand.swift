@@ -27,7 +27,13 @@ struct OpLogImportCommand: AsyncParsableCommand {
         spindle oplog import --store data --add ingest.oplog
         spindle oplog import --store data --prefix records --add copy-of-records.oplog
       """)
-  @OptionGroup var target: OpLogCommand.Target
+  @OptionGroup var options: StoreOptions
+  @Option(
+    name: .customLong("prefix"),
+    help: ArgumentHelp(
+      "The prefix of the op-log. The default is the one that the file's log had.",
+      valueName: "prefix"))
+  var givenPrefix: String?
   @Argument(help: "A file that `oplog export` wrote.") var file: String
   @Flag(help: "Add the entries to a log in use.") var add = false
   @Option(
@@ -39,7 +45,7 @@ struct OpLogImportCommand: AsyncParsableCommand {
   @Flag(help: "Print one JSON object.") var json = false
 
   func validate() throws {
-    if reducer != nil, !add || target.givenPrefix == IngestPipeline.name {
+    if reducer != nil, !add || givenPrefix == IngestPipeline.name {
       throw ValidationError("--reducer goes with --add and another prefix than the ingest log's")
     }
   }
@@ -50,12 +56,12 @@ struct OpLogImportCommand: AsyncParsableCommand {
   }
 
   private func addEntries() async throws {
-    try await withSpindle(target.options.store, createsIfMissing: false) { spindle in
+    try await withSpindle(options.store, createsIfMissing: false) { spindle in
       let archive = OpLogArchive(path: file, store: spindle.store)
       let line = ProgressLine(isShown: !json)
       defer { line.clear() }
       let show: @Sendable (OpLogArchive.Progress) -> Void = { line.show("adding", $0) }
-      let prefix = try target.givenPrefix ?? archive.readPrefix()
+      let prefix = try givenPrefix ?? archive.readPrefix()
       let count: UInt64
       if prefix == IngestPipeline.name {
         guard reducer == nil else {
@@ -81,7 +87,7 @@ struct OpLogImportCommand: AsyncParsableCommand {
   /// Where the log goes. Ingesting would not know what another program's log and its state say, and
   /// would never run again.
   private func prefix(for manifest: OpLogManifest) throws -> String {
-    let prefix = target.givenPrefix ?? manifest.prefix
+    let prefix = givenPrefix ?? manifest.prefix
     try StoreFamily.validate("oplog:" + prefix)
     guard prefix != IngestPipeline.name || manifest.prefix == prefix else {
       throw SpindleError(
@@ -99,7 +105,7 @@ struct OpLogImportCommand: AsyncParsableCommand {
     // A file that is no good must not leave an empty store behind.
     let manifest = try OpLogArchive.verifyInstallable(at: file) { line.show("checking", $0) }
     let prefix = try prefix(for: manifest)
-    try await withSpindle(target.options.store, createsIfMissing: true) { spindle in
+    try await withSpindle(options.store, createsIfMissing: true) { spindle in
       let line = ProgressLine(isShown: !json)
       try await OpLogArchive(path: file, store: spindle.store).install(
         manifest, prefix: prefix

@@ -162,10 +162,7 @@ struct OpLogTrimCommand: AsyncParsableCommand {
         var floors: [Floor] = []
         let cursors = try await log?.allCursors() ?? PeerCursors()
         let wanted = try peer.map(OpLogCommand.peer)
-        if let wanted, cursors[wanted] == 0 {
-          throw SpindleError(
-            .notFound, "the op-log \(target.prefix) has no entries of peer \(wanted)")
-        }
+        if let wanted, cursors[wanted] == 0 { throw target.noEntries(of: wanted) }
         if let log {
           var bounds = PeerCursors()
           for (peer, next) in cursors.sorted where wanted == nil || wanted == peer {

@@ -31,11 +31,30 @@ final class ProgressLine: Sendable {
       let rate = seconds > 0 ? Double(count) / seconds : 0
       parts.append("\(Output.grouped(Int64(rate))) \(unit)/s")
     }
-    // The first moments tell nothing of the rest.
-    if let fraction, fraction > 0.01, fraction <= 1 {
-      parts.append("\(Output.grouped(Int64(seconds * (1 - fraction) / fraction))) s left")
-    }
+    parts += Self.left(after: seconds, fraction)
     Output.progress("\(verb): " + parts.joined(separator: ", "))
+  }
+
+  /// Shows work whose size is known and that is counted in bytes alone.
+  func show(_ verb: String, bytes: UInt64, of total: UInt64) {
+    guard isShown, isDue() else { return }
+    let seconds = (ContinuousClock.now - start) / .seconds(1)
+    let rate = seconds > 0 ? Double(bytes) / seconds : 0
+    // The size is an estimate: work that goes on beyond it has a time left that nobody knows.
+    let fraction = bytes < total ? Double(bytes) / Double(total) : nil
+    let parts = [
+      "\(Output.grouped(bytes >> 20)) of \(Output.grouped(total >> 20)) MiB",
+      "\(Output.grouped(Int64(rate) >> 20)) MiB/s",
+    ]
+    Output.progress(
+      "\(verb): " + (parts + Self.left(after: seconds, fraction)).joined(separator: ", "))
+  }
+
+  /// The time that is left, where anything tells of it.
+  private static func left(after seconds: Double, _ fraction: Double?) -> [String] {
+    // The first moments tell nothing of the rest.
+    guard let fraction, fraction > 0.01, fraction <= 1 else { return [] }
+    return ["\(Output.grouped(Int64(seconds * (1 - fraction) / fraction))) s left"]
   }
 
   func show(_ verb: String, _ progress: OpLogArchive.Progress) {

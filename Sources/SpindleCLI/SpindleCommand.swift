@@ -13,7 +13,13 @@ struct SpindleCommand: AsyncParsableCommand {
         spindle ingest --store data weather.lp.gz
         spindle oplog cursors --store data
 
-      Exit codes: 0 ok, 1 failed, 2 findings (check, verify), 64 wrong usage.
+      Exit codes: 0 ok, 1 failed, 2 findings, 64 wrong usage. Findings come from:
+        check
+        spool verify, stats, repair, export, import, orphans, list --json
+        spool quarantine list, get
+        oplog verify
+        parquet verify
+        bench spool --job memory
       """,
     subcommands: [
       IngestCommand.self, SeriesCommand.self, SpoolCommand.self, OpLogCommand.self,

@@ -154,7 +154,12 @@ struct SpoolCommand: AsyncParsableCommand {
   struct Put: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Store a message and print its id.",
-      discussion: "Example:\n  spindle spool put --store data message.eml")
+      discussion: """
+        A missing store or spool is created. The store must not be running elsewhere.
+
+        Example:
+          spindle spool put --store data message.eml
+        """)
     @OptionGroup var target: Target
     @Option(help: "buffered or synced.", transform: choice) var durability = Durability.buffered
     @Option(help: "none, lz4 or zstd.", transform: choice) var compression = PayloadCompression.none
@@ -253,7 +258,8 @@ struct SpoolCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Remove a message; one that is not there is no error.",
       discussion: """
-        The message is not read, so one in a damaged block can be removed.
+        The message is not read, so one in a damaged block can be removed. The store must not be
+        running elsewhere.
 
         Example:
           spindle spool remove --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f

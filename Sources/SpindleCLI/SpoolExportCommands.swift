@@ -58,8 +58,9 @@ struct SpoolImportCommand: AsyncParsableCommand {
     abstract: "Store the messages of an export under their ids.",
     discussion: """
       The file is checked first; a damaged one changes nothing. Messages that the spool has already
-      are skipped, so an import may be repeated. Exit code 0: the spool has every message of the
-      file; 2: under some ids it has other messages, which stay and are named.
+      are skipped, so an import may be repeated. A missing store or spool is created. The store must
+      not be running elsewhere. Exit code 0: the spool has every message of the file; 2: under some
+      ids it has other messages, which stay and are named.
 
       Example:
         spindle spool import --store data --name ingest ingest.spool

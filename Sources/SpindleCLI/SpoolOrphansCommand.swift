@@ -32,7 +32,7 @@ struct SpoolOrphansCommand: AsyncParsableCommand {
       the clock has none: its body is looked at.
       """)
   var age: UInt32 = 3_600
-  @Flag(help: "Remove what is found. The store must not be running.") var apply = false
+  @Flag(help: "Remove what is found. The store must not be running elsewhere.") var apply = false
   @Flag(help: "Print an object {examined, orphans, removed, unjudged, ids}.") var json = false
 
   private struct Report: Encodable {

@@ -145,6 +145,8 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Set a message aside.",
       discussion: """
+        The store must not be running elsewhere.
+
         Example:
           spindle spool quarantine add --store data --reason "cannot be parsed" \\
             018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
@@ -167,6 +169,8 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Move a message back into its spool, byte for byte.",
       discussion: """
+        The store must not be running elsewhere.
+
         Example:
           spindle spool quarantine restore --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
         """)
@@ -187,6 +191,8 @@ struct SpoolQuarantineCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Delete a message in quarantine for good.",
       discussion: """
+        The store must not be running elsewhere.
+
         Example:
           spindle spool quarantine purge --store data 018f2f6e0c7a7b3e9d1c2a4b5c6d7e8f
         """)

@@ -14,9 +14,9 @@ struct SpoolRepairCommand: AsyncParsableCommand {
       that fail their checks go to the spool's quarantine. What is lost is named. Other parts of the
       store, such as op-logs, are not repaired and not changed.
 
-      The store must not be running. A repair that was interrupted is repeated. Damage of the log
-      comes first: spindle check --recover. Exit code 0: nothing is damaged, or it was repaired;
-      2: damage was found and nothing was changed.
+      The store must not be running elsewhere, also without --apply. A repair that was interrupted
+      is repeated. Damage of the log comes first: spindle check --recover. Exit code 0: nothing is
+      damaged, or it was repaired; 2: damage was found and nothing was changed.
 
       Example:
         spindle spool repair --store data --name ingest

@@ -35,7 +35,7 @@ struct SpoolCompactCommand: AsyncParsableCommand {
     abstract: "Rewrite a spool's tables without what was removed or replaced.",
     discussion: """
       Damage that no read has met so far is found and is an error. The store must not be running
-      elsewhere.
+      elsewhere. On a terminal it shows bytes, rate and the time left, an estimate.
 
       Example:
         spindle spool compact --store data --name ingest
@@ -52,13 +52,13 @@ struct SpoolCompactCommand: AsyncParsableCommand {
   func run() async throws {
     try await reportingErrors {
       try await target.withOwnedSpool { spool in
-        let isShown = Output.isTerminal && !json
+        let line = ProgressLine(isShown: !json)
+        defer { line.clear() }
         let result = try await spool.compact { progress in
-          guard isShown, progress.totalBytes > 0 else { return }
-          let percent = progress.doneBytes * 100 / progress.totalBytes
-          Output.progress("compacting: \(percent) % of \(size(progress.totalBytes))")
+          guard progress.totalBytes > 0 else { return }
+          line.show("compacting", bytes: progress.doneBytes, of: progress.totalBytes)
         }
-        if isShown { Output.progress("") }
+        line.clear()
         let seconds = result.duration / .seconds(1)
         if json {
           return try Output.json(

@@ -79,9 +79,6 @@ public struct CRC32C: Sendable, Hashable {
 }
 
 extension CRC32C {
-  /// Whether the processor's own instruction is used.
-  package static var isAccelerated: Bool { spindle_crc32c_is_accelerated() != 0 }
-
   /// The table-driven implementation, which other architectures use. For tests.
   package static func portableChecksum(
     _ bytes: Span<UInt8>, continuing value: UInt32 = 0

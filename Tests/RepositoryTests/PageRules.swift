@@ -62,4 +62,69 @@ enum PageRules {
         what: "no page of Documentation/Formats names \(file.baseName)")
     ]
   }
+
+  /// The words of refusals that code gives and the page about them does not have in a first
+  /// column: programs compare them, so each has its meaning written down.
+  static func undescribedReasons(_ file: SourceFile, page: SourceFile) -> [Finding] {
+    let described = Set(reasonRows(of: page).map(\.word))
+    return reasons(in: file).compactMap { line, word in
+      described.contains(word)
+        ? nil : Finding(path: file.path, line: line, what: "\(page.path) has no row for \(word)")
+    }
+  }
+
+  /// The words of the page that stand in no string of the sources: nobody gives them any more, or
+  /// they are misspelt.
+  static func unknownReasons(_ page: SourceFile, sources: [SourceFile]) -> [Finding] {
+    reasonRows(of: page).compactMap { line, word in
+      sources.contains { $0.text.contains("\"\(word)\"") }
+        ? nil : Finding(path: page.path, line: line, what: "no source gives \(word)")
+    }
+  }
+
+  /// The words in backquotes that are the first column of a page's tables.
+  static func reasonRows(of page: SourceFile) -> [(line: Int, word: String)] {
+    page.lines.enumerated().compactMap { index, line in
+      guard line.hasPrefix("| `") else { return nil }
+      let word = line.dropFirst(3).prefix { $0 != "`" }
+      return isReason(word) ? (index + 1, String(word)) : nil
+    }
+  }
+
+  /// The words that stand in quotes behind `reason:`, behind a constant's `Reason =`, or in a
+  /// declaration that is named `reason`, as those of gates are. Sentences, such as why a message is
+  /// set aside, are none.
+  private static func reasons(in file: SourceFile) -> [(line: Int, word: String)] {
+    var found: [(line: Int, word: String)] = []
+    /// The line that ends the declaration.
+    var end: String?
+    for (index, line) in file.lines.enumerated() {
+      let code = line.drop { $0 == " " }
+      if code.hasPrefix("//") { continue }
+      var rest: Substring = ""
+      if end != nil {
+        rest = line
+      } else if let start = line.firstRange(of: "reason: ") ?? line.firstRange(of: "Reason = ") {
+        rest = line[start.upperBound...]
+        // A parameter; what follows is its function.
+        if rest.hasPrefix("String") { rest = "" }
+      }
+      let texts = rest.split(separator: "\"", omittingEmptySubsequences: false)
+      for (place, text) in texts.enumerated() where place % 2 == 1 && isReason(text) {
+        found.append((index + 1, String(text)))
+      }
+      if let last = end {
+        if line == last { end = nil }
+      } else if line.hasSuffix("{"),
+        line.contains("var reason:") || line.contains("func reason(")
+      {
+        end = line.prefix { $0 == " " } + "}"
+      }
+    }
+    return found
+  }
+
+  private static func isReason(_ text: Substring) -> Bool {
+    !text.isEmpty && text.allSatisfy { $0 == "_" || $0.isLowercase }
+  }
 }

@@ -91,6 +91,15 @@ struct RepositoryTests {
     }
   }
 
+  @Test func everyRefusalIsDescribed() throws {
+    let page = try #require(
+      try Repository.files(["Documentation/refusals.md"], endings: [".md"]).first)
+    let sources = try Repository.swiftSources().filter { $0.module != "SpindleTestKit" }
+    #expect(PageRules.reasonRows(of: page).count > 50)
+    expectNone(sources.flatMap { PageRules.undescribedReasons($0, page: page) })
+    expectNone(PageRules.unknownReasons(page, sources: sources))
+  }
+
   @Test func whatIsBuiltIsNotCommitted() throws {
     let bytes = try Files.read(Repository.root + "/.gitignore")
     let lines = String(decoding: bytes, as: UTF8.self).split(separator: "\n")

@@ -141,4 +141,44 @@ struct RulesBiteTests {
     #expect(PageRules.undescribedFormats(file, pages: page("`Sources/A/File.swift`")).isEmpty)
     #expect(PageRules.undescribedFormats(source("A", "let a = 1"), pages: []).isEmpty)
   }
+
+  @Test(
+    "A word of a refusal that the page lacks",
+    arguments: [
+      "\nthrow SpindleError(.io, \"no\", reason: \"new_word\")",
+      "\n  path: path, reason: isFull ? \"disk_full\" : \"new_word\")",
+      "\nreason: reason ?? \"new_word\")", "\nstatic let fullReason = \"new_word\"",
+      "var reason: String {\ncase .new: \"new_word\"\n}",
+      "  func reason(of error: Int) -> String {\n    \"new_word\"\n  }",
+    ])
+  func undescribedReasons(text: String) {
+    let file = source("SpindleStore", text)
+    let page = { (row: String) in SourceFile("page.md", "| `disk_full` | `io` |\n" + row) }
+    let findings = PageRules.undescribedReasons(file, page: page("The word `new_word`."))
+    #expect(
+      findings.map(\.description) == [
+        "Sources/SpindleStore/File.swift:2: page.md has no row for new_word"
+      ])
+    #expect(PageRules.undescribedReasons(file, page: page("| `new_word` | |")).isEmpty)
+  }
+
+  @Test(
+    "What is no word of a refusal",
+    arguments: [
+      "// reason: \"new_word\"", "quarantine(id, reason: \"a whole sentence\")",
+      "reason: \"\\(failure)\")", "reason: cause.reason)", "let suffix = \"new_word\"",
+      "var reason: String {\n  word\n}\nlet other = \"new_word\"",
+      "func stopped(reason: String) { stops.add([(\"new_word\", reason)]) }",
+    ])
+  func noReasons(text: String) {
+    let page = SourceFile("page.md", "")
+    #expect(PageRules.undescribedReasons(source("SpindleStore", text), page: page).isEmpty)
+  }
+
+  @Test func unknownReasons() {
+    let page = SourceFile("page.md", "| reason | kind |\n|---|---|\n| `gone` | |\n| `kept` | |")
+    let sources = [source("A", "// gone, `gone`"), source("A", "case .a: \"kept\"")]
+    let findings = PageRules.unknownReasons(page, sources: sources)
+    #expect(findings.map(\.description) == ["page.md:3: no source gives gone"])
+  }
 }

@@ -141,6 +141,15 @@ func spindle(
 let repository = Files.directory(of: Files.directory(of: Files.directory(of: #filePath)))
 let januaryFlights = repository + "/Examples/nycflights13/flights-2013-01.lp.gz"
 
+/// The verbs below a command, as its help lists them; none of a command without any.
+func subcommands(inHelp text: String) -> [String] {
+  let parts = text.components(separatedBy: "SUBCOMMANDS:\n")
+  guard parts.count > 1, let list = parts.last else { return [] }
+  return list.split(separator: "\n", omittingEmptySubsequences: false)
+    .prefix { !$0.isEmpty }.filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
+    .compactMap { $0.split(separator: " ").first.map(String.init) }
+}
+
 /// A directory of one test, removed at the end, with a store in it.
 struct Place {
   let directory: String

@@ -241,6 +241,56 @@ import Testing
     }
   }
 
+  @Test func cursorsAreOfOnePeerOrOfTheFirst() async throws {
+    try await withPlace { place in
+      let file = try place.file("a.lp", sampleLines(0..<20))
+      for (producer, batch) in [("p", "10"), ("q", "5"), ("r", "4")] {
+        _ = try await place.counts("--producer", producer, "--batch", batch, file)
+      }
+      func cursors(_ arguments: String...) async throws -> CommandResult {
+        try await RunningCommand(
+          [spindleProgram, "oplog", "cursors", "--store", place.store] + arguments
+        ).result()
+      }
+      let all = try await cursors("--json")
+      #expect(all.status == 0 && all.problems.isEmpty)
+      let peers = try all.objects().compactMap { $0["peer"] as? String }
+      try #require(peers.count == 3 && peers == peers.sorted())
+      let q = try #require(try all.objects().first { $0["producer"] as? String == "q" })
+      let peer = try #require(q["peer"] as? String)
+      let one = try await cursors("--peer", peer.uppercased(), "--json")
+      let rows = try one.objects()
+      #expect(rows.count == 1 && rows[0]["peer"] as? String == peer && one.problems.isEmpty)
+      #expect(rows[0]["cursor"] as? Int == 4 && rows[0]["producer"] as? String == "q")
+
+      let first = try await cursors("--limit", "1", "--json")
+      #expect(try first.objects().map { $0["peer"] as? String } == [peers[0]])
+      #expect(first.status == 0 && first.problems == "spindle: note: 2 more peers are not shown\n")
+      let two = try await cursors("--limit", "2")
+      #expect(two.text.split(separator: "\n").count == 3)
+      #expect(two.problems.contains("note: 1 more peers are not shown"), "\(two.problems)")
+      let three = try await cursors("--limit", "3", "--json")
+      #expect(three.output == all.output && three.problems.isEmpty)
+
+      // As a trim says it.
+      let nobody = String(repeating: "0", count: 31) + "9"
+      let missing = try await cursors("--peer", nobody)
+      missing.expectRefusal("the op-log ingest has no entries of peer \(nobody)")
+      let trim = try await spindle("oplog", "trim", "--store", place.store, "--peer", nobody)
+      #expect(trim.problems == missing.problems)
+      for (arguments, problem) in [
+        (["--peer", "me"], "is no peer"), (["--limit", "0"], "--limit"),
+        (["--limit=-1"], "--limit"), (["--from", "1"], "--from"),
+      ] {
+        let result = try await RunningCommand(
+          [spindleProgram, "oplog", "cursors", "--store", place.store] + arguments
+        ).result()
+        #expect(result.status == 64 && result.output.isEmpty, "\(arguments)")
+        #expect(result.problems.contains(problem), "\(result.problems)")
+      }
+    }
+  }
+
   @Test func readPrintsAllPagesAndOtherPeersWhereOneIsTrimmed() async throws {
     try await withPlace { place in
       let file = try place.file("a.lp", sampleLines(0..<3_000))
@@ -519,11 +569,7 @@ import Testing
     let page = String(
       decoding: try Data(
         contentsOf: URL(fileURLWithPath: repository + "/Documentation/oplog.md")), as: UTF8.self)
-    let help = try await spindle("oplog", "--help").text
-    let list = try #require(help.components(separatedBy: "SUBCOMMANDS:\n").last)
-    let verbs = list.split(separator: "\n", omittingEmptySubsequences: false)
-      .prefix { !$0.isEmpty }.filter { $0.hasPrefix("  ") && !$0.hasPrefix("   ") }
-      .compactMap { $0.split(separator: " ").first.map(String.init) }
+    let verbs = subcommands(inHelp: try await spindle("oplog", "--help").text)
     #expect(verbs.count == 11, "\(verbs)")
     for verb in verbs {
       #expect(page.contains("spindle oplog \(verb) "), "\(verb)")

@@ -1,6 +1,8 @@
 import Spindle
 import SpindleCore
 import SpindleIO
+import SpindleOpLog
+import SpindlePipeline
 import SpindleSpool
 import SpindleStore
 import Testing
@@ -35,6 +37,37 @@ import Testing
       try await spool.store(
         id, [UInt8](repeating: 7, count: 100_000), forceSync: false, deadline: nil)
       #expect(try await spool.load(id).count == 100_000)
+      try await spindle.close()
+    }
+  }
+
+  @Test func anOpLogIsReadWhateverItsOpsMean() async throws {
+    try await withPlace { path in
+      var settings = Settings()
+      settings.store.ballastBytes = 0
+      let spindle = try await Spindle.open(at: path, settings: settings)
+      let ingest = try await spindle.ingest(producer: "sensor")
+      for number in 0..<3 {
+        try await ingest.store(
+          Array("room celsius=2\(number) 1\n".utf8), durability: .buffered)
+      }
+      try await ingest.drained()
+      let log = try await spindle.opLog(IngestPipeline.name)
+      let peer = IngestPipeline.peer(of: "sensor")
+      let next = try await log.cursors()[peer]
+      #expect(next > 0)
+      #expect(try await log.floors() == PeerCursors())
+      #expect(try await log.readRows(peer: peer, from: 0, limit: 99).count == Int(next))
+      let plain = try await log.readEntries(peer: peer, from: 0, limit: 99)
+      let known = try await log.readEntries(as: IngestOp.self, peer: peer, from: 0, limit: 99)
+      #expect(plain.map(\.0) == Array(0..<next) && known.map(\.0) == plain.map(\.0))
+      for (_, entry) in known {
+        guard case .logEntry(let entry) = entry else {
+          Issue.record("\(entry) is no entry")
+          continue
+        }
+        #expect(entry.op.producer == "sensor")
+      }
       try await spindle.close()
     }
   }

@@ -14,7 +14,4 @@ uint32_t spindle_crc32c_extend(uint32_t crc, const void *bytes, size_t count);
 /// The table-driven implementation, for the test that compares the two.
 uint32_t spindle_crc32c_extend_portable(uint32_t crc, const void *bytes, size_t count);
 
-/// 1 where `spindle_crc32c_extend` uses the processor's instruction, otherwise 0.
-int spindle_crc32c_is_accelerated(void);
-
 #endif

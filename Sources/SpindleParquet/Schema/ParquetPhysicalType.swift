@@ -43,15 +43,4 @@ extension ParquetPhysicalType {
     case .fixedLengthByteArray: 7
     }
   }
-
-  /// Bytes of one value in the plain encoding; nil where it takes bits or varies.
-  var plainWidth: Int? {
-    switch self {
-    case .boolean, .byteArray: nil
-    case .int32, .float: 4
-    case .int64, .double: 8
-    case .int96: 12
-    case .fixedLengthByteArray(let width): width
-    }
-  }
 }
