@@ -36,7 +36,7 @@ help:
 	@echo "            the tests of everything that has threads or unsafe lines"
 	@echo "make soak   the long versions of the crash tests"
 	@echo "make oplog-seeds   replicas converge after 10,000 random runs, in memory and on disk"
-	@echo "make fuzz-oplog    a minute of damaged segments, rows and exports; FUZZ_SEED=N repeats one"
+	@echo "make fuzz-oplog    a minute each of damaged segments, rows and exports; FUZZ_SEED=N repeats one"
 	@echo "make fuzz-parquet  a minute of damaged Parquet files; FUZZ_SEED=N repeats one"
 	@echo "make parquet-flips 100,000 damaged bytes in Parquet files"
 	@echo "make clean  remove what the others made"
