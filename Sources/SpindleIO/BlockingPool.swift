@@ -7,9 +7,12 @@ import Synchronization
 /// is a suspended task that holds its own arguments, so the bound also limits their memory.
 public final class BlockingPool: Sendable {
   private struct State {
-    /// Those before ``head`` are taken.
-    var jobs: [(@Sendable () -> Void)?] = []
+    /// By number, ascending. Those before ``head`` are taken; one that was dropped is nil.
+    var jobs: [(number: UInt64, run: (@Sendable () -> Void)?)] = []
     var head = 0
+    var nextNumber: UInt64 = 0
+    /// How many wait, without those that were dropped.
+    var waiting = 0
     /// Threads that run no job, those that are only starting among them.
     var idle = 0
     var threads: [NamedThread] = []
@@ -34,7 +37,7 @@ public final class BlockingPool: Sendable {
   }
 
   /// Calls that wait for a thread.
-  public var queuedCount: Int { state.withLock { $0.jobs.count - $0.head } }
+  public var queuedCount: Int { state.withLock { $0.waiting } }
 
   /// Runs a blocking call on one of the pool's threads. A cancelled caller still gets the call's
   /// outcome: once queued, the work runs to its end.
@@ -55,7 +58,7 @@ public final class BlockingPool: Sendable {
 
   /// Runs a blocking call whose outcome nobody needs once its caller is cancelled, such as a read.
   /// The caller leaves at once then. Work that has begun runs to its end, for nobody; work that has
-  /// not is dropped at once, and only its place in the queue stays until its turn comes.
+  /// not is dropped, with its place in the queue.
   ///
   /// - Parameters:
   ///   - atEnd: Called once, when the work has ended or is dropped.
@@ -68,29 +71,39 @@ public final class BlockingPool: Sendable {
       try await withCheckedThrowingContinuation { continuation in
         guard call.wait(continuation) else { return }
         do {
-          try enqueue { call.run() }
+          let number = try enqueue { call.run() }
+          if call.isDropped(at: number) { drop(number) }
         } catch {
           call.end(.failure(error), drops: true)
         }
       }
     } onCancel: {
-      call.end(.failure(CancellationError()), drops: true)
+      if let number = call.end(.failure(CancellationError()), drops: true) { drop(number) }
     }
   }
 
   /// Queues work without waiting for it.
-  public func enqueue(_ job: @escaping @Sendable () -> Void) throws(SpindleError) {
-    let refusal = state.withLock { (state) -> SpindleError? in
-      if state.stopping { return SpindleError(.closed, "the thread pool \(name) is closed") }
-      if state.jobs.count - state.head >= queueLimit {
-        return SpindleError(
-          .overloaded, "the thread pool \(name) has \(queueLimit) calls waiting already")
+  ///
+  /// - Returns: The work's number in the queue.
+  @discardableResult
+  public func enqueue(_ job: @escaping @Sendable () -> Void) throws(SpindleError) -> UInt64 {
+    let (number, refusal) = state.withLock { (state) -> (UInt64, SpindleError?) in
+      let number = state.nextNumber
+      if state.stopping {
+        return (number, SpindleError(.closed, "the thread pool \(name) is closed"))
       }
-      state.jobs.append(job)
+      if state.waiting >= queueLimit {
+        return (
+          number,
+          SpindleError(
+            .overloaded, "the thread pool \(name) has \(queueLimit) calls waiting already")
+        )
+      }
+      state.jobs.append((number, job))
+      state.nextNumber += 1
+      state.waiting += 1
       // Each waiting job takes one idle thread; a burst must not count the same one twice.
-      if state.jobs.count - state.head <= state.idle || state.threads.count >= threadLimit {
-        return nil
-      }
+      if state.waiting <= state.idle || state.threads.count >= threadLimit { return (number, nil) }
       do throws(IOFailure) {
         state.threads.append(try NamedThread(name: name) { [self] in work() })
         state.idle += 1
@@ -98,13 +111,34 @@ public final class BlockingPool: Sendable {
         // With one thread running the job is served all the same.
         if state.threads.isEmpty {
           state.jobs.removeLast()
-          return error.spindleError
+          state.waiting -= 1
+          return (number, error.spindleError)
         }
       }
-      return nil
+      return (number, nil)
     }
     if let refusal { throw refusal }
     wake.signal()
+    return number
+  }
+
+  /// Takes work out of the queue, if it still waits there.
+  private func drop(_ number: UInt64) {
+    state.withLock { state in
+      var (low, high) = (state.head, state.jobs.count)
+      while low < high {
+        let middle = (low + high) / 2
+        if state.jobs[middle].number < number { low = middle + 1 } else { high = middle }
+      }
+      guard low < state.jobs.count, state.jobs[low].number == number,
+        state.jobs[low].run.take() != nil
+      else { return }
+      state.waiting -= 1
+      // Behind a disk that hangs no more places are kept than there are calls.
+      guard state.jobs.count - state.head > 2 * state.waiting + 64 else { return }
+      state.jobs.removeAll { $0.run == nil }
+      state.head = 0
+    }
   }
 
   /// Ends the threads after the queued work. Call it from a thread that may block.
@@ -123,11 +157,14 @@ public final class BlockingPool: Sendable {
       wake.wait()
       let job: (@Sendable () -> Void)? = state.withLock { state in
         state.idle -= 1
-        guard state.head < state.jobs.count else { return nil }
         // Out of its place: what a job holds is let go when it has run, not when the queue is
-        // moved up.
-        let job = state.jobs[state.head].take()
-        state.head += 1
+        // moved up. Of one that was dropped only the signal is left.
+        var job: (@Sendable () -> Void)?
+        while job == nil, state.head < state.jobs.count {
+          job = state.jobs[state.head].run.take()
+          state.head += 1
+        }
+        if job != nil { state.waiting -= 1 }
         if state.head == state.jobs.count {
           state.jobs.removeAll(keepingCapacity: true)
           state.head = 0
@@ -158,6 +195,9 @@ private final class AbandonableCall<Value: Sendable>: Sendable {
     var continuation: CheckedContinuation<Value, any Error>?
     /// What the caller gets, where that is known before it waits.
     var early: Result<Value, any Error>?
+    var isDropped = false
+    /// Its number in the queue, once it is there.
+    var number: UInt64?
   }
 
   private let state: Mutex<State>
@@ -181,6 +221,16 @@ private final class AbandonableCall<Value: Sendable>: Sendable {
     return false
   }
 
+  /// Notes the call's number in the queue.
+  ///
+  /// - Returns: Whether it was dropped before that was known.
+  func isDropped(at number: UInt64) -> Bool {
+    state.withLock { state in
+      state.number = number
+      return state.isDropped
+    }
+  }
+
   /// Does the work, unless it was dropped.
   func run() {
     guard let body = state.withLock({ $0.body.take() }) else { return }
@@ -192,13 +242,17 @@ private final class AbandonableCall<Value: Sendable>: Sendable {
   /// Tells the caller, if nobody has yet.
   ///
   /// - Parameter drops: Whether work that has not begun is dropped.
-  func end(_ outcome: Result<Value, any Error>, drops: Bool) {
-    let (dropped, continuation) = state.withLock { state in
+  /// - Returns: The number of work that was dropped in the queue.
+  @discardableResult
+  func end(_ outcome: Result<Value, any Error>, drops: Bool) -> UInt64? {
+    let (dropped, number, continuation) = state.withLock { state in
       let dropped = drops ? state.body.take() : nil
+      if dropped != nil { state.isDropped = true }
       if state.continuation == nil, state.early == nil { state.early = outcome }
-      return (dropped, state.continuation.take())
+      return (dropped, state.number, state.continuation.take())
     }
     if dropped != nil { atEnd() }
     continuation?.resume(with: outcome)
+    return dropped == nil ? nil : number
   }
 }

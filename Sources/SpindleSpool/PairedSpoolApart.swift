@@ -83,7 +83,7 @@ struct PairApart: PairChanges {
     } catch {
       // Where the body did not go, such as for want of room, the message stays where it was. Where
       // that fails too it is as after a crash between the halves.
-      if hasMovedMeta, await hasBody(id) { try? await meta.restoreQuarantined(id) }
+      if hasMovedMeta { await restoreMeta(id, meta) }
       throw error
     }
   }
@@ -110,9 +110,17 @@ struct PairApart: PairChanges {
 
   // MARK: Helpers
 
-  /// Removes a body that has no meta, now or later.
+  /// Removes a body that has no meta, now or later. A cancelled caller stops no work that takes
+  /// something back.
   private func removeOrphan(_ id: SpoolID) async {
-    do { _ = try await halves.removeOrphan(id) } catch { rollbacks.add(id) }
+    await Task { [halves, rollbacks] in
+      do { _ = try await halves.removeOrphan(id) } catch { rollbacks.add(id) }
+    }.value
+  }
+
+  /// Takes a meta back from quarantine whose body is still in its spool; cancelled or not.
+  private func restoreMeta(_ id: SpoolID, _ meta: any QuarantiningSpool) async {
+    await Task { if await hasBody(id) { try? await meta.restoreQuarantined(id) } }.value
   }
 
   /// Whether a body is known to be in its spool, damaged or not.

@@ -17,17 +17,11 @@ struct PairInOneStore: PairChanges {
   ) async throws {
     try check(meta, metaBytes)
     try check(data, dataBytes)
-    let isQuick =
-      meta.isQuicklyMade(metaBytes.count) && data.isQuicklyMade(metaBytes.count + dataBytes.count)
-    let (batch, metaCount, dataCount) = try await meta.making(
-      quickly: isQuick, until: deadline
-    ) { [meta, data] in
-      var batch = Batch(reservingBytes: metaBytes.count + dataBytes.count + 128)
-      meta.stage(id, metaBytes, into: &batch)
-      let metaCount = batch.valueByteCount
-      data.stage(id, dataBytes, into: &batch)
-      return (batch, metaCount, batch.valueByteCount - metaCount)
-    }
+    let metaRecord = try await meta.encoded(metaBytes)
+    let dataRecord = try await data.encoded(dataBytes)
+    var batch = Batch(reservingBytes: metaRecord.body.count + dataRecord.body.count + 128)
+    meta.stage(id, metaRecord, into: &batch)
+    data.stage(id, dataRecord, into: &batch)
     guard batch.byteCount <= storage.settings.valueByteLimit else {
       throw SpindleError(
         .tooLarge,
@@ -36,10 +30,7 @@ struct PairInOneStore: PairChanges {
     }
     try await commit(
       id, batch,
-      [
-        Change(meta, recordBytes: metaCount, of: metaBytes),
-        Change(data, recordBytes: dataCount, of: dataBytes),
-      ],
+      [Change(meta, metaRecord, of: metaBytes), Change(data, dataRecord, of: dataBytes)],
       syncs: forceSync || flushesStores, deadline: deadline)
   }
 
@@ -47,13 +38,14 @@ struct PairInOneStore: PairChanges {
     _ id: SpoolID, _ metaBytes: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws {
     try check(meta, metaBytes)
-    var (batch, _) = try await meta.staged(id, metaBytes, until: deadline)
+    let record = try await meta.encoded(metaBytes)
+    var batch = Batch(reservingBytes: record.body.count + 64)
     // Any value begins with nothing: this demands that there be one.
     batch.requirePrefix(meta.family, key: id.bytes, bytes: [])
+    meta.stage(id, record, into: &batch)
     do {
       try await commit(
-        id, batch, [Change(meta, recordBytes: batch.valueByteCount, of: metaBytes)],
-        syncs: forceSync || flushesStores,
+        id, batch, [Change(meta, record, of: metaBytes)], syncs: forceSync || flushesStores,
         deadline: deadline)
     } catch let error as SpindleError where error.kind == .conflict {
       throw SpindleError(.notFound, "no such key \(id)")
@@ -126,10 +118,10 @@ struct PairInOneStore: PairChanges {
     let payloadBytes: Int
     let recordBytes: Int?
 
-    init(_ spool: RocksSpool, recordBytes: Int, of payload: Bytes) {
+    init(_ spool: RocksSpool, _ record: SpoolRecord.Encoded, of payload: Bytes) {
       self.spool = spool
       payloadBytes = payload.count
-      self.recordBytes = recordBytes
+      recordBytes = record.header.count + record.body.count
     }
 
     init(removalFrom spool: RocksSpool) {

@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 internal import SpindleStore
 
 extension RocksSpool {
@@ -13,25 +13,13 @@ extension RocksSpool {
       <= (settings.compression == .none ? Self.decodingByteLimit : Self.compressionByteLimit)
   }
 
-  /// Runs what makes the records of payloads, on a thread that may block unless it is quick.
+  /// Makes the record of a payload, compressed as the spool is set, on a thread that may block
+  /// where that takes long.
   ///
-  /// - Throws: what a write throws that found no thread in its time.
-  func making<Value: Sendable>(
-    quickly isQuick: Bool, until deadline: ContinuousClock.Instant?,
-    _ body: @escaping @Sendable () throws -> Value
-  ) async throws -> Value {
-    if isQuick { return try body() }
-    return try await storage.preparing(deadline: deadline, policy: storePolicy, body)
-  }
-
-  /// Makes a batch that stores a message, with the record's checksum header.
-  func staged(
-    _ id: SpoolID, _ data: Bytes, until deadline: ContinuousClock.Instant?
-  ) async throws -> (batch: Batch, header: [UInt8]) {
-    try await making(quickly: isQuicklyMade(data.count), until: deadline) { [self] in
-      var batch = Batch(reservingBytes: data.count + 64)
-      let header = stage(id, data, into: &batch)
-      return (batch, header)
-    }
+  /// - Throws: ``SpindleError`` with `closed` when the store is closed.
+  package func encoded(_ data: Bytes) async throws -> SpoolRecord.Encoded {
+    let compression = settings.compression
+    if isQuicklyMade(data.count) { return SpoolRecord.encode(data, compression) }
+    return try await storage.blocking { SpoolRecord.encode(data, compression) }
   }
 }

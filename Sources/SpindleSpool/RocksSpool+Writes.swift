@@ -86,11 +86,22 @@ extension RocksSpool {
             policy: storePolicy)
         }
         if attempt != .written {
-          var (batch, _) = try await staged(id, data, until: deadline)
-          batch.joinsGroupLane = change.isHeld
-          try await storage.commit(
-            batch, after: attempt, durability: change.durability, deadline: deadline,
-            policy: storePolicy)
+          let make = { @Sendable [self] in
+            var batch = Batch(reservingBytes: data.count + 64)
+            stage(id, data, into: &batch)
+            return batch
+          }
+          if isQuicklyMade(data.count) {
+            var batch = make()
+            batch.joinsGroupLane = change.isHeld
+            try await storage.commit(
+              batch, after: attempt, durability: change.durability, deadline: deadline,
+              policy: storePolicy)
+          } else {
+            try await storage.commitMade(
+              for: family, durability: change.durability, inGroup: change.isHeld,
+              deadline: deadline, policy: storePolicy, make)
+          }
         }
       }
     } catch {
@@ -189,18 +200,19 @@ extension RocksSpool {
     // A claimed message is removed once, and what is stored after that is behind the id's lock:
     // the second attempt meets no other change. One more for an operator's hand.
     var attemptsLeft = 3
+    let record: SpoolRecord.Encoded? = if let data { try await encoded(data) } else { nil }
     while true {
       attemptsLeft -= 1
       let look = try await look(at: id, passesDamage: data == nil && !isHeld)
       let before = look.found
-      var batch = Batch()
+      var batch = Batch(reservingBytes: (record?.body.count ?? 0) + 64)
+      batch.joinsGroupLane = isHeld
       var header: [UInt8] = []
-      if let data {
-        (batch, header) = try await limit.within { try await staged(id, data, until: $0) }
+      if let record {
+        header = stage(id, record, into: &batch)
       } else {
         batch.delete(family, key: id.bytes)
       }
-      batch.joinsGroupLane = isHeld
       let bytes = batch.valueByteCount
       if isHeld {
         if let before {
@@ -342,8 +354,8 @@ extension RocksSpool {
           noteClaimed(id, bytes: stored.bytes)
           header = stored.header
         } else {
-          let batch: Batch
-          (batch, header) = try await staged(id, data, until: deadline)
+          var batch = Batch(reservingBytes: data.count + 64)
+          header = stage(id, try await encoded(data), into: &batch)
           try await storage.commit(
             batch, durability: durability, deadline: deadline, policy: storePolicy)
         }
@@ -388,7 +400,8 @@ extension RocksSpool {
   }
 
   /// Adds a store of a new id to a batch that somebody else commits. It is not counted for the
-  /// quota. Compresses on the calling thread; see ``isQuicklyMade(_:)``.
+  /// quota. Compresses on the calling thread; for payloads above ``compressionByteLimit`` await
+  /// ``encoded(_:)`` before.
   ///
   /// - Returns: The record's checksum header, which ``stageRemoval(_:header:into:)`` demands.
   @discardableResult

@@ -4,7 +4,8 @@ public import SpindleCore
 ///
 /// Values are opaque. There is no order and no secondary index.
 public protocol Spool: Sendable {
-  /// Reads a message. An absent id throws `notFound`, naming it.
+  /// Reads a message. An absent id throws `notFound`, naming it. A cancelled caller gets
+  /// `CancellationError` at once where the disk is needed.
   func load(_ id: SpoolID) async throws -> Bytes
 
   /// Removes a message.
@@ -16,8 +17,8 @@ public protocol Spool: Sendable {
   ///   - forceSync: True: the message survives power loss when the call returns. False: it
   ///     survives a killed process.
   ///   - deadline: Until when the spool may wait for room; its own bound applies as well. A
-  ///     ``RocksSpool`` makes its first attempt whatever the deadline; a ``LocalDiskSpool`` begins
-  ///     nothing behind it.
+  ///     ``RocksSpool`` makes its first attempt whatever the deadline, for large messages when a
+  ///     thread is free; a ``LocalDiskSpool`` begins nothing behind it.
   func store(
     _ id: SpoolID, _ data: Bytes, forceSync: Bool, deadline: ContinuousClock.Instant?
   ) async throws

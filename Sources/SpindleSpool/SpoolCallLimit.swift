@@ -14,18 +14,9 @@ struct SpoolCallLimit {
     (instant, error) = policy.effective(caller: caller, from: clock.now)
   }
 
-  func commit(_ batch: Batch, _ durability: Durability, to store: Store) async throws {
-    try await within {
-      try await store.commit(batch, durability: durability, deadline: $0, policy: policy)
-    }
-  }
-
-  /// Runs what may wait until then.
-  func within<Value>(
-    _ body: (ContinuousClock.Instant) async throws -> Value
-  ) async throws -> Value {
+  func commit(_ batch: consuming Batch, _ durability: Durability, to store: Store) async throws {
     do {
-      return try await body(instant)
+      try await store.commit(batch, durability: durability, deadline: instant, policy: policy)
     } catch let failure as SpindleError where failure.kind == .deadlineExceeded {
       // The store takes the bound for the caller's; here it is known whose it is.
       throw error

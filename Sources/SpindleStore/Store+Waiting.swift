@@ -1,4 +1,4 @@
-internal import SpindleCore
+package import SpindleCore
 internal import SpindleIO
 internal import SpindleRocks
 internal import Synchronization
@@ -12,22 +12,86 @@ extension Store {
     _ batch: consuming Batch, _ durability: Durability, _ deadline: ContinuousClock.Instant?,
     _ policy: WritePolicy
   ) async throws {
-    guard let lane, let engine else { throw Self.readOnly(path) }
-    var batch = batch
+    guard let engine else { throw Self.readOnly(path) }
     let limit = WriteDeadline(caller: deadline, policy: policy)
     defer { limit.waitEnded(clock) }
-    do {
-      if durability == .synced || batch.needsGroupLane {
-        // One thread writes for all who wait there, so the permits of pollers do not apply.
-        try await lane.commit(consume batch, durability: durability, deadline: limit)
-      } else if batch.byteCount <= settings.inlineByteLimit {
-        try await writeAgain(&batch, limit, engine)
-      } else if try await !writeLarge(&batch, limit, engine) {
+    var batch = batch
+    try await tellingHealth(policy) {
+      if durability == .synced || batch.needsGroupLane
+        || batch.byteCount <= settings.inlineByteLimit
+      {
+        return try await commitBuilt(batch, durability, limit, engine)
+      }
+      if try await !writeLarge(&batch, engine, until: { limit.effective(from: clock.now) }) {
         try await writeAgain(&batch, limit, engine)
       }
+    }
+  }
+
+  /// Makes a large batch and commits it. It is made, and written where it is buffered, in one piece
+  /// of work on a thread that may block: no second batch is made before the first is written.
+  ///
+  /// Crash windows: as of a commit.
+  ///
+  /// - Parameters:
+  ///   - family: What the batch writes to; its gate is looked at before anything is made.
+  ///   - inGroup: Whether the batch is to take the group lane, whatever its durability.
+  package func commitMade(
+    for family: StoreFamily, durability: Durability, inGroup: Bool,
+    deadline: ContinuousClock.Instant?, policy: WritePolicy,
+    _ make: @escaping @Sendable () throws -> Batch
+  ) async throws {
+    guard let largeWrites, let engine else { throw Self.readOnly(path) }
+    try checkOpen()
+    let checkGates = { [health] in
+      if let refusal = health.refusal(isRemoval: false) ?? family.gateRefusal { throw refusal }
+    }
+    try checkGates()
+    let limit = WriteDeadline(caller: deadline, policy: policy)
+    defer { limit.waitEnded(clock) }
+    try await tellingHealth(policy) {
+      var (batch, isWritten) = try await largeWrites.run(
+        until: { limit.effective(from: clock.now) }, check: checkGates
+      ) { [self] in
+        var batch = try make()
+        batch.joinsGroupLane = inGroup
+        try check(batch)
+        let isWritten =
+          try durability == .buffered && !batch.needsGroupLane && engine.writeInline(&batch.record)
+        return (batch, isWritten)
+      }
+      if isWritten { return }
+      if durability == .buffered, !batch.needsGroupLane {
+        return try await writeAgain(&batch, limit, engine)
+      }
+      try await commitBuilt(batch, durability, limit, engine)
+    }
+  }
+
+  /// Commits a batch by the group lane, or by trying again what RocksDB did not take.
+  private func commitBuilt(
+    _ batch: Batch, _ durability: Durability, _ limit: WriteDeadline, _ engine: CommitEngine
+  ) async throws {
+    guard let lane else { throw Self.readOnly(path) }
+    if durability == .synced || batch.needsGroupLane {
+      // One thread writes for all who wait there, so the permits of pollers do not apply.
+      return try await lane.commit(batch, durability: durability, deadline: limit)
+    }
+    var batch = batch
+    try await writeAgain(&batch, limit, engine)
+  }
+
+  /// Tells the part's health what became of a write.
+  private func tellingHealth(
+    _ policy: WritePolicy, _ body: () async throws -> Void
+  ) async throws {
+    do {
+      try await body()
     } catch let error as SpindleError where error.isWriteTimeout {
       policy.health?.recordBackpressureTimeout(at: clock.now)
       throw error
+    } catch let noThread as LargeWrites.NoThread {
+      throw noThread.error
     }
     policy.health?.recordSuccess()
   }
@@ -39,17 +103,16 @@ extension Store {
     let effective = limit.effective(from: clock.now)
     try checkGates(batch)
     guard let permits = limit.policy.permits else {
-      return try await poll(&batch, limit, effective, engine)
+      return try await poll(&batch, effective, engine)
     }
     guard try await permits.acquire(until: effective.instant) else { throw effective.error }
     defer { permits.release() }
     try checkGates(batch)
-    try await poll(&batch, limit, effective, engine)
+    try await poll(&batch, effective, engine)
   }
 
   private func poll(
-    _ batch: inout Batch, _ limit: WriteDeadline, _ effective: WriteDeadline.Effective,
-    _ engine: CommitEngine
+    _ batch: inout Batch, _ effective: WriteDeadline.Effective, _ engine: CommitEngine
   ) async throws {
     var backoff = WriteBackoff()
     while true {
@@ -59,7 +122,7 @@ extension Store {
       try checkGates(batch)
       if batch.byteCount <= settings.inlineByteLimit {
         if try engine.writeInline(&batch.record) { return }
-      } else if try await writeLarge(&batch, limit, engine) {
+      } else if try await writeLarge(&batch, engine, until: { effective }) {
         return
       }
     }
@@ -76,7 +139,8 @@ extension Store {
   /// thread can leave; a write that has begun is one piece, and a cancelled caller gets its outcome
   /// all the same.
   private func writeLarge(
-    _ batch: inout Batch, _ limit: WriteDeadline, _ engine: CommitEngine
+    _ batch: inout Batch, _ engine: CommitEngine,
+    until effective: () -> WriteDeadline.Effective
   ) async throws -> Bool {
     guard let largeWrites else { throw Self.readOnly(path) }
     let isRemoval = batch.onlyRemoves
@@ -84,7 +148,7 @@ extension Store {
     let loan = RecordLoan(batch.takeRecord())
     defer { batch.record = loan.take() }
     return try await largeWrites.run(
-      until: limit,
+      until: effective,
       check: {
         if let refusal = health.refusal(isRemoval: isRemoval) ?? batch.gateRefusal {
           throw refusal
@@ -93,21 +157,6 @@ extension Store {
     ) {
       try loan.use { try engine.writeInline(&$0) }
     }
-  }
-
-  /// Runs work that prepares a large write, on a thread that may block.
-  ///
-  /// - Throws: what `body` throws; what a write throws that found no thread in its time; `closed`
-  ///   and `CancellationError`.
-  package func preparing<Value: Sendable>(
-    deadline: ContinuousClock.Instant?, policy: WritePolicy,
-    _ body: @escaping @Sendable () throws -> Value
-  ) async throws -> Value {
-    guard let largeWrites else { throw Self.readOnly(path) }
-    try checkOpen()
-    let limit = WriteDeadline(caller: deadline, policy: policy)
-    defer { limit.waitEnded(clock) }
-    return try await largeWrites.run(until: limit, body)
   }
 }
 

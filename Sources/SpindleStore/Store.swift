@@ -196,7 +196,7 @@ public final class Store: Sendable {
     self.health = health
     self.registry = registry
     self.pool = pool
-    largeWrites = LargeWrites(clock: clock)
+    largeWrites = LargeWrites(settings.blockingThreads, clock: clock)
     self.broadcaster = broadcaster
     self.engine = engine
     combiner = WriteCombiner(engine: engine)
@@ -530,9 +530,9 @@ public final class Store: Sendable {
   /// Makes everything committed before the call durable.
   public func synchronize() async throws {
     try checkOpen()
-    guard let engine else { throw Self.readOnly(path) }
+    guard let engine, let largeWrites else { throw Self.readOnly(path) }
     if let refusal = health.refusal() { throw refusal }
-    let failure = try await pool.run { engine.syncLog() }
+    let failure = try await largeWrites.sync { engine.syncLog() }
     if let failure { throw failure }
   }
 

@@ -56,8 +56,8 @@ public struct StoreSettings: Sendable {
   /// The largest value in bytes. The default is 1 GiB; the engine's own limit is 4 GiB, and a
   /// batch is held in memory several times over.
   public var valueByteLimit = 1 << 30
-  /// Threads for reads that need the disk, and flushes. The default is 4. Large writes have two of
-  /// their own.
+  /// Threads for reads that need the disk, and flushes; as many again make and write large records,
+  /// and one syncs. All start as they are needed. The default is 4.
   public var blockingThreads = 4
   /// What stays free on the disk.
   public var capacityFloor = CapacityFloor()

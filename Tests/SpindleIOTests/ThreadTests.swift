@@ -206,8 +206,20 @@ struct ThreadTests {
       late.cancel()
       await #expect(throws: CancellationError.self) { try await late.value }
       #expect(ends.value == 2)
+      // Whoever left holds no place, however many they were.
+      #expect(pool.queuedCount == 0)
+      for _ in 0..<1_000 {
+        let call = Task {
+          try await pool.runUntilCancelled(atEnd: { ends.add() }) { runs.add(100) }
+        }
+        while pool.queuedCount < 1 { await Task.yield() }
+        call.cancel()
+        await #expect(throws: CancellationError.self) { try await call.value }
+      }
+      #expect(ends.value == 1_002 && pool.queuedCount == 0)
+      ends.add(-1_000)
       // A full queue refuses, which ends the call as well.
-      try pool.enqueue {}
+      for _ in 0..<2 { try pool.enqueue {} }
       await #expect(throws: SpindleError.self) {
         try await pool.runUntilCancelled(atEnd: { ends.add() }) { runs.add(100) }
       }

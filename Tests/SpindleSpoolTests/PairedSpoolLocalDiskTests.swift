@@ -60,6 +60,28 @@ struct PairedSpoolLocalDiskTests {
     }
   }
 
+  @Test("What a cancelled call has to take back is taken back", arguments: [true, false])
+  func cancelledCallsLeaveNothingHalf(metaInStore: Bool) async throws {
+    try await withPair(metaInStore: metaInStore) { (pair, halves) async throws in
+      let cancelAndFail: FaultySpool.Hook = { _ in
+        unsafe withUnsafeCurrentTask { unsafe $0?.cancel() }
+        throw SpindleError(.unavailable, "a test refuses", reason: "test")
+      }
+      halves.meta.before(.store, cancelAndFail)
+      let store = Task { try await put(pair, 1) }
+      #expect((await store.result.error as? SpindleError)?.reason == "test")
+      halves.meta.heal()
+      try await expect(pair, halves, [])
+      try await put(pair, 2)
+      halves.data.before(.quarantine, cancelAndFail)
+      let move = Task { try await pair.quarantine(numberedID(2), reason: "a test") }
+      #expect((await move.result.error as? SpindleError)?.reason == "test")
+      halves.data.heal()
+      try await expect(pair, halves, [2])
+      #expect(try await pair.quarantinedCount() == 0)
+    }
+  }
+
   @Test("Messages are stored, removed, and there after a restart", arguments: [true, false])
   func storeRemoveReopen(metaInStore: Bool) async throws {
     try await withPair(metaInStore: metaInStore) { (pair, halves) async throws in
@@ -183,4 +205,9 @@ struct PairedSpoolLocalDiskTests {
       try await expect(pair, halves, [0, 1])
     }
   }
+}
+
+extension Result {
+  /// What a call threw; nil when it succeeded.
+  fileprivate var error: Failure? { if case .failure(let error) = self { error } else { nil } }
 }

@@ -300,19 +300,27 @@ import Testing
     let clock = ManualClock()
     let store = try await Store.small(at: TestDirectory.path("store"), clock: clock)
     let family = try await store.family("spool:a")
+    let other = try await store.family("spool:b")
     let policy = WritePolicy(subject: "test", limit: .seconds(9), health: family.health)
     let (held, gate) = (Shared(0), SyncGate())
     gate.shut()
     defer { gate.open() }
-    let holders = (0..<2).map { _ in
+    let holders = (0..<store.settings.blockingThreads).map { _ in
       Task {
-        try await store.preparing(deadline: nil, policy: policy) {
+        try await store.commitMade(
+          for: other, durability: .buffered, inGroup: false, deadline: nil, policy: policy
+        ) {
           held.update { $0 += 1 }
           gate.wait()
+          var batch = Batch()
+          batch.put(other, key: [2], value: [1])
+          return batch
         }
       }
     }
-    try await eventually { held.value == 2 }
+    try await eventually { held.value == holders.count }
+    // A sync needs none of those threads.
+    try await store.synchronize()
     let start = clock.now
     let calls = [1: start + .seconds(1), 2: nil, 3: nil, 4: nil].mapValues { deadline in
       Task {
@@ -332,6 +340,8 @@ import Testing
       #expect(await refusal { try await calls[number]?.value }?.kind == .overloaded)
     }
     #expect(policy.waitingCount == 0 && store.waitingLargeWrites == 0)
+    // It was no stall.
+    #expect(family.health.status.backpressureTimeouts == 0)
     // The gate is looked at once there is a thread.
     let last = Task {
       var batch = Batch()
@@ -345,6 +355,17 @@ import Testing
     #expect(refused?.kind == .unavailable && refused?.isGateRefusal == true)
     for holder in holders { try await holder.value }
     #expect(try await store.get(family, key: [1]) == nil)
+    #expect(try await store.get(other, key: [2]) == [1])
+    // Behind a shut gate nothing is made at all.
+    let late = await refusal {
+      try await store.commitMade(
+        for: family, durability: .buffered, inGroup: false, deadline: nil, policy: policy
+      ) {
+        Issue.record("a batch was made behind a shut gate")
+        return Batch()
+      }
+    }
+    #expect(late?.isGateRefusal == true)
     try await store.clearGate(of: family)
     try await store.put(family, 1, bytes: 200_000)
     try await store.close()
