@@ -15,21 +15,24 @@ extension Store {
     guard let engine else { throw Self.readOnly(path) }
     let limit = WriteDeadline(caller: deadline, policy: policy)
     defer { limit.waitEnded(clock) }
-    var batch = batch
-    try await tellingHealth(policy) {
+    do {
       if durability == .synced || batch.needsGroupLane
         || batch.byteCount <= settings.inlineByteLimit
       {
-        return try await commitBuilt(batch, durability, limit, engine)
+        try await commitBuilt(consume batch, durability, limit, engine)
+      } else {
+        var batch = batch
+        let isWritten = try await writeLarge(&batch, engine) { limit.effective(from: clock.now) }
+        if !isWritten { try await writeAgain(&batch, limit, engine) }
       }
-      if try await !writeLarge(&batch, engine, until: { limit.effective(from: clock.now) }) {
-        try await writeAgain(&batch, limit, engine)
-      }
+    } catch {
+      throw told(error, policy)
     }
+    policy.health?.recordSuccess()
   }
 
   /// Makes a large batch and commits it. It is made, and written where it is buffered, in one piece
-  /// of work on a thread that may block: no second batch is made before the first is written.
+  /// of work on a thread that may block, so that no more are made than are written at once.
   ///
   /// Crash windows: as of a commit.
   ///
@@ -49,8 +52,8 @@ extension Store {
     try checkGates()
     let limit = WriteDeadline(caller: deadline, policy: policy)
     defer { limit.waitEnded(clock) }
-    try await tellingHealth(policy) {
-      var (batch, isWritten) = try await largeWrites.run(
+    do {
+      let (batch, isWritten) = try await largeWrites.run(
         until: { limit.effective(from: clock.now) }, check: checkGates
       ) { [self] in
         var batch = try make()
@@ -60,40 +63,37 @@ extension Store {
           try durability == .buffered && !batch.needsGroupLane && engine.writeInline(&batch.record)
         return (batch, isWritten)
       }
-      if isWritten { return }
-      if durability == .buffered, !batch.needsGroupLane {
-        return try await writeAgain(&batch, limit, engine)
-      }
-      try await commitBuilt(batch, durability, limit, engine)
+      if !isWritten { try await commitBuilt(consume batch, durability, limit, engine) }
+    } catch {
+      throw told(error, policy)
     }
+    policy.health?.recordSuccess()
   }
 
   /// Commits a batch by the group lane, or by trying again what RocksDB did not take.
   private func commitBuilt(
-    _ batch: Batch, _ durability: Durability, _ limit: WriteDeadline, _ engine: CommitEngine
+    _ batch: consuming Batch, _ durability: Durability, _ limit: WriteDeadline,
+    _ engine: CommitEngine
   ) async throws {
     guard let lane else { throw Self.readOnly(path) }
     if durability == .synced || batch.needsGroupLane {
-      // One thread writes for all who wait there, so the permits of pollers do not apply.
-      return try await lane.commit(batch, durability: durability, deadline: limit)
+      // One thread writes for all who wait there, so the permits of pollers do not apply. Given
+      // away: a second owner would make the writer copy the payload.
+      return try await lane.commit(consume batch, durability: durability, deadline: limit)
     }
     var batch = batch
     try await writeAgain(&batch, limit, engine)
   }
 
-  /// Tells the part's health what became of a write.
-  private func tellingHealth(
-    _ policy: WritePolicy, _ body: () async throws -> Void
-  ) async throws {
-    do {
-      try await body()
-    } catch let error as SpindleError where error.isWriteTimeout {
+  /// Tells the part's health of a write that failed.
+  ///
+  /// - Returns: What its caller is told.
+  private func told(_ error: any Error, _ policy: WritePolicy) -> any Error {
+    if let noThread = error as? LargeWrites.NoThread { return noThread.error }
+    if (error as? SpindleError)?.isWriteTimeout == true {
       policy.health?.recordBackpressureTimeout(at: clock.now)
-      throw error
-    } catch let noThread as LargeWrites.NoThread {
-      throw noThread.error
     }
-    policy.health?.recordSuccess()
+    return error
   }
 
   /// Tries a stalled write again until it is accepted or its time is over.
