@@ -19,8 +19,7 @@ REASONS = {
     "synced": "the disk's sync decides; the rest is the way to the thread that syncs and back",
     "fsyncs": "callers that were just resumed come too late for the next sync and share the one "
               "after it",
-    "load": "each call also passes the gates, asks the block cache alone first and is "
-            "asynchronous",
+    "load": "each call is also counted, and asynchronous; to ask memory alone costs nothing",
     "enumerate": "the messages pass a bounded channel from the walking thread to their readers, "
                  "which the plain iterator has not; to wake a reader on an idle processor takes "
                  "this machine up to 0.1 ms",

@@ -132,4 +132,3 @@ uint32_t spindle_crc32c_extend(uint32_t crc, const void *bytes, size_t count) {
 #endif
   return spindle_crc32c_extend_portable(crc, bytes, count);
 }
-

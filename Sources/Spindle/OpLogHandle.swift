@@ -4,12 +4,10 @@ public import SpindleStore
 
 /// Reads one op-log, whatever its ops mean.
 public struct OpLogHandle: Sendable {
-  private let store: Store
   private let tracker: LogIndexTracker<RecordedOp>
 
   /// Opens the log of a prefix, created when the store is owned and it is missing.
   public init(store: Store, prefix: String) async throws {
-    self.store = store
     tracker = try await LogIndexTracker(store: store, prefix: prefix)
   }
 
@@ -42,7 +40,21 @@ public struct OpLogHandle: Sendable {
   public func readEntries<Op: IndexableOp>(
     as type: Op.Type, peer: PeerID, from index: UInt64, limit: Int
   ) async throws -> [(UInt64, DecodedEntry<Op>)] {
-    let log = try await LogIndexTracker<Op>(store: store, prefix: prefix)
-    return try await log.readEntries(peer: peer, from: index, limit: limit)
+    try await readEntries(peer: peer, from: index, limit: limit).map { index, entry in
+      switch entry {
+      case .expunged(let hash): return (index, .expunged(hash))
+      case .logEntry(let entry):
+        do throws(CodecError) {
+          let op = try Op.fromIndexParts(
+            tag: entry.op.tag, key: entry.op.key, value: entry.op.value)
+          return (
+            index,
+            .logEntry(LogEntry(serverUser: entry.serverUser, timestamp: entry.timestamp, op: op))
+          )
+        } catch {
+          throw LogTrackerError.unreadableOp(peer: peer, index: index, error).spindleError
+        }
+      }
+    }
   }
 }

@@ -32,19 +32,21 @@ struct HeldRegister: IdempotentReducer {
 }
 
 /// Holds who comes to `prepare` while it is shut.
-final class PrepareHold: Sendable {
+package final class PrepareHold: Sendable {
   private struct State {
     var isShut = false
     var waiting: [CheckedContinuation<Void, Never>] = []
   }
   private let state = Mutex(State())
 
+  package init() {}
+
   /// How many are held.
-  var heldCount: Int { state.withLock { $0.waiting.count } }
+  package var heldCount: Int { state.withLock { $0.waiting.count } }
 
-  func shut() { state.withLock { $0.isShut = true } }
+  package func shut() { state.withLock { $0.isShut = true } }
 
-  func open() {
+  package func open() {
     let waiting = state.withLock { state in
       state.isShut = false
       defer { state.waiting = [] }
@@ -53,7 +55,7 @@ final class PrepareHold: Sendable {
     for continuation in waiting { continuation.resume() }
   }
 
-  func pass() async {
+  package func pass() async {
     await withCheckedContinuation { continuation in
       let isOpen = state.withLock { state in
         if state.isShut { state.waiting.append(continuation) }

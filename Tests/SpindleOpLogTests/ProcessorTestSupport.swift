@@ -47,11 +47,10 @@ final class Trap: Sendable {
     var failing: Phase?
     var failingName: String?
     var refusals: [[UInt8]: PrepareOutcome<RegisterRaised?>] = [:]
-    var isShut = false
     var arrived = 0
-    var waiting: [CheckedContinuation<Void, Never>] = []
   }
   private let state = Mutex(State())
+  private let hold = PrepareHold()
 
   /// Lets one phase fail: for every op, or for those on one register.
   func fail(_ phase: Phase?, on name: String? = nil) {
@@ -70,16 +69,9 @@ final class Trap: Sendable {
   }
 
   /// Holds the next ones who come to `prepare`.
-  func shut() { state.withLock { $0.isShut = true } }
+  func shut() { hold.shut() }
 
-  func open() {
-    let waiting = state.withLock { state in
-      state.isShut = false
-      defer { state.waiting = [] }
-      return state.waiting
-    }
-    for continuation in waiting { continuation.resume() }
-  }
+  func open() { hold.open() }
 
   /// Waits for something that must happen while calls are held here. When it does not they are let
   /// go, or the test would wait for them for ever.
@@ -98,19 +90,8 @@ final class Trap: Sendable {
   var arrivedCount: Int { state.withLock { $0.arrived } }
 
   func prepare(_ op: MaxRegisterOp) async throws {
-    let waits = state.withLock { state in
-      state.arrived += 1
-      return state.isShut
-    }
-    if waits {
-      await withCheckedContinuation { continuation in
-        let isOpen = state.withLock { state in
-          if state.isShut { state.waiting.append(continuation) }
-          return !state.isShut
-        }
-        if isOpen { continuation.resume() }
-      }
-    }
+    state.withLock { $0.arrived += 1 }
+    await hold.pass()
     try check(.prepare, op)
   }
 

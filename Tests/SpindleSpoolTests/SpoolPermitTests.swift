@@ -251,34 +251,22 @@ import Testing
     let ids = (0..<200).map { _ in spool.makeID() }
     for id in ids { try await spool.put(id, Bytes(repeating: 7, count: 4_000)) }
     try await spool.compact()
-    let (held, gate) = (Shared(0), SyncGate())
-    gate.shut()
-    defer { gate.open() }
-    let holders = (0..<store.settings.blockingThreads).map { _ in
-      Task {
-        try await store.blocking {
-          held.update { $0 += 1 }
-          gate.wait()
+    try await store.withReadersHeld {
+      // One that memory does not hold.
+      var waiting: PendingCall?
+      for id in ids where waiting == nil {
+        let call = PendingCall {
+          if looks { _ = try await spool.contains(id) } else { _ = try await spool.load(id) }
         }
+        try await eventually { call.isDone || store.waitingBlockingCalls > 0 }
+        if !call.isDone { waiting = call }
       }
+      let call = try #require(waiting)
+      #expect(!isLimited || spool.loadPermits?.freeCount == 0)
+      call.cancel()
+      #expect(await call.failure is CancellationError)
+      #expect(!isLimited || spool.loadPermits?.freeCount == 1)
     }
-    try await eventually { held.value == holders.count }
-    // One that memory does not hold.
-    var waiting: PendingCall?
-    for id in ids where waiting == nil {
-      let call = PendingCall {
-        if looks { _ = try await spool.contains(id) } else { _ = try await spool.load(id) }
-      }
-      try await eventually { call.isDone || store.waitingBlockingCalls > 0 }
-      if !call.isDone { waiting = call }
-    }
-    let call = try #require(waiting)
-    #expect(!isLimited || spool.loadPermits?.freeCount == 0)
-    call.cancel()
-    #expect(await call.failure is CancellationError)
-    #expect(!isLimited || spool.loadPermits?.freeCount == 1)
-    gate.open()
-    for holder in holders { try await holder.value }
     for id in ids { #expect(try await spool.load(id).count == 4_000) }
     #expect(!isLimited || spool.loadPermits?.freeCount == 1)
     try await store.close()
